@@ -1,0 +1,3 @@
+"""flare_ray: a whole cross-lingual-transfer study as one sweep on a Ray cluster."""
+
+__version__ = "0.1.0"
