@@ -1,0 +1,51 @@
+"""Extractive question answering in the manner of TyDiQA-GoldP: a short context, a question, one gold span.
+
+A context holds three facts. The distractors share the asked fact's action, and often its person or its thing,
+so that the answer is found by matching the whole question and not by its question word alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+
+from flare_ray.sandbox import concepts
+from flare_ray.sandbox.grammar import Clause, Noun, Role, Sentence, answerless, name
+
+ROLES: tuple[Role, ...] = ("subject", "object", "place", "time")
+FACTS = 3
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question: `context[fact]` answers it with its part `role`."""
+
+    context: tuple[Sentence, ...]
+    question: Sentence
+    fact: int
+    role: Role
+
+
+def item(draw: Random, role: Role) -> Item:
+    """A question for `role` with a context in which exactly one fact fits."""
+    people = draw.sample(concepts.NAMES, FACTS)
+    things = draw.sample(concepts.THINGS, FACTS)
+    towns = draw.sample(concepts.TOWNS, FACTS)
+    times = draw.sample(concepts.TIMES, FACTS)
+    action = draw.choice(concepts.ACTIONS)
+    facts = [
+        Clause(name(who), verb=action, object=Noun(what, definite=False), place=name(where), time=name(when))
+        for who, what, where, when in zip(people, things, towns, times, strict=True)
+    ]
+    asked = draw.randrange(FACTS)
+    rival = (asked + 1) % FACTS
+    if role != "subject" and draw.random() < 0.5:
+        facts[rival] = replace(
+            facts[rival], verb=draw.choice([verb for verb in concepts.ACTIONS if verb != action])
+        )
+    if role == "subject" and draw.random() < 0.5:
+        facts[rival] = replace(facts[rival], place=facts[asked].place)
+    question = answerless(facts[asked], role)
+    for spare in draw.sample([other for other in ("place", "time") if other != role], 1):
+        question = replace(question, place=None) if spare == "place" else replace(question, time=None)
+    return Item(tuple(Sentence((fact,)) for fact in facts), Sentence((question,)), asked, role)

@@ -1,0 +1,142 @@
+"""Builds the sandbox once into a cache folder, whole or not at all.
+
+>>> folder = ensure(default_cache())  # doctest: +SKIP
+>>> sorted(path.name for path in folder.iterdir())  # doctest: +SKIP
+['data', 'models', 'world.json']
+
+The folder's name carries `world.VERSION`, so another version never reads this one's files. A build happens in
+a neighbouring folder that is renamed when it is complete; a lock lets one process build while others wait.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from flare_ray.sandbox import world
+
+Report = Callable[[str], None]
+
+
+def default_cache() -> Path:
+    """`$FLARE_RAY_CACHE`, or ``~/.cache/flare_ray``."""
+    return Path(os.environ.get("FLARE_RAY_CACHE") or Path.home() / ".cache" / "flare_ray").expanduser()
+
+
+def folder_of(cache: Path, small: bool = False) -> Path:
+    """Where `ensure` puts the sandbox, built or not."""
+    return cache / f"sandbox-{world.VERSION}{'-small' if small else ''}"
+
+
+def ensure(cache: Path, report: Report | None = None, *, small: bool = False) -> Path:
+    """The folder of the built sandbox; builds it first if it is missing.
+
+    Args:
+        cache: folder that holds it; made if missing.
+        report: called with one line of text whenever the build gets on.
+        small: a version for tests, built in seconds: fewer rows, and models that have hardly learned.
+
+    Raises:
+        RuntimeError: the build failed; the message ends with the last lines of its output.
+        OSError: `cache` cannot be written.
+    """
+    folder = folder_of(cache, small)
+    if folder.is_dir():
+        return folder
+    from filelock import FileLock
+
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{folder.name}.lock"):
+        if not folder.is_dir():
+            for abandoned in cache.glob(f"{folder.name}.building-*"):  # we hold the lock: nobody is building
+                shutil.rmtree(abandoned, ignore_errors=True)
+            staging = Path(tempfile.mkdtemp(prefix=f"{folder.name}.building-", dir=cache))
+            try:
+                build(staging, report or (lambda message: None), small)
+                staging.chmod(0o755)
+                staging.rename(folder)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def build(folder: Path, report: Report, small: bool = False) -> None:
+    """Builds everything into the existing, empty `folder`.
+
+    Raises:
+        RuntimeError: the process that trains the models failed.
+    """
+    from flare_ray.sandbox.corpora import corpora, save
+    from flare_ray.sandbox.lexicon import overlap
+
+    report(f"sandbox {world.VERSION}: writing the corpora")
+    tasks = corpora(small)
+    save(tasks, folder / "data")
+    _train(folder, report, small)
+    models = folder / "models" / "facts.json"
+    facts = {
+        "version": world.VERSION,
+        "small": small,
+        "rows": {
+            task: {split: len(rows) for split, rows in corpus.items()} for task, corpus in tasks.items()
+        },
+        "languages": {
+            code: {"name": one.name, "distance": round(one.distance, 4), "lexicon": overlap(one)}
+            for code, one in world.LANGUAGES.items()
+        },
+        "models": json.loads(models.read_text(encoding="utf-8")),
+    }
+    models.unlink()
+    text = json.dumps(facts, indent=1, ensure_ascii=False)
+    (folder / "world.json").write_text(text + "\n", encoding="utf-8")
+    report("sandbox ready")
+
+
+def _train(folder: Path, report: Report, small: bool) -> None:
+    """Runs `flare_ray.sandbox.pretraining` on one thread and passes its lines on."""
+    command = [
+        sys.executable,
+        "-m",
+        "flare_ray.sandbox.pretraining",
+        str(folder),
+        *(["--small"] if small else []),
+    ]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True, encoding="utf-8"
+        )
+        try:
+            assert child.stdout is not None
+            for line in child.stdout:
+                report(line.rstrip())
+            code = child.wait()
+        finally:
+            child.kill()
+            child.wait()
+        if code:
+            errors.seek(0)
+            tail = "\n".join(errors.read().splitlines()[-15:])
+            raise RuntimeError(
+                f"building the sandbox failed ({' '.join(command)}, exit code {code}):\n{tail}"
+            )
+
+
+def timed(report: Report) -> Report:
+    """`report` with the seconds since now in front of every line."""
+    started = time.monotonic()
+    return lambda message: report(f"{time.monotonic() - started:5.0f} s  {message}")
