@@ -1,0 +1,163 @@
+"""The console script `flare-ray`: run, plan, report, doctor.
+
+Exit codes: 0 all runs finished; 1 some failed; 2 the input is wrong (one message, nothing was started); 130 stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from flare_ray.errors import InputError
+from flare_ray.study import Study
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+console = Console()
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep's YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a field: training.epochs=3. Repeatable."),
+]
+
+
+@app.command()
+def run(
+    file: File,
+    overrides: Overrides = None,
+    only_plan: Annotated[bool, typer.Option("--plan", help="Print the plan and start nothing.")] = False,
+) -> None:
+    """Runs a sweep; what is finished already is not trained again."""
+    raise typer.Exit(_guarded(lambda: _plan(file, overrides) if only_plan else _run(file, overrides)))
+
+
+@app.command()
+def plan(
+    file: File,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Prints what a sweep would do: cells, runs, stages, what is done, what is skipped and why."""
+    raise typer.Exit(_guarded(lambda: _plan(file, overrides, as_json)))
+
+
+@app.command()
+def report(file: File, overrides: Overrides = None) -> None:
+    """Prints a sweep's tables from the store, and writes them there as Markdown and CSV."""
+    raise typer.Exit(_guarded(lambda: _report(file, overrides)))
+
+
+@app.command()
+def doctor(file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None) -> None:
+    """Looks at this machine and, given a sweep, at everything it names; says what to do about each finding."""
+    from flare_ray.doctor import findings
+
+    found = findings(file)
+    for finding in found:
+        sign = "[green]ok[/green]  " if finding.good else "[red]bad[/red] "
+        console.print(
+            sign, f"{finding.what}: {finding.found}" + (f" → {finding.remedy}" if finding.remedy else "")
+        )
+    raise typer.Exit(0 if all(finding.good for finding in found) else 2)
+
+
+def _run(file: Path, overrides: list[str] | None) -> int:
+    from flare_ray.execution.driver import Interrupted
+
+    study = Study.open(file, overrides or [])
+    _print_plan(study)
+    try:
+        outcome = study.execute(console)
+    except (KeyboardInterrupt, Interrupted):
+        console.print("\nStopped. What is finished is kept: the same command goes on from here.")
+        return 130
+    return _conclude(study, outcome)
+
+
+def _conclude(study: Study, outcome: Any) -> int:
+    _print_tables(study)
+    report_file, _ = study.write_report()
+    console.print()
+    for error in outcome.tracking_errors:
+        console.print(
+            f"not in MLflow (the store has it, the next start tries again): {error}", soft_wrap=True
+        )
+    for failed in outcome.failed:
+        failure = study.store.failure(failed.fingerprint) or {"error": "no record"}
+        place = study.store.failure_place(failed.fingerprint)
+        console.print(
+            f"failed: {failed.label}: {failure['error']}\n  log: {place}", markup=False, soft_wrap=True
+        )
+    console.print(f"records in MLflow:  mlflow ui --backend-store-uri {study.tracking_uri}", soft_wrap=True)
+    console.print(f"report:             {report_file}", soft_wrap=True)
+    return 1 if outcome.failed else 0
+
+
+def _plan(file: Path, overrides: list[str] | None, as_json: bool = False) -> int:
+    study = Study.open(file, overrides or [], tracking=False)
+    if as_json:
+        print(json.dumps(_plan_json(study), indent=1))
+    else:
+        _print_plan(study)
+    return 0
+
+
+def _report(file: Path, overrides: list[str] | None) -> int:
+    study = Study.open(file, overrides or [], tracking=False)
+    _print_tables(study)
+    for place in study.write_report():
+        console.print(f"written: {place}", soft_wrap=True)
+    return 0
+
+
+def _print_plan(study: Study) -> None:
+    grid, stages = study.grid, study.stages()
+    console.print(f"[bold]{study.sweep.name}[/bold]: {len(grid.cells)} cells, {len(grid.runs)} runs")
+    console.print(
+        f"  base models: {len(stages.bases)} to train, {stages.bases_done} stored\n"
+        f"  runs: {len(stages.todo)} to do in {len(stages.packs)} packs, {len(stages.done)} done"
+    )
+    for skipped in grid.skipped:
+        console.print(f"  skipped: {skipped.label}: {skipped.reason}", markup=False)
+
+
+def _plan_json(study: Study) -> dict[str, Any]:
+    grid, stages = study.grid, study.stages()
+    done = {run.fingerprint for run in stages.done}
+    return {
+        "name": study.sweep.name,
+        "cells": len(grid.cells),
+        "runs": [
+            {"fingerprint": r.fingerprint, "label": r.label, "done": r.fingerprint in done} for r in grid.runs
+        ],
+        "bases": [{"fingerprint": base.fingerprint, "label": base.label} for base in stages.bases],
+        "packs": [
+            {"base": pack.base.fingerprint, "runs": [run.fingerprint for run in pack.runs]}
+            for pack in stages.packs
+        ],
+        "skipped": [{"label": skipped.label, "reason": skipped.reason} for skipped in grid.skipped],
+    }
+
+
+def _print_tables(study: Study) -> None:
+    from flare_ray.report.table import as_rich
+
+    for block in study.blocks():
+        console.print(as_rich(block))
+    for note in study.notes():
+        console.print(note)
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """Runs a command; wrong input becomes its message and exit code 2."""
+    try:
+        return work()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2

@@ -1,0 +1,119 @@
+"""The board: which stage may start next, what became of the started ones. Pure logic; knows neither Ray nor disk.
+
+A base model must be stored before a pack that needs it starts; there is no other order, and no barrier. A pack
+whose worker died comes back without what it finished, and the run it died in is tried again a bounded number of
+times, so that one poisonous run cannot take the others with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from flare_ray.plan.grid import Base, Run
+from flare_ray.plan.stages import Pack, Stages
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A started or startable piece of work: a base model, or a pack."""
+
+    key: str
+    work: Base | Pack
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return self.work.label
+
+
+@dataclass
+class Board:
+    """State of a sweep's stages.
+
+    settled: whether a run or base is finished or has failed, by what its worker left in the store. on_failure:
+    called for every run or base that fails without its worker having written so.
+    """
+
+    bases: list[Base]
+    packs: list[Pack]
+    settled: Callable[[Run | Base], bool]
+    on_failure: Callable[[Run | Base, str], None]
+    max_attempts: int = 2
+    running: dict[str, Stage] = field(default_factory=dict)
+    _attempts: Counter[str] = field(default_factory=Counter)
+    _started: int = 0
+
+    @classmethod
+    def of(cls, stages: Stages, **rest: Any) -> Board:
+        """The board of a plan's stages."""
+        return cls(list(stages.bases), list(stages.packs), **rest)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing runs and nothing is left."""
+        return not (self.running or self.bases or self.packs)
+
+    def start(self) -> Stage | None:
+        """The next stage, now counted as running; None when everything left waits for something that runs."""
+        work = self._next()
+        if work is None:
+            return None
+        self._started += 1
+        kind = "base" if isinstance(work, Base) else "pack"
+        stage = Stage(f"{kind}-{self._started:04d}", work)
+        self.running[stage.key] = stage
+        return stage
+
+    def _next(self) -> Base | Pack | None:
+        """The start of the longest chain: the base model that most runs wait for, else the largest ready pack."""
+        if self.bases:
+            waiting = Counter(fp for pack in self.packs for fp in [pack.base.fingerprint] * len(pack.runs))
+            base = max(self.bases, key=lambda b: waiting[b.fingerprint])
+            self.bases.remove(base)
+            return base
+        unready = {stage.work.fingerprint for stage in self.running.values() if isinstance(stage.work, Base)}
+        ready = [pack for pack in self.packs if pack.base.fingerprint not in unready]
+        if not ready:
+            return None
+        pack = max(ready, key=lambda p: len(p.runs))
+        self.packs.remove(pack)
+        return pack
+
+    def finish(self, key: str, error: str | None) -> None:
+        """A stage ended, by itself or (with an error) with its worker group."""
+        stage = self.running.pop(key)
+        if isinstance(stage.work, Base):
+            if error is not None:
+                self._base_failed(stage.work, error)
+            return
+        left = [run for run in stage.work.runs if not self.settled(run)]
+        if left:
+            self._again(stage.work, left, error or "the trial ended without a record of this run")
+
+    def _base_failed(self, base: Base, error: str) -> None:
+        self._attempts[base.fingerprint] += 1
+        if not self.settled(base):
+            if self._attempts[base.fingerprint] < self.max_attempts:
+                self.bases.append(base)
+                return
+            self.on_failure(base, error)
+        for pack in [pack for pack in self.packs if pack.base.fingerprint == base.fingerprint]:
+            self.packs.remove(pack)
+            self._fail(pack.runs, f"its base model failed ({base.label}): {error}")
+
+    def _again(self, pack: Pack, left: list[Run], error: str) -> None:
+        """Runs are executed in order, so the first one left is the one the worker died in."""
+        first = left[0]
+        self._attempts[first.fingerprint] += 1
+        if self._attempts[first.fingerprint] >= self.max_attempts:
+            self._fail([first], error)
+            left = left[1:]
+        if left:
+            self.packs.append(Pack(pack.base, tuple(left)))
+
+    def _fail(self, runs: Iterable[Run], error: str) -> None:
+        for run in runs:
+            self.on_failure(run, error)

@@ -1,0 +1,176 @@
+"""The driver: stages onto Ray, through Tune, until the board is empty.
+
+Tune schedules and is disposable: what is finished is in the store, and a new start plans anew from it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flare_ray.errors import InputError, Problem
+from flare_ray.execution.board import Board
+from flare_ray.execution.store import Store
+from flare_ray.plan.grid import Base, Run
+from flare_ray.plan.schema import Resources
+from flare_ray.plan.stages import Stages
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+class Interrupted(RuntimeError):
+    """The sweep was stopped from outside (Ctrl-C); what is finished is kept."""
+
+
+def connect() -> dict[str, float]:
+    """Joins the cluster that RAY_ADDRESS names, or starts a local Ray; returns its resources.
+
+    Raises InputError when there is no cluster at RAY_ADDRESS.
+    """
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    try:
+        if address:
+            ray.init(address=address, ignore_reinit_error=True, **quiet)
+        else:
+            ray.init(address="local", include_dashboard=False, **quiet)
+    except ConnectionError as error:
+        wanted = "the address of a running cluster, or no RAY_ADDRESS to start a local one"
+        raise InputError("Ray", [Problem("RAY_ADDRESS", f"{address!r}: {error}", wanted)]) from error
+    return ray.cluster_resources()
+
+
+def concurrency(resources: Resources, cluster: Mapping[str, float]) -> int:
+    """How many trials fit the cluster at once. Raises InputError when not even one does."""
+    wanted = {"CPU": resources.workers * resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        wanted["GPU"] = resources.workers * resources.gpus_per_worker
+    fits = min(int(cluster.get(kind, 0) // amount) for kind, amount in wanted.items())
+    if fits < 1:
+        has = ", ".join(f"{cluster.get(kind, 0):g} {kind}" for kind in wanted)
+        needs = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
+        found = f"{resources.workers} workers that need {needs} in all, on a cluster with {has}"
+        raise InputError("resources", [Problem("resources", found, "what the cluster can give one trial")])
+    return min(fits, resources.max_concurrent or fits)
+
+
+def execute(
+    stages: Stages,
+    store: Store,
+    resources: Resources,
+    provenance: dict[str, Any],
+    max_concurrent: int,
+    on_event: OnEvent,
+) -> None:
+    """Runs every stage. Needs `connect` first. Raises Interrupted.
+
+    on_event: called in this process for every run or base model that starts, finishes or fails, with `event`,
+    `kind` ("base" | "run"), `fingerprint`, `label`, `trial`, and what the event brings (seconds, metrics, error).
+    """
+    from ray import tune
+
+    from flare_ray.execution.searcher import StageSearcher
+
+    for work in [*stages.bases, *stages.todo]:
+        store.forget_failure(work.fingerprint)
+
+    def settled(work: Run | Base) -> bool:
+        kind = "bases" if isinstance(work, Base) else "runs"
+        return store.has(kind, work.fingerprint) or store.failure(work.fingerprint) is not None
+
+    def on_failure(work: Run | Base, error: str) -> None:
+        store.write_failure(
+            work.fingerprint,
+            {
+                "fingerprint": work.fingerprint,
+                "label": work.label,
+                "error": error,
+                "provenance": provenance,
+                "at": time.time(),
+            },
+        )
+        on_event(_event("failed", work, {"error": error}))
+
+    board = Board.of(stages, settled=settled, on_failure=on_failure, max_attempts=resources.max_attempts)
+    ray_storage = _ray_storage(store)
+    shared = {
+        "storage": store.url,
+        "ray_storage": ray_storage,
+        "resources": resources.model_dump(),
+        "provenance": provenance,
+    }
+    searcher = StageSearcher(board, max_concurrent, shared)
+    tune.Tuner(
+        _trainable(),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            trial_name_creator=lambda trial: trial.config["stage"]["key"],
+            trial_dirname_creator=lambda trial: trial.config["stage"]["key"],
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=ray_storage,
+            callbacks=[_callback(searcher, on_event)],
+            verbose=0,
+        ),
+    ).fit()
+    if not board.done:
+        raise Interrupted("stopped before everything was done; the same command goes on from here")
+
+
+def _trainable() -> Any:
+    from ray import tune
+
+    from flare_ray.execution.trial import run_stage
+
+    # Tune wants every trial to reserve something; the workers reserve what they use themselves.
+    return tune.with_resources(run_stage, {"CPU": 0.001})
+
+
+def _ray_storage(store: Store) -> str:
+    """Where Tune and Train keep their own files, of use only to whoever looks for the cause of a failure."""
+    name = time.strftime("ray/%Y-%m-%d_%H-%M-%S")
+    if store.local:
+        return str(Path(store.root) / name)
+    return f"{store.url.rstrip('/')}/{name}"
+
+
+def _callback(searcher: Any, on_event: OnEvent) -> Any:
+    from ray.tune import Callback
+
+    class Events(Callback):
+        """Passes what workers report on to the driver's listeners, and errors to the searcher."""
+
+        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **_: Any) -> None:
+            if "event" in result:
+                facts = {k: result[k] for k in ("event", "fingerprint", "label") if k in result}
+                facts |= {k: result[k] for k in ("seconds", "metrics", "error") if k in result}
+                on_event(facts | {"kind": _kind(trial, result), "trial": trial.config["stage"]["key"]})
+
+        def on_trial_error(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
+            searcher.errors[trial.trial_id] = _error_text(trial)
+
+    return Events()
+
+
+def _kind(trial: Any, result: dict[str, Any]) -> str:
+    return "base" if trial.config["stage"]["kind"] == "base" else "run"
+
+
+def _error_text(trial: Any) -> str:
+    """The last line of a trial's error and the place of the whole."""
+    file = trial.error_file
+    lines = Path(file).read_text().strip().splitlines() if file and Path(file).is_file() else []
+    last = lines[-1] if lines else "its worker group died"
+    return f"{last} (the trial's log: {file})" if file else last
+
+
+def _event(event: str, work: Run | Base, facts: dict[str, Any]) -> dict[str, Any]:
+    kind = "base" if isinstance(work, Base) else "run"
+    return {"event": event, "kind": kind, "fingerprint": work.fingerprint, "label": work.label, **facts}

@@ -1,0 +1,93 @@
+"""What runs, what is left and how long it will take: a live panel in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+
+class Progress:
+    """Listens to the driver's events. Use as a context manager around the execution."""
+
+    def __init__(self, console: Console, runs: int, bases: int):
+        self.console, self.runs, self.bases = console, runs, bases
+        self.finished = self.failed = self.bases_done = 0
+        self._current: dict[str, tuple[str, float]] = {}
+        self._began = time.monotonic()
+        self._live = Live(get_renderable=self._panel, console=console, refresh_per_second=2)
+        self._is_live = console.is_terminal
+
+    def __enter__(self) -> Progress:
+        self._began = time.monotonic()
+        if self._is_live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._current.clear()
+        if self._is_live:
+            self._live.stop()
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        """Counts an event and shows it."""
+        trial = event.get("trial", "")
+        if event["event"] == "started":
+            self._current[trial] = (event["label"], time.monotonic())
+            if event["kind"] == "base":
+                self._line(f"{event['label']}: training")
+            return
+        self._current.pop(trial, None)
+        if event["kind"] == "base":
+            self.bases_done += event["event"] == "finished"
+        elif event["event"] == "finished":
+            self.finished += 1
+        else:
+            self.failed += 1
+        self._line(self._outcome(event))
+
+    def left(self) -> timedelta | None:
+        """Time to the end at the pace so far; None before the first run is finished."""
+        settled = self.finished + self.failed
+        if not settled:
+            return None
+        seconds = (time.monotonic() - self._began) / settled * (self.runs - settled)
+        return timedelta(seconds=round(seconds))
+
+    def _outcome(self, event: dict[str, Any]) -> str:
+        if event["event"] == "failed":
+            return f"{self._count()} FAILED {event['label']}: {event.get('error', '')}"
+        metrics = event.get("metrics") or {}
+        values = "  ".join(f"{name} {value:.1f}" for name, value in metrics.items())
+        seconds = f"  {event['seconds']:.1f} s" if "seconds" in event else ""
+        return f"{self._count()} {event['label']}  {values}{seconds}"
+
+    def _count(self) -> str:
+        left = self.left()
+        eta = f", {left} left" if left else ""
+        return f"[{self.finished + self.failed}/{self.runs}{eta}]"
+
+    def _line(self, text: str) -> None:
+        """A line of the log; above the live panel when there is one."""
+        style = "red" if "FAILED" in text else None
+        console = self._live.console if self._is_live else self.console
+        console.print(Text(text, style=style or ""), soft_wrap=True)
+
+    def _panel(self) -> Group:
+        settled = self.finished + self.failed
+        left = self.left()
+        head = f"runs {settled}/{self.runs}   base models {self.bases_done}/{self.bases}   "
+        head += f"failed {self.failed}   time left {left if left is not None else '…'}"
+        now = Table.grid(padding=(0, 2))
+        for label, since in list(self._current.values()):
+            now.add_row("▸", label, str(timedelta(seconds=round(time.monotonic() - since))))
+        return Group(Text(head), ProgressBar(total=max(1, self.runs), completed=settled, width=60), now)

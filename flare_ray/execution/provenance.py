@@ -1,0 +1,60 @@
+"""Where a result comes from: versions of the packages it depends on, the code's commit, the machine's kind."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "flare-ray",
+    "torch",
+    "transformers",
+    "peft",
+    "deepspeed",
+    "ray",
+    "mlflow",
+    "datasets",
+    "bitsandbytes",
+    "accelerate",
+    "numpy",
+)
+
+
+def provenance() -> dict[str, Any]:
+    """Package versions, Python, operating system, git commit and whether the checkout was changed."""
+    return {
+        "versions": {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **_git(Path(__file__).parent),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _git(folder: Path) -> dict[str, Any]:
+    """The commit of the checkout this code runs from; None for an installed package or without git."""
+    try:
+        commit = _ask_git(folder, "rev-parse", "HEAD")
+        changed = bool(_ask_git(folder, "status", "--porcelain", "--untracked-files=no", "--", "."))
+        _ask_git(
+            folder, "ls-files", "--error-unmatch", str(Path(__file__))
+        )  # ours, not a repository around us
+    except (OSError, subprocess.SubprocessError):
+        return {"git_commit": None, "git_changed": None}
+    return {"git_commit": commit, "git_changed": changed}
+
+
+def _ask_git(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()

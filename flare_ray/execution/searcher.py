@@ -1,0 +1,59 @@
+"""The stage graph as a Tune searcher: a trial is suggested the moment its own inputs are ready."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from flare_ray.execution.board import Board, Stage
+from flare_ray.plan.grid import Base
+from flare_ray.plan.wire import base_to_dict, run_to_dict
+
+
+class StageSearcher(Searcher):
+    """Hands out the board's stages, at most `max_concurrent` at a time, and tells it how they ended.
+
+    shared: what every trial's config has beside its stage.
+    """
+
+    def __init__(self, board: Board, max_concurrent: int, shared: dict[str, Any]):
+        super().__init__(metric="training_iteration", mode="max")
+        self.board, self.max_concurrent, self.shared = board, max_concurrent, shared
+        self.errors: dict[str, str] = {}
+        self._stages: dict[str, Stage] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The config of the next trial, None while everything left must wait, FINISHED at the end."""
+        if self.board.done:
+            return Searcher.FINISHED
+        if len(self.board.running) >= self.max_concurrent:
+            return None
+        stage = self.board.start()
+        if stage is None:
+            return None
+        self._stages[trial_id] = stage
+        return {**self.shared, "stage": stage_to_dict(stage)}
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """The trial's stage ended; the error's text was noted by the driver's callback before."""
+        message = self.errors.get(trial_id, "its worker group died") if error else None
+        self.board.finish(self._stages.pop(trial_id).key, message)
+
+    def stage_of(self, trial_id: str) -> Stage | None:
+        """The stage a running trial works on."""
+        return self._stages.get(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the store knows what is finished, and a new start plans anew from it."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, see `save`."""
+
+
+def stage_to_dict(stage: Stage) -> dict[str, Any]:
+    """A stage as JSON values: kind, key, the base, and the runs of a pack."""
+    if isinstance(stage.work, Base):
+        return {"kind": "base", "key": stage.key, "base": base_to_dict(stage.work)}
+    runs = [run_to_dict(run) for run in stage.work.runs]
+    return {"kind": "pack", "key": stage.key, "base": base_to_dict(stage.work.base), "runs": runs}

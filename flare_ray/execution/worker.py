@@ -1,0 +1,168 @@
+"""What one Ray Train worker does with a stage: a base model, or the runs of a pack one after another.
+
+Each run is its own: its seed, its record, its failure. A run that raises is written down and the next one starts;
+a run that is finished already (by a worker that died before it could say so) is not trained again.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+
+from flare_ray.execution.store import Store
+from flare_ray.plan.grid import Base, Run
+from flare_ray.plan.wire import base_from_dict, run_facts, run_from_dict
+from flare_ray.training.engine import Group
+from flare_ray.training.stages import train_base, train_run
+from flare_ray.training.workbench import Workbench
+
+
+def train_loop(config: dict[str, Any]) -> None:
+    """`train_loop_per_worker` of every trial. config: the stage, and what all stages share (see trial.py)."""
+    _use_threads(config["resources"]["cpus_per_worker"])
+    worker = StageWorker(config)
+    if config["stage"]["kind"] == "base":
+        worker.base_model()
+    else:
+        worker.pack()
+
+
+class StageWorker:
+    """One worker of a stage's group."""
+
+    def __init__(self, config: dict[str, Any]):
+        context = ray.train.get_context()
+        self.resources = config["resources"]
+        self.store = Store(config["storage"])
+        self.provenance = config["provenance"] | {"host": socket.gethostname(), "device": _device_name()}
+        self.stage = config["stage"]
+        self.base = base_from_dict(self.stage["base"])
+        device = str(ray.train.torch.get_device())
+        self.group = Group(
+            workers=context.get_world_size(),
+            worker=context.get_world_rank(),
+            zero_stage=self.resources["zero_stage"],
+            micro_batch=self.resources["micro_batch"],
+            device=device,
+        )
+        import deepspeed
+
+        deepspeed.init_distributed(
+            dist_backend="nccl" if device.startswith("cuda") else "gloo",
+            auto_mpi_discovery=False,
+            verbose=False,
+        )
+
+    def base_model(self) -> None:
+        """Trains the base model and keeps it, unless another worker already has."""
+        base = self.base
+        if self._stored("bases", base.fingerprint):
+            return
+        self._report("started", base, {})
+
+        def work(out: Path) -> dict[str, Any]:
+            bench = self._workbench(base.model.checkpoint)
+            record = train_base(bench, base.settings, base.seed, out)
+            facts = {"fingerprint": base.fingerprint, "label": base.label, "seed": base.seed}
+            return facts | {"settings": base.settings, "identity": base.identity} | record
+
+        error = self._guarded(base, "bases", work)
+        if error is not None:
+            raise error  # what needs this base cannot start: the trial fails
+
+    def pack(self) -> None:
+        """Executes the pack's runs on one loaded base model."""
+        bench = self._workbench(str(self.store.folder("bases", self.base.fingerprint)))
+        for value in self.stage["runs"]:
+            run = run_from_dict(value, self.base)
+            if self._stored("runs", run.fingerprint):
+                self._report("finished", run, {})
+                continue
+            self._report("started", run, {})
+
+            def work(out: Path, run: Run = run) -> dict[str, Any]:
+                cell = run.cell
+                record = train_run(bench, cell.method, cell.language, run.settings, run.seed, out)
+                return run_facts(run) | record
+
+            error = self._guarded(run, "runs", work)
+            if error is not None and self.group.workers > 1:
+                raise error  # the other workers wait in a collective operation: only a new group can go on
+
+    def _workbench(self, checkpoint: str) -> Workbench:
+        base = self.base
+        return Workbench(
+            base.model.family,
+            checkpoint,
+            base.task,
+            base.source,
+            base.settings["precision"],
+            self.group,
+            self.resources["source_cache_mb"],
+        )
+
+    def _guarded(
+        self, item: Run | Base, kind: str, work: Callable[[Path], dict[str, Any]]
+    ) -> Exception | None:
+        """Does the work and keeps its record, or writes down why not. The boundary between one run and the next."""
+        started = time.perf_counter()
+        try:
+            with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
+                record = work(Path(scratch))
+                if self.group.first:
+                    whole = record | {"provenance": self.provenance, "execution": self.resources}
+                    self.store.write(kind, item.fingerprint, whole, Path(scratch))
+            self._barrier()
+        except Exception as error:
+            self.store.write_failure(item.fingerprint, self._failure(item, error))
+            self._report("failed", item, {"error": f"{type(error).__name__}: {error}"})
+            return error
+        self._report(
+            "finished", item, {"seconds": time.perf_counter() - started, "metrics": record["metrics"]}
+        )
+        return None
+
+    def _failure(self, item: Run | Base, error: Exception) -> dict[str, Any]:
+        return {
+            "fingerprint": item.fingerprint,
+            "label": item.label,
+            "error": f"{type(error).__name__}: {error}",
+            "traceback": traceback.format_exc(),
+            "provenance": self.provenance,
+            "worker": self.group.worker,
+            "at": time.time(),
+        }
+
+    def _stored(self, kind: str, fingerprint: str) -> bool:
+        """Whether the record is there, as the first worker sees it: all workers must decide alike."""
+        found = [self.store.has(kind, fingerprint)]
+        if self.group.workers > 1:
+            torch.distributed.broadcast_object_list(found, src=0)
+        return found[0]
+
+    def _barrier(self) -> None:
+        if self.group.workers > 1:
+            torch.distributed.barrier()
+
+    def _report(self, event: str, item: Run | Base, facts: dict[str, Any]) -> None:
+        """Tells the driver, through Train and Tune."""
+        ray.train.report({"event": event, "fingerprint": item.fingerprint, "label": item.label, **facts})
+
+
+def _use_threads(cpus: float) -> None:
+    threads = max(1, int(cpus))
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
+
+
+def _device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

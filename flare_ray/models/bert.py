@@ -1,0 +1,19 @@
+"""BERT-class encoders (Devlin et al., 2019): multilingual BERT, E5, MiniLM and their like.
+
+Not in the paper. The pooler belongs to the head: sentence encoders are often published without one, and a random
+pooler that is frozen would throw information away.
+"""
+
+from flare_ray.models.base import Family
+
+FAMILY = Family(
+    name="bert",
+    architecture="encoder",
+    lora_modules=("query", "value"),
+    fusion_modules=("query", "value"),
+    head_modules=("pooler", "classifier"),
+    checkpoints={
+        "mbert": "google-bert/bert-base-multilingual-cased",
+        "me5-small": "intfloat/multilingual-e5-small",
+    },
+)

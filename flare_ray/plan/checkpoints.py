@@ -1,0 +1,80 @@
+"""Checkpoints: the names the package knows, where one lies, and what identifies it.
+
+A checkpoint is a hub id (`org/name`, optionally `org/name@revision`), a local folder, or `sandbox:<model>`.
+Its identity is never its path: a local folder is known by the hash of its files, so a copy elsewhere is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from flare_ray import registry
+from flare_ray.cache import cache_folder
+from flare_ray.sandbox import world
+
+SANDBOX = "sandbox:"
+_CONTENT = (".safetensors", ".bin", ".json", ".txt", ".model")
+
+
+@cache
+def known_checkpoints() -> dict[str, tuple[str, str]]:
+    """Model name -> (family, checkpoint), from the family files and the sandbox."""
+    known: dict[str, tuple[str, str]] = {}
+    for family in registry.names("models"):
+        for name, checkpoint in registry.load("models", family).checkpoints.items():
+            known[name] = (family, checkpoint)
+    for name, facts in world.MODELS.items():
+        known[name] = (facts["family"], SANDBOX + name)
+    return known
+
+
+def is_local(reference: str) -> bool:
+    """Whether a checkpoint or data reference is a path: it starts like one, or it is a folder here."""
+    return reference.startswith((".", "/", "~")) or Path(reference).expanduser().is_dir()
+
+
+def local_path(reference: str) -> Path:
+    """The absolute folder of a local reference."""
+    return Path(reference).expanduser().absolute()
+
+
+def checkpoint_identity(checkpoint: str) -> dict[str, str]:
+    """What determines a checkpoint's weights and tokenizer."""
+    if checkpoint.startswith(SANDBOX):
+        return {"sandbox": world.VERSION, "model": checkpoint.removeprefix(SANDBOX)}
+    if is_local(checkpoint):
+        folder = local_path(checkpoint)
+        return {"content": files_digest(p for p in sorted(folder.iterdir()) if p.suffix in _CONTENT)}
+    name, _, revision = checkpoint.partition("@")
+    return {"hub": name, "revision": revision or "main"}
+
+
+def files_digest(files: Iterable[Path]) -> str:
+    """Hash of files' names and contents, in the order given."""
+    whole = hashlib.blake2b(digest_size=16)
+    for file in files:
+        whole.update(file.name.encode() + b"\0" + _file_digest(file).encode())
+    return whole.hexdigest()
+
+
+def _file_digest(file: Path) -> str:
+    """Hash of one file, remembered by (path, size, time of change): a 16 GB checkpoint is read once."""
+    facts = file.stat()
+    if facts.st_size < 1 << 20:
+        return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+    key = json.dumps([str(file.resolve()), facts.st_size, facts.st_mtime_ns])
+    memory = cache_folder() / "digests" / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+    if memory.exists():
+        return memory.read_text()
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    scratch = memory.with_suffix(f".{os.getpid()}")
+    scratch.write_text(digest)
+    scratch.replace(memory)
+    return digest

@@ -1,0 +1,227 @@
+"""From a sweep to its cells and runs.
+
+A **cell** is a point of the grid without its seed; a **run** is a cell and a seed, the unit of record. Axes are
+conditional: a method is multiplied only by the axes that change its result, so the product has no duplicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from flare_ray import registry
+from flare_ray.plan.checkpoints import checkpoint_identity
+from flare_ray.plan.fingerprint import fingerprint
+from flare_ray.plan.schema import ModelSpec, Sweep, Training
+
+BASE_VERSION = "1"  # bumped by hand when a change of code changes base models
+RUN_VERSION = "1"  # the same for every run's training and evaluation
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model: a checkpoint fine-tuned on English task data, merged; once per (model, task, seed)."""
+
+    model: ModelSpec
+    task: str
+    source: str
+    seed: int
+    settings: dict[str, Any] = field(hash=False)
+    identity: dict[str, Any] = field(hash=False)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """20 hex digits."""
+        return fingerprint(self.identity)
+
+    @property
+    def label(self) -> str:
+        """For people: model/task/base/seed."""
+        return f"{self.model.name}/{self.task}/base/seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A point of the grid without its seed. `axes` holds the values of the axes that apply to the method."""
+
+    model: ModelSpec
+    task: str
+    language: str
+    method: str
+    axes: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def variant(self) -> str:
+        """The method with its axes: `flare (add_relu, r=8)`."""
+        values = [f"r={value}" if name == "rank" else str(value) for name, value in reversed(self.axes)]
+        return f"{self.method} ({', '.join(values)})" if values else self.method
+
+    @property
+    def label(self) -> str:
+        """For people, and unique in a sweep: model/task/language/method (axes)."""
+        return f"{self.model.name}/{self.task}/{self.language}/{self.variant}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A cell and a seed, with everything that determines its result."""
+
+    cell: Cell
+    seed: int
+    base: Base
+    settings: dict[str, Any] = field(hash=False)
+    identity: dict[str, Any] = field(hash=False)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """20 hex digits."""
+        return fingerprint(self.identity)
+
+    @property
+    def label(self) -> str:
+        """For people: the cell's label and the seed."""
+        return f"{self.cell.label}/seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A point of the grid that is not run, and why."""
+
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All runs of a sweep, and what was skipped."""
+
+    runs: tuple[Run, ...]
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Each cell once, in the order of the runs."""
+        return list(dict.fromkeys(run.cell for run in self.runs))
+
+    @property
+    def bases(self) -> list[Base]:
+        """Each base model once, by fingerprint."""
+        return list({run.base.fingerprint: run.base for run in self.runs}.values())
+
+
+def data_source(sweep: Sweep, task: str) -> str:
+    """Where a task's rows come from: the sweep's `data`, else the task's hub id."""
+    return sweep.data.get(task, registry.load("tasks", task).hub)
+
+
+def expand(sweep: Sweep) -> Grid:
+    """The grid of a validated sweep."""
+    builder = _Builder(sweep)
+    runs: list[Run] = []
+    for model, task in product(sweep.models, sweep.tasks):
+        for language in builder.languages(model, task):
+            for cell in builder.cells(model, task, language):
+                runs += [builder.run(cell, seed) for seed in sweep.seeds]
+    return Grid(tuple(runs), tuple(builder.skipped))
+
+
+class _Builder:
+    """Resolves what the runs of one sweep share, each once."""
+
+    def __init__(self, sweep: Sweep):
+        self.sweep = sweep
+        self.skipped: list[Skipped] = []
+        self._models: dict[str, dict[str, Any]] = {}
+        self._data: dict[tuple[str, str], Any] = {}
+        self._bases: dict[tuple[str, str, int], Base] = {}
+
+    def languages(self, model: ModelSpec, task: str) -> list[str]:
+        targets = registry.load("tasks", task).targets(data_source(self.sweep, task))
+        if self.sweep.languages == "all":
+            return targets
+        for language in self.sweep.languages:
+            if language not in targets:
+                label = f"{model.name}/{task}/{language}"
+                self.skipped.append(
+                    Skipped(label, f"{task} has no {language} in {data_source(self.sweep, task)}")
+                )
+        return [language for language in self.sweep.languages if language in targets]
+
+    def cells(self, model: ModelSpec, task: str, language: str) -> Iterator[Cell]:
+        values = {"rank": self.sweep.rank, "fusion": self.sweep.fusion}
+        for name in self.sweep.methods:
+            axes = registry.load("methods", name).axes
+            for point in product(*(values[axis] for axis in axes)):
+                yield Cell(model, task, language, name, tuple(zip(axes, point, strict=True)))
+
+    def base(self, model: ModelSpec, task: str, seed: int) -> Base:
+        key = (repr(model), task, seed)
+        if key not in self._bases:
+            wanted = self.sweep.base
+            settings = {
+                **self.training(wanted, model, task),
+                "rank": wanted.rank,
+                "alpha": wanted.alpha or 2 * wanted.rank,
+            }
+            english = registry.load("tasks", task).source_language
+            identity = {
+                "kind": "base",
+                "version": BASE_VERSION,
+                "model": self.model(model),
+                "task": task,
+                "data": self.data(task, english),
+                "settings": settings,
+                "seed": seed,
+            }
+            self._bases[key] = Base(model, task, data_source(self.sweep, task), seed, settings, identity)
+        return self._bases[key]
+
+    def run(self, cell: Cell, seed: int) -> Run:
+        method = registry.load("methods", cell.method)
+        task = registry.load("tasks", cell.task)
+        base = self.base(cell.model, cell.task, seed)
+        data = {"target": self.data(cell.task, cell.language)}
+        settings: dict[str, Any] = {
+            "max_length": self.training(self.sweep.training, cell.model, cell.task)["max_length"]
+        }
+        if method.reads_source:
+            data["source"] = self.data(cell.task, task.source_language)
+            settings["translation"] = self.sweep.translation
+        if method.trains:
+            axes = dict(cell.axes)
+            settings |= self.training(self.sweep.training, cell.model, cell.task) | axes
+            settings["alpha"] = self.sweep.alpha or 2 * axes["rank"]
+        identity = {
+            "kind": "run",
+            "version": [RUN_VERSION, method.VERSION],
+            "base": base.fingerprint,
+            "method": cell.method,
+            "language": cell.language,
+            "data": data,
+            "settings": settings,
+            "seed": seed,
+        }
+        return Run(cell, seed, base, settings, identity)
+
+    def training(self, given: Training, model: ModelSpec, task: str) -> dict[str, Any]:
+        """The sweep's values over the paper's Table 5."""
+        family = registry.load("models", model.family)
+        table = registry.load("tasks", task).hyperparameters(family.architecture)
+        fields = set(Training.model_fields)
+        chosen = given.model_dump(include=fields)
+        chosen |= {key: value for key, value in vars(table).items() if chosen[key] is None}
+        return chosen | {"precision": self.sweep.precision}
+
+    def model(self, model: ModelSpec) -> dict[str, Any]:
+        if model.checkpoint not in self._models:
+            self._models[model.checkpoint] = checkpoint_identity(model.checkpoint)
+        return {"family": model.family, **self._models[model.checkpoint]}
+
+    def data(self, task: str, language: str) -> Any:
+        key = (task, language)
+        if key not in self._data:
+            self._data[key] = registry.load("tasks", task).identity(data_source(self.sweep, task), language)
+        return self._data[key]

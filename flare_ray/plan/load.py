@@ -1,0 +1,186 @@
+"""A sweep file becomes a validated sweep, or one error that lists everything wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from flare_ray import registry
+from flare_ray.errors import InputError, Problem
+from flare_ray.plan.checkpoints import is_local, known_checkpoints, local_path
+from flare_ray.plan.grid import data_source
+from flare_ray.plan.schema import ModelSpec, Section, Sweep
+
+
+def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
+    """The sweep of a YAML file with `dotted.key=value` overrides. Raises InputError with every problem."""
+    raw = apply_overrides(read_yaml(file), overrides, str(file))
+    try:
+        sweep, problems, sound = Sweep.model_validate(raw), [], set(Sweep.model_fields)
+    except ValidationError as error:
+        problems = [_problem(detail) for detail in error.errors()]
+        sweep, sound = _sound_part(raw, error)
+    problems += content_problems(sweep, sound)
+    if problems:
+        raise InputError(str(file), problems)
+    return sweep
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A YAML file whose top is a mapping. Raises InputError with line and column."""
+    if not file.is_file():
+        near = registry.wanted(file.name, [p.name for p in sorted(file.parent.glob("*.yaml"))])
+        raise InputError(str(file), [Problem("FILE", f"no file {file}", f"a sweep file: {near}")])
+    try:
+        raw = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        found = " ".join(str(error).split())
+        raise InputError(str(file), [Problem("FILE", found, "YAML")]) from error
+    if not isinstance(raw, dict):
+        wanted = "a mapping of the fields " + ", ".join(Sweep.model_fields)
+        raise InputError(str(file), [Problem("FILE", type(raw).__name__, wanted)])
+    return raw
+
+
+def apply_overrides(raw: dict[str, Any], overrides: Sequence[str], title: str) -> dict[str, Any]:
+    """`training.epochs=3` set in a copy of the mapping; values are YAML. Raises InputError."""
+    result = yaml.safe_load(yaml.safe_dump(raw))
+    problems = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        parts = key.strip().split(".")
+        if not equals or not all(parts):
+            problems.append(
+                Problem("--set", repr(override), "dotted.key=value, for example training.epochs=3")
+            )
+            continue
+        place = result
+        for part in parts[:-1]:
+            if not isinstance(place.get(part), dict):
+                place[part] = {}
+            place = place[part]
+        try:
+            place[parts[-1]] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            problems.append(Problem("--set", repr(override), f"a YAML value: {' '.join(str(error).split())}"))
+    if problems:
+        raise InputError(title, problems)
+    return result
+
+
+def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
+    """What only the files can tell: checkpoints, data and languages that are not there.
+
+    Looks at the fields that passed the schema (`sound`), so that everything wrong is told at once.
+    """
+    problems: list[Problem] = []
+    if "models" in sound:
+        problems += _repeated_names(sweep.models)
+        for index, model in enumerate(sweep.models):
+            problems += _checkpoint_problems(f"models[{index}].checkpoint", model)
+    if {"tasks", "data", "languages"} <= sound:
+        problems += _data_problems(sweep)
+    return problems
+
+
+def _repeated_names(models: Sequence[ModelSpec]) -> list[Problem]:
+    seen: set[str] = set()
+    problems = []
+    for index, model in enumerate(models):
+        if model.name in seen:
+            problems.append(Problem(f"models[{index}].name", f"{model.name!r} again", "a name of its own"))
+        seen.add(model.name)
+    return problems
+
+
+def _checkpoint_problems(where: str, model: ModelSpec) -> list[Problem]:
+    if not is_local(model.checkpoint):
+        return []
+    folder = local_path(model.checkpoint)
+    if not folder.is_dir():
+        return [Problem(where, f"{model.checkpoint!r}, which is not there", "a folder, or a hub id org/name")]
+    if not (folder / "config.json").is_file():
+        wanted = "a Hugging Face checkpoint (config.json, weights, tokenizer)"
+        return [Problem(where, f"{model.checkpoint!r} without a config.json", wanted)]
+    return []
+
+
+def _data_problems(sweep: Sweep) -> list[Problem]:
+    problems: list[Problem] = []
+    everywhere: dict[str, None] = {}
+    for name in sweep.tasks:
+        task, source = registry.load("tasks", name), data_source(sweep, name)
+        targets = task.targets(source)
+        everywhere.update(dict.fromkeys(targets))
+        chosen = (
+            targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
+        )
+        found = task.problems(source, chosen)
+        if not found and not targets:
+            wanted = "a folder of: " + ", ".join(task.languages.values())
+            found = [Problem(f"data.{name}", f"{source!r} with no target language", wanted)]
+        problems += found
+    if sweep.languages != "all" and everywhere:
+        for index, code in enumerate(sweep.languages):
+            if code not in everywhere:
+                wanted = registry.wanted(code, everywhere)
+                problems.append(Problem(f"languages[{index}]", repr(code), wanted))
+    return problems
+
+
+def _sound_part(raw: dict[str, Any], error: ValidationError) -> tuple[Sweep, set[str]]:
+    """The sweep with stand-ins for its faulty fields, and the names of the others."""
+    faulty = {str(detail["loc"][0]) for detail in error.errors()}
+    stand_ins = {
+        "name": "x",
+        "models": sorted(known_checkpoints())[:1],
+        "tasks": registry.names("tasks")[:1],
+        "methods": registry.names("methods")[:1],
+        "seeds": [0],
+    }
+    rest = {key: value for key, value in raw.items() if key not in faulty}
+    return Sweep.model_validate(stand_ins | rest), set(Sweep.model_fields) - faulty
+
+
+def _problem(detail: Any) -> Problem:
+    """One pydantic error in our words."""
+    where = _dotted(detail["loc"])
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return Problem(
+            where, "an unknown key", registry.wanted(str(detail["loc"][-1]), _siblings(detail["loc"]))
+        )
+    if kind == "missing":
+        return Problem(where, "nothing", "a value: this field has no default")
+    wanted = context.get("wanted") or detail["msg"].removeprefix("Input should be ").removeprefix(
+        "Value error, "
+    )
+    return Problem(where, repr(detail["input"]), wanted)
+
+
+def _dotted(loc: Iterable[Any]) -> str:
+    text = ""
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif not str(part).startswith(("function-", "list[", "literal[", "constrained-")):
+            text += f".{part}" if text else str(part)
+    return text
+
+
+def _siblings(loc: tuple[Any, ...]) -> list[str]:
+    """The fields of the section that an unknown key stands in."""
+    section: type[BaseModel] = Sweep
+    for part in loc[:-1]:
+        if isinstance(part, int) or part not in section.model_fields:
+            continue
+        annotation = section.model_fields[part].annotation
+        options = [annotation, *get_args(annotation)]
+        options += [inner for option in options for inner in get_args(option)]
+        nested = [o for o in options if isinstance(o, type) and issubclass(o, Section)]
+        section = nested[0] if nested else section
+    return list(section.model_fields)

@@ -1,0 +1,173 @@
+"""The sweep file: every field, what it means and its default. Frozen once validated.
+
+name: demo
+models: [sandbox-xlm-r]
+tasks: [nusax]
+methods: [zero_shot, lora, flare]
+seeds: [1, 2, 3]
+data: {nusax: sandbox}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from flare_ray import registry
+from flare_ray.plan.checkpoints import known_checkpoints
+
+
+def _known(kind: str) -> AfterValidator:
+    def check(name: str) -> str:
+        if name not in registry.names(kind):
+            wanted = registry.wanted(name, registry.names(kind))
+            raise PydanticCustomError("unknown_name", "{wanted}", {"wanted": wanted})
+        return name
+
+    return AfterValidator(check)
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    if len(set(map(repr, values))) < len(values):
+        raise PydanticCustomError("repeated", "each value once")
+    return values
+
+
+def _named_model(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    known = known_checkpoints()
+    if value not in known:
+        wanted = registry.wanted(value, known) + "; or {name, family, checkpoint} of your own"
+        raise PydanticCustomError("unknown_name", "{wanted}", {"wanted": wanted})
+    family, checkpoint = known[value]
+    return {"name": value, "family": family, "checkpoint": checkpoint}
+
+
+NotEmpty = Field(min_length=1)
+Unique = AfterValidator(_unique)
+TaskName = Annotated[str, _known("tasks")]
+MethodName = Annotated[str, _known("methods")]
+FusionName = Annotated[str, _known("fusion.functions")]
+
+
+class Section(BaseModel):
+    """A frozen part of the sweep file; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSpec(Section):
+    """A checkpoint of the user's own: any Hugging Face model of a known family."""
+
+    name: str = Field(min_length=1)
+    """What the tables call it."""
+    family: Annotated[str, _known("models")]
+    """A file of flare_ray/models/: how models of this class are loaded and where adapters go."""
+    checkpoint: str = Field(min_length=1)
+    """A hub id (`org/name`, optionally `@revision`) or a local folder."""
+
+
+class Training(Section):
+    """How one adapter is trained. What is left out comes from the paper's Table 5 for the task and family."""
+
+    epochs: PositiveInt | None = None
+    """Passes over the training split."""
+    batch_size: PositiveInt | None = None
+    """Instances per optimiser step, over all workers and micro-batches."""
+    learning_rate: PositiveFloat | None = None
+    """Peak learning rate of AdamW."""
+    max_length: PositiveInt | None = None
+    """Tokens per sequence, special tokens counted."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises; it then falls linearly to zero."""
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradients are clipped to this norm."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout on the adapter's input (the paper uses none)."""
+
+
+class BaseTraining(Training):
+    """English fine-tuning of the base model, merged into its weights (paper, appendix B)."""
+
+    rank: PositiveInt = 64
+    alpha: PositiveFloat | None = None
+    """LoRA's α; twice the rank when left out."""
+
+
+class Resources(Section):
+    """On what it runs. Never part of a run's identity: any values give the same results."""
+
+    workers: PositiveInt = 1
+    """Ray Train workers per trial."""
+    cpus_per_worker: PositiveFloat = 1
+    gpus_per_worker: float = Field(0, ge=0)
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """DeepSpeed ZeRO stage."""
+    pack_size: PositiveInt = 32
+    """Runs that one Tune trial executes one after another on one loaded base model."""
+    max_concurrent: PositiveInt | None = None
+    """Trials at a time; when left out, as many as the cluster's CPUs and GPUs hold."""
+    micro_batch: PositiveInt | None = None
+    """Instances per forward pass and worker; the whole batch when left out."""
+    max_attempts: PositiveInt = 2
+    """How often a run is started whose worker died under it."""
+    source_cache_mb: float = Field(2048, ge=0)
+    """Memory per worker for source states that are computed once and shared by the runs of a pack."""
+
+
+class Tracking(Section):
+    """Where MLflow keeps the records."""
+
+    uri: str | None = None
+    """An MLflow tracking URI; MLFLOW_TRACKING_URI, else a sqlite file in the storage folder, when left out."""
+
+
+class Sweep(Section):
+    """A whole study: the product of its axes, each run identified by what determines its result."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Names the MLflow experiments (`<name>/<task>`) and the report."""
+    models: Annotated[list[Annotated[ModelSpec, BeforeValidator(_named_model)]], NotEmpty, Unique]
+    """Names of checkpoints the package knows, or {name, family, checkpoint} of your own."""
+    tasks: Annotated[list[TaskName], NotEmpty, Unique]
+    languages: Literal["all"] | Annotated[list[str], NotEmpty, Unique] = "all"
+    """Target languages; a language that a task does not have is skipped for that task."""
+    methods: Annotated[list[MethodName], NotEmpty, Unique]
+    seeds: Annotated[list[int], NotEmpty, Unique]
+    rank: Annotated[list[PositiveInt], NotEmpty, Unique] = [64]
+    """Bottleneck dimension r of the trained methods' adapters."""
+    alpha: PositiveFloat | None = None
+    """α of the adapters' scaling α/r; twice the rank when left out."""
+    fusion: Annotated[list[FusionName], NotEmpty, Unique] = ["add_relu"]
+    """Fusion functions, for the methods that fuse."""
+    translation: Literal["gold"] = "gold"
+    """Where the parallel text comes from. `gold`: the corpus's own human translations, English included."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the frozen weights and the forward pass; optimiser states are always fp32."""
+    data: dict[TaskName, str] = {}
+    """Per task: `sandbox`, a local folder, or a hub dataset id; the task's hub id when left out."""
+    base: BaseTraining = BaseTraining()
+    training: Training = Training()
+    resources: Resources = Resources()
+    storage: str = "results"
+    """Folder or fsspec URL that keeps every record; what is finished there is never trained again."""
+    tracking: Tracking = Tracking()
+
+    @field_validator("storage")
+    @classmethod
+    def _storage(cls, value: str) -> str:
+        return value if "://" in value else str(Path(value).expanduser().absolute())

@@ -1,0 +1,209 @@
+"""A study from its sweep file to its tables: validate, plan, prepare, execute, track, report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flare_ray import registry
+from flare_ray.cache import cache_folder
+from flare_ray.errors import InputError, Problem
+from flare_ray.execution.store import Store, open_store
+from flare_ray.plan.grid import Grid, Run, expand
+from flare_ray.plan.load import load_sweep
+from flare_ray.plan.schema import Sweep
+from flare_ray.plan.stages import Stages, stages
+from flare_ray.plan.wire import run_facts
+from flare_ray.report import table
+from flare_ray.tracking.writer import Writer, unreachable
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an execution ended. tracking_errors: what MLflow did not take; the store has it all the same."""
+
+    failed: tuple[Run, ...]
+    tracking_errors: tuple[str, ...]
+
+
+class Study:
+    """One validated sweep and its store.
+
+    study = Study.open(Path("sweeps/demo.yaml"))
+    outcome = study.execute(Console())
+    for block in study.blocks(): print(block)
+    """
+
+    def __init__(self, file: Path, sweep: Sweep, store: Store):
+        self.file, self.sweep, self.store = file, sweep, store
+
+    @classmethod
+    def open(cls, file: Path, overrides: Sequence[str] = (), tracking: bool = True) -> Study:
+        """Reads the file and looks at everything it names. Raises InputError with all problems at once.
+
+        tracking: whether the tracking server must answer; reading needs none.
+        """
+        problems: list[Problem] = []
+        sweep = store = None
+        try:
+            sweep = load_sweep(file, overrides)
+        except InputError as error:
+            problems += error.problems
+        named = _named(file, overrides, sweep)
+        try:
+            store = open_store(named["storage"])
+        except InputError as error:
+            problems += error.problems
+        if tracking and named["uri"]:
+            problems += unreachable(named["uri"])
+        if problems or sweep is None or store is None:
+            raise InputError(str(file), problems)
+        return cls(file, sweep, store)
+
+    @cached_property
+    def grid(self) -> Grid:
+        """All runs of the sweep."""
+        return expand(self.sweep)
+
+    def stages(self) -> Stages:
+        """What is left to do, by what the store has now."""
+        return stages(
+            self.grid,
+            self.store.finished("runs"),
+            self.store.finished("bases"),
+            self.sweep.resources.pack_size,
+        )
+
+    @property
+    def tracking_uri(self) -> str:
+        """The sweep's, else MLFLOW_TRACKING_URI, else a sqlite file in the storage folder."""
+        return tracking_uri(self.sweep.tracking.uri) or f"sqlite:///{self._tracking_folder / 'mlflow.db'}"
+
+    @property
+    def _tracking_folder(self) -> Path:
+        if self.store.local:
+            return Path(self.store.root)
+        return cache_folder() / "mlflow" / self.sweep.name
+
+    def execute(self, console: Console) -> Outcome:
+        """Trains what is left and records it. Raises InputError before anything is trained, and Interrupted."""
+        todo = self.stages()
+        if todo.packs:
+            self._build_sandbox(console)
+        uri = self.tracking_uri
+        if uri.startswith("sqlite:"):
+            self._tracking_folder.mkdir(parents=True, exist_ok=True)
+        artifacts = (
+            (self._tracking_folder / "mlflow-artifacts").as_uri() if uri.startswith("sqlite:") else None
+        )
+        writer = Writer(uri, self.sweep.name, artifacts)
+        try:
+            for run in todo.done:
+                self._submit(writer, run)
+            if todo.packs:
+                self._train(todo, writer, console)
+        finally:
+            writer.close()
+        return Outcome(tuple(self._failed()), tuple(writer.errors))
+
+    def _train(self, todo: Stages, writer: Writer, console: Console) -> None:
+        from flare_ray.execution import driver
+        from flare_ray.execution.progress import Progress
+        from flare_ray.execution.provenance import provenance
+
+        console.print("starting Ray …")
+        slots = driver.concurrency(self.sweep.resources, driver.connect())
+        runs = {run.fingerprint: run for run in todo.todo}
+        with Progress(console, len(todo.todo), len(todo.bases)) as progress:
+
+            def on_event(event: dict[str, Any]) -> None:
+                progress.on_event(event)
+                if event["kind"] == "run" and event["event"] == "finished":
+                    self._submit(writer, runs[event["fingerprint"]])
+
+            facts = provenance() | {"sweep": self.sweep.name}
+            driver.execute(todo, self.store, self.sweep.resources, facts, slots, on_event)
+
+    def _submit(self, writer: Writer, run: Run) -> None:
+        def load() -> tuple[dict[str, Any], Path]:
+            folder = self.store.folder("runs", run.fingerprint)
+            return self.store.record("runs", run.fingerprint), folder
+
+        writer.submit(run.cell.task, run.fingerprint, load)
+
+    def _build_sandbox(self, console: Console) -> None:
+        uses_models = any(model.checkpoint.startswith("sandbox:") for model in self.sweep.models)
+        if not uses_models and "sandbox" not in self.sweep.data.values():
+            return
+        from flare_ray.sandbox.build import ensure
+
+        ensure(cache_folder(), report=console.print)
+
+    def _failed(self) -> list[Run]:
+        finished = self.store.finished("runs")
+        return [run for run in self.grid.runs if run.fingerprint not in finished]
+
+    def blocks(self) -> list[table.Block]:
+        """The results of all planned runs, as far as the store has them."""
+        finished = self.store.finished("runs")
+        planned = [run_facts(run) for run in self.grid.runs]
+        records = {
+            run.fingerprint: self.store.record("runs", run.fingerprint)
+            for run in self.grid.runs
+            if run.fingerprint in finished
+        }
+        failed = [
+            run.fingerprint
+            for run in self.grid.runs
+            if run.fingerprint not in finished and self.store.failure(run.fingerprint)
+        ]
+        metrics = {name: registry.load("tasks", name).metric for name in self.sweep.tasks}
+        return table.blocks(planned, records, failed, metrics)
+
+    def notes(self) -> list[str]:
+        """What a reader of the tables must know about the text that went in."""
+        if self.sweep.translation == "gold":
+            return [
+                "Parallel text: gold. Target and English rows are human translations, not machine translation."
+            ]
+        return []
+
+    def write_report(self) -> list[str]:
+        """Tables as Markdown and CSV in the store; returns where."""
+        made = self.blocks()
+        text = f"# {self.sweep.name}\n\n" + "\n".join(map(table.as_markdown, made))
+        text += "\n" + "\n".join(self.notes()) + "\n"
+        folder = f"reports/{self.sweep.name}"
+        return [
+            self.store.write_text(f"{folder}/report.md", text),
+            self.store.write_text(f"{folder}/results.csv", table.as_csv(made)),
+        ]
+
+
+def tracking_uri(uri: str | None) -> str | None:
+    """The sweep's tracking URI, else the environment's, else None."""
+    return uri or os.environ.get("MLFLOW_TRACKING_URI")
+
+
+def _named(file: Path, overrides: Sequence[str], sweep: Sweep | None) -> dict[str, Any]:
+    """Storage and tracking URI, also of a sweep that has other problems: all are told at once."""
+    if sweep is not None:
+        return {"storage": sweep.storage, "uri": tracking_uri(sweep.tracking.uri)}
+    from flare_ray.plan.load import apply_overrides, read_yaml
+
+    try:
+        raw = apply_overrides(read_yaml(file), overrides, str(file))
+    except InputError:
+        raw = {}
+    storage, tracking = raw.get("storage"), raw.get("tracking")
+    uri = tracking.get("uri") if isinstance(tracking, dict) else None
+    return {
+        "storage": storage if isinstance(storage, str) else Sweep.model_fields["storage"].default,
+        "uri": tracking_uri(uri if isinstance(uri, str) else None),
+    }

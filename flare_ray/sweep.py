@@ -1,0 +1,10 @@
+"""`python -m flare_ray.sweep FILE [--plan] [--set dotted.key=value …]`: the same as `flare-ray run`."""
+
+from __future__ import annotations
+
+import typer
+
+from flare_ray.cli import run
+
+if __name__ == "__main__":
+    typer.run(run)
