@@ -23,7 +23,7 @@ from flare_ray.fusion.config import PEFT_TYPE, FlareConfig
 from flare_ray.fusion.context import Context, Flow
 from flare_ray.fusion.generation import Generation, begin_generation
 from flare_ray.fusion.names import load_fusion
-from flare_ray.fusion.placement import Site, Stack, site_of, stack_at
+from flare_ray.fusion.placement import Site, Stack, site_of, stack_at, width_of
 from flare_ray.fusion.projection import SourceProjection
 from flare_ray.fusion.sources import encode, sources_of
 from flare_ray.fusion.targets import alignments_of
@@ -45,7 +45,7 @@ class FlareModel(LoraModel):
 
     # ---- making adapters -------------------------------------------------------------------------------------
 
-    def _pre_injection_hook(self, model: nn.Module, config: FlareConfig, adapter_name: str) -> None:
+    def _pre_injection_hook(self, model: nn.Module, config: Any, adapter_name: str) -> None:
         if hasattr(model, "peft_config") or any(hasattr(module, "lora_A") for module in model.modules()):
             raise ValueError(
                 "this base already carries adapters. unload() them first, or add this one beside them with "
@@ -66,7 +66,7 @@ class FlareModel(LoraModel):
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Put in an adapter's layers. Raises ValueError when not one of them would fuse."""
-        config = self.peft_config[adapter_name]
+        config: Any = self.peft_config[adapter_name]
         self.sites[adapter_name] = {}
         super().inject_adapter(model, adapter_name, *args, **kwargs)
         if not self.sites[adapter_name]:
@@ -76,16 +76,20 @@ class FlareModel(LoraModel):
                 "that read hidden states in fusion_modules, or use LoraConfig"
             )
         if config.source == "mt_encoder":
-            width = self._width()
+            width = width_of(model)
+            if width is None:
+                raise ValueError(
+                    "source='mt_encoder': the model's configuration names no hidden_size to project to"
+                )
             projection = SourceProjection(config.source_width, width, config.projection)
             reference = next(parameter for name, parameter in model.named_parameters() if ".lora_A." in name)
             self.lora_source_projection[adapter_name] = projection.to(reference.device, reference.dtype)
             trains = adapter_name in self.active_adapters and not config.inference_mode
             projection.requires_grad_(trains)
 
-    def _create_and_replace(
+    def _create_and_replace(  # type: ignore[override]
         self,
-        lora_config: FlareConfig,
+        lora_config: Any,
         adapter_name: str,
         target: nn.Module,
         target_name: str,
@@ -106,16 +110,12 @@ class FlareModel(LoraModel):
         fusion = load_fusion(site.fusion)(layer.r[adapter_name], bias=lora_config.cross_attention_bias)
         _attach(layer, adapter_name, fusion, FlareVariant(self.flow, current_key, site))
 
-    def _width(self) -> int:
-        config = self.model.config
-        return int((config.get_text_config() if hasattr(config, "get_text_config") else config).hidden_size)
-
     # ---- what is active --------------------------------------------------------------------------------------
 
     @property
     def active_config(self) -> FlareConfig:
         """Configuration of the active adapter. Raises ValueError for active adapters that want different sources."""
-        configs = [self.peft_config[name] for name in self.active_adapters]
+        configs: list[Any] = [self.peft_config[name] for name in self.active_adapters]
         for name in _SHARED_SETTINGS:
             if len({getattr(config, name) for config in configs}) > 1:
                 raise ValueError(
@@ -150,7 +150,7 @@ class FlareModel(LoraModel):
     # ---- calls -----------------------------------------------------------------------------------------------
 
     def encode_source(
-        self, source_input_ids: Tensor, source_attention_mask: Tensor | None = None, **more: Tensor
+        self, source_input_ids: Tensor, source_attention_mask: Tensor | None = None, **more: Any
     ) -> Tensor | tuple[Tensor, ...]:
         """Source states, to be kept and given as `source_states` instead of the text.
 
@@ -292,8 +292,8 @@ class FlareModel(LoraModel):
     def _check_merge_allowed(self) -> None:
         raise ValueError(MERGE_REFUSAL)
 
-    def _unload_and_optionally_merge(self, merge: bool = True, *args: Any, **kwargs: Any) -> nn.Module:
-        model = super()._unload_and_optionally_merge(merge, *args, **kwargs)
+    def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> Any:
+        model: Any = super()._unload_and_optionally_merge(*args, **kwargs)
         for hook in self._hooks:
             hook.remove()
         model.__dict__.pop("generate", None)
@@ -319,6 +319,10 @@ def _attach(layer: Any, adapter_name: str, fusion: nn.Module, variant: FlareVari
 
 
 # Plain entries: PEFT's `register_peft_method` takes only the types of its own enum.
-PEFT_TYPE_TO_CONFIG_MAPPING[PEFT_TYPE] = FlareConfig
-PEFT_TYPE_TO_TUNER_MAPPING[PEFT_TYPE] = FlareModel
-PEFT_TYPE_TO_PREFIX_MAPPING[PEFT_TYPE] = "lora_"
+_TABLES: tuple[tuple[Any, Any], ...] = (
+    (PEFT_TYPE_TO_CONFIG_MAPPING, FlareConfig),
+    (PEFT_TYPE_TO_TUNER_MAPPING, FlareModel),
+    (PEFT_TYPE_TO_PREFIX_MAPPING, "lora_"),
+)
+for _table, _entry in _TABLES:
+    _table[PEFT_TYPE] = _entry

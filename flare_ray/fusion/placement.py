@@ -7,6 +7,7 @@ in an encoder-decoder. A module's block is found on its path, so any model with 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -62,7 +63,7 @@ def site_of(model: nn.Module, config: FlareConfig, key: str) -> Site | None:
 
 def block_of(model: nn.Module, key: str) -> tuple[str, int] | None:
     """Path of the outermost list of blocks around module `key`, and the block's number in it."""
-    module, path = model, []
+    module, path = model, list[str]()
     for part in key.split("."):
         if isinstance(module, nn.ModuleList):
             return ".".join(path), int(part)
@@ -84,14 +85,19 @@ def _module_fusion(config: FlareConfig, key: str) -> str | None:
 def _check_width(model: nn.Module, key: str) -> None:
     """Refuse a module whose input is not as wide as the blocks' hidden states, such as an MLP's second half."""
     module = model.get_submodule(key)
-    config = getattr(model, "config", None)
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    width = getattr(text, "hidden_size", None)
+    width = width_of(model)
     seen = getattr(module, "in_features", None) or getattr(module, "nx", None)
     if width is not None and seen is not None and seen != width:
         raise ValueError(
             f"{key} reads {seen} features, but source states have {width}: leave it out of fusion_modules"
         )
+
+
+def width_of(model: nn.Module) -> int | None:
+    """d, the width of the blocks' hidden states; None when the model's configuration does not say."""
+    config: Any = getattr(model, "config", None)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    return getattr(text, "hidden_size", None)
 
 
 @dataclass

@@ -20,6 +20,10 @@ class SourceProjection(nn.Module):
         kind: "linear" (paper), without a bias; or "mlp" (the extension it names): linear, GELU, linear.
     """
 
+    bias: Tensor | None
+    out_weight: Tensor | None
+    out_bias: Tensor | None
+
     def __init__(self, source_width: int, width: int, kind: str) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width, source_width))

@@ -71,6 +71,9 @@ def _passed(tuner: FlareModel, call: SourceCall) -> dict[str, Source]:
     marks = {False: (mask, prompt)}
     if any(stack.decoder for stack in tuner.stacks.values()):
         decoder_ids, decoder_mask, decoder_prompt = _decoder_side(tuner, call, ids, mask)
+        decoder_mask = decoder_mask & mask.any(
+            1, keepdim=True
+        )  # a row without source text has no source at all
         inputs |= {"decoder_input_ids": decoder_ids, "decoder_attention_mask": decoder_mask.long()}
         marks[True] = (decoder_mask, decoder_prompt)
     with tuner.in_source_pass():
@@ -138,6 +141,8 @@ def _marks_of_given(
         mask = real_tokens(
             call.source_decoder_attention_mask, shape, states.device, "source_decoder_attention_mask"
         )
+        if call.source_attention_mask is not None:
+            mask = mask & call.source_attention_mask.bool().any(1, keepdim=True)
         return mask, _first_column(mask)
     mask = _mask(call, states)
     return mask, _prompt(call, mask)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import torch
-from peft.tuners.lora.layer import LoraLayer, LoraVariant
+from peft.tuners.lora.layer import LoraVariant
 from torch import Tensor, nn
 
 from flare_ray.fusion.context import Context, Flow
@@ -34,7 +34,7 @@ class FlareVariant(LoraVariant):
         return False
 
     def forward(  # type: ignore[override]
-        self, module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any
+        self, module: Any, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any
     ) -> Tensor:
         """W v^T + (α/r) B φ(S, T).
 
@@ -99,7 +99,7 @@ class FlareVariant(LoraVariant):
         """Refuse."""
         raise ValueError(MERGE_REFUSAL)
 
-    merge_unsafe = unmerge = merge_safe  # type: ignore[assignment]
+    merge_unsafe = unmerge = merge_safe
 
 
 def down(lora_a: nn.Module, dropout: nn.Module, states: Tensor) -> Tensor:

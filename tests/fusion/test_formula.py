@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from .conftest import FAMILIES, batch, build, flare, last_block_states, real_logits, shift_for_decoder
+from .conftest import FAMILIES, FAMILY, batch, build, flare, real_logits
 
 FUSIONS = ["add", "mul", "add_relu", "mul_relu", "cross_attention"]
 
@@ -37,45 +37,82 @@ def by_hand(
     return hidden
 
 
+def base_states(family: str, inputs: dict[str, Any]) -> dict[str, list[np.ndarray]]:
+    """What a base without adapters gives on the source, by list of blocks: its input, then each block's output."""
+    base = build(family)
+    states: dict[str, list[np.ndarray]] = {}
+    paths = ["encoder.block", "decoder.block", "encoder.layer", "model.layers", "transformer.h"]
+    for path, module in base.named_modules():
+        if isinstance(module, torch.nn.ModuleList) and any(path.endswith(name) for name in paths):
+            into = states[path] = []
+            module[0].register_forward_pre_hook(
+                lambda module, args, into=into: into.append(args[0].double().numpy())
+            )
+            for block in module:
+                block.register_forward_hook(
+                    lambda module, args, out, into=into: into.append(
+                        (out if isinstance(out, torch.Tensor) else out[0]).double().numpy()
+                    )
+                )
+    source = {"input_ids": inputs["source_input_ids"], "attention_mask": inputs["source_attention_mask"]}
+    if family == "mt5":
+        source["decoder_input_ids"] = inputs["decoder_input_ids"][:, :1]
+    with torch.no_grad():
+        base(**source)
+    return states
+
+
+def masks(family: str, decoder: bool, inputs: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Real tokens of targets and sources in a stack."""
+    target, source = inputs["attention_mask"], inputs["source_attention_mask"]
+    if family == "mt5" and decoder:  # the source's decoder sees its start token alone
+        target, source = torch.ones_like(inputs["decoder_input_ids"]), torch.ones_like(source[:, :1])
+    return target.numpy(), source.numpy()
+
+
 @pytest.mark.parametrize("offset", [1, 0])
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_fused_layers_compute_the_papers_formula(family: str, fusion: str, offset: int) -> None:
-    inputs = batch()
+    inputs = batch(family)
     model = flare(family, fusion=fusion, source_offset=offset)
     tuner = model.base_model
     sites = tuner.sites["default"]
+    assert len(sites) == len({key.split(".")[-1] for key in sites}) * 3 * (2 if "mt5" in family else 1)
     seen = {}
     for key in sites:
         layer = tuner.model.get_submodule(key)
         layer.register_forward_hook(lambda module, args, out, key=key: seen.__setitem__(key, (args[0], out)))
-    model(**inputs)
-    seen_in_target = dict(seen)
-    states = last_block_states(build(family), family, inputs)
+    with torch.no_grad():
+        model(**inputs)
+        bases = {
+            key: tuner.model.get_submodule(key).base_layer(x).double().numpy() for key, (x, _) in seen.items()
+        }
+    states = base_states(family, inputs)
     for key, site in sites.items():
         stack = tuner.stacks[site.stack]
+        assert stack.causal == (stack.decoder or FAMILY[family].kind == "decoder")
         layer = tuner.model.get_submodule(key)
-        x, out = (value.double().numpy(force=True) for value in seen_in_target[key])
+        x, out = (value.double().numpy() for value in seen[key])
         down = layer.lora_A["default"].weight.double().numpy(force=True)
         up = layer.lora_B["default"].weight.double().numpy(force=True)
         weights = {
             name: value.double().numpy(force=True)
             for name, value in layer.lora_fusion["default"].named_parameters()
         }
-        base = layer.base_layer(seen_in_target[key][0]).double().numpy(force=True)
-        source_states = states[stack.decoder][site.layer + offset].double().numpy(force=True)
+        source_states = states[site.stack][site.layer + offset]
+        target_masks, source_masks = masks(family, stack.decoder, inputs)
         for row in range(len(x)):
-            target_mask, source_mask, source_tokens = shift_for_decoder(family, stack.decoder, inputs, row)
-            target_at = np.flatnonzero(target_mask)
-            source = source_states[row][np.flatnonzero(source_mask)][:source_tokens] @ down.T
-            hidden = by_hand(fusion, source, x[row][target_at] @ down.T, weights, stack.causal)
-            wanted = base[row][target_at] + 8 / 4 * hidden @ up.T
-            np.testing.assert_allclose(out[row][target_at], wanted, atol=1e-5, rtol=1e-5, err_msg=key)
+            at = np.flatnonzero(target_masks[row])
+            source = source_states[row][np.flatnonzero(source_masks[row])] @ down.T
+            hidden = by_hand(fusion, source, x[row][at] @ down.T, weights, stack.causal)
+            wanted = bases[key][row][at] + 8 / 4 * hidden @ up.T
+            np.testing.assert_allclose(out[row][at], wanted, atol=1e-5, rtol=1e-5, err_msg=key)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_zero_source_with_add_is_lora(family: str) -> None:
-    inputs = batch()
+    inputs = batch(family)
     model = flare(family, fusion="add")
     tuner = model.base_model
     states = tuner.encode_source(inputs.pop("source_input_ids"), inputs["source_attention_mask"])

@@ -17,16 +17,16 @@ from .conftest import FAMILIES, batch, build, flare, real_logits
 @pytest.mark.parametrize("family", FAMILIES)
 def test_save_and_load_under_another_name(family: str, fusion: str, low_memory: bool, tmp_path: Path) -> None:
     model = flare(family, fusion=fusion, cross_attention_bias=True)
-    wanted = real_logits(model, batch())
+    wanted = real_logits(model, batch(family))
     model.save_pretrained(tmp_path)
     saved = load_file(tmp_path / "adapter_model.safetensors")
     assert not any("default" in name for name in saved)
     loaded = PeftModel.from_pretrained(
         build(family), tmp_path, adapter_name="other", low_cpu_mem_usage=low_memory
     )
-    assert torch.equal(real_logits(loaded, batch()), wanted)
+    assert torch.equal(real_logits(loaded, batch(family)), wanted)
     assert not any(value.requires_grad for value in loaded.parameters())
-    real_logits(loaded, batch())
+    real_logits(loaded, batch(family))
     assert not any(value.requires_grad for value in loaded.parameters())
 
 

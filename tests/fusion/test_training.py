@@ -15,8 +15,8 @@ def test_only_adapters_and_head_train_and_the_base_stays(family: str, fusion: st
     before = {name: value.clone() for name, value in model.state_dict().items()}
     optimizer = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad], lr=1e-2)
     for _ in range(2):
-        inputs = batch()
-        model(**inputs, **labels_for(family, inputs)).loss.backward()
+        inputs = batch(family)
+        model(**inputs | labels_for(family, inputs)).loss.backward()
         optimizer.step()
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     meant = {name for name in before if "lora_" in name or "modules_to_save" in name}
@@ -41,7 +41,7 @@ def test_source_pass_is_the_base_in_evaluation_mode(family: str) -> None:
     odd.eval()
     modes = [module.training for module in model.modules()]
     trains = [value.requires_grad for value in model.parameters()]
-    inputs = batch()
+    inputs = batch(family)
     first = tuner.encode_source(inputs["source_input_ids"], inputs["source_attention_mask"])
     model(**inputs)
     assert [module.training for module in model.modules()] == modes
@@ -56,7 +56,7 @@ def test_source_pass_is_the_base_in_evaluation_mode(family: str) -> None:
 
 def test_source_dropout_drops_whole_instances_in_training_only() -> None:
     model = flare("xlmr", source_dropout=0.5)
-    inputs = batch(target=[6] * 8, source=[6] * 8)
+    inputs = batch(target=(6,) * 8, source=(6,) * 8)
     whole = model(**inputs).logits
     target = {name: value for name, value in inputs.items() if not name.startswith("source")}
     alone = model(**target, without_source=True).logits

@@ -20,6 +20,12 @@ class CrossAttention(Fusion):
     """
 
     needs_context = True
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    query_bias: Tensor | None
+    key_bias: Tensor | None
+    value_bias: Tensor | None
 
     def __init__(self, rank: int, *, bias: bool = False) -> None:
         super().__init__(rank, bias=bias)
