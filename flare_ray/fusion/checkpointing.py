@@ -33,7 +33,7 @@ class BoundCheckpoint:
 class _Replayable:
     def __init__(self, block: Callable[..., Any], context: Context, flow: Flow) -> None:
         self.block = block
-        self.context = context
+        self.context: Context | None = context
         self.flow = flow
         self.runs = 0
         self.reentrant = False
@@ -41,9 +41,14 @@ class _Replayable:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.runs == 0:  # the re-entrant kind runs the block without a graph first
             self.reentrant = not torch.is_grad_enabled()
+        context = self.context
+        if context is None:
+            raise RuntimeError("a block was replayed twice (retain_graph): that wants use_reentrant=False")
+        if self.reentrant and self.runs:
+            # The loss a caller still holds keeps this object, but must not keep the source's states.
+            context, self.context = context.for_replay(), None
         self.runs += 1
-        replay = self.runs > 1 and self.reentrant
-        with self.flow.during(self.context.for_replay() if replay else self.context):
+        with self.flow.during(context):
             return self.block(*args, **kwargs)
 
 

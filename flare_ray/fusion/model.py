@@ -25,6 +25,7 @@ from flare_ray.fusion.generation import Generation, begin_generation
 from flare_ray.fusion.names import load_fusion
 from flare_ray.fusion.placement import Site, Stack, site_of, stack_at, width_of
 from flare_ray.fusion.projection import SourceProjection
+from flare_ray.fusion.quantised import keep_differentiable
 from flare_ray.fusion.sources import encode, sources_of
 from flare_ray.fusion.targets import alignments_of
 from flare_ray.fusion.variant import MERGE_REFUSAL, FlareVariant
@@ -68,6 +69,8 @@ class FlareModel(LoraModel):
         """Put in an adapter's layers. Raises ValueError when not one of them would fuse."""
         config: Any = self.peft_config[adapter_name]
         self.sites[adapter_name] = {}
+        if not config.inference_mode:
+            keep_differentiable(model)
         super().inject_adapter(model, adapter_name, *args, **kwargs)
         if not self.sites[adapter_name]:
             raise ValueError(
