@@ -19,6 +19,8 @@ from flare_ray.study import Study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 console = Console()
+if not console.is_terminal:
+    console = Console(width=200)  # a log or a pipe has no width of its own: tables stay whole
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep's YAML file.")]
 Overrides = Annotated[

@@ -6,5 +6,8 @@ import typer
 
 from flare_ray.cli import run
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.command()(run)
+
 if __name__ == "__main__":
-    typer.run(run)
+    app()

@@ -33,13 +33,14 @@ class Stage:
 class Board:
     """State of a sweep's stages.
 
-    settled: whether a run or base is finished or has failed, by what its worker left in the store. on_failure:
-    called for every run or base that fails without its worker having written so.
+    settled: whether a run or base is finished or has failed, by what its worker left in the store. reason: what
+    the worker wrote about a failure. on_failure: called for every run or base that fails without such a word.
     """
 
     bases: list[Base]
     packs: list[Pack]
     settled: Callable[[Run | Base], bool]
+    reason: Callable[[Base], str | None]
     on_failure: Callable[[Run | Base, str], None]
     max_attempts: int = 2
     running: dict[str, Stage] = field(default_factory=dict)
@@ -102,7 +103,8 @@ class Board:
             self.on_failure(base, error)
         for pack in [pack for pack in self.packs if pack.base.fingerprint == base.fingerprint]:
             self.packs.remove(pack)
-            self._fail(pack.runs, f"its base model failed ({base.label}): {error}")
+            why = self.reason(base) or error
+            self._fail(pack.runs, f"its base model failed ({base.label}): {why}")
 
     def _again(self, pack: Pack, left: list[Run], error: str) -> None:
         """Runs are executed in order, so the first one left is the one the worker died in."""

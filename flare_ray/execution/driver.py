@@ -30,6 +30,8 @@ def connect() -> dict[str, float]:
 
     Raises InputError when there is no cluster at RAY_ADDRESS.
     """
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables: the progress panel stands for them
     import ray
 
     address = os.environ.get("RAY_ADDRESS")
@@ -74,10 +76,14 @@ def execute(
     """
     from ray import tune
 
+    from flare_ray.execution.events import Events
     from flare_ray.execution.searcher import StageSearcher
 
-    for work in [*stages.bases, *stages.todo]:
-        store.forget_failure(work.fingerprint)
+    for fingerprint in [
+        *(base.fingerprint for base in stages.bases),
+        *(run.fingerprint for run in stages.todo),
+    ]:
+        store.forget_failure(fingerprint)
 
     def settled(work: Run | Base) -> bool:
         kind = "bases" if isinstance(work, Base) else "runs"
@@ -96,7 +102,12 @@ def execute(
         )
         on_event(_event("failed", work, {"error": error}))
 
-    board = Board.of(stages, settled=settled, on_failure=on_failure, max_attempts=resources.max_attempts)
+    def reason(base: Base) -> str | None:
+        return (store.failure(base.fingerprint) or {}).get("error")
+
+    board = Board.of(
+        stages, settled=settled, reason=reason, on_failure=on_failure, max_attempts=resources.max_attempts
+    )
     ray_storage = _ray_storage(store)
     shared = {
         "storage": store.url,
@@ -116,7 +127,7 @@ def execute(
         run_config=tune.RunConfig(
             name="tune",
             storage_path=ray_storage,
-            callbacks=[_callback(searcher, on_event)],
+            callbacks=[Events(searcher, on_event)],
             verbose=0,
         ),
     ).fit()
@@ -139,36 +150,6 @@ def _ray_storage(store: Store) -> str:
     if store.local:
         return str(Path(store.root) / name)
     return f"{store.url.rstrip('/')}/{name}"
-
-
-def _callback(searcher: Any, on_event: OnEvent) -> Any:
-    from ray.tune import Callback
-
-    class Events(Callback):
-        """Passes what workers report on to the driver's listeners, and errors to the searcher."""
-
-        def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **_: Any) -> None:
-            if "event" in result:
-                facts = {k: result[k] for k in ("event", "fingerprint", "label") if k in result}
-                facts |= {k: result[k] for k in ("seconds", "metrics", "error") if k in result}
-                on_event(facts | {"kind": _kind(trial, result), "trial": trial.config["stage"]["key"]})
-
-        def on_trial_error(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
-            searcher.errors[trial.trial_id] = _error_text(trial)
-
-    return Events()
-
-
-def _kind(trial: Any, result: dict[str, Any]) -> str:
-    return "base" if trial.config["stage"]["kind"] == "base" else "run"
-
-
-def _error_text(trial: Any) -> str:
-    """The last line of a trial's error and the place of the whole."""
-    file = trial.error_file
-    lines = Path(file).read_text().strip().splitlines() if file and Path(file).is_file() else []
-    last = lines[-1] if lines else "its worker group died"
-    return f"{last} (the trial's log: {file})" if file else last
 
 
 def _event(event: str, work: Run | Base, facts: dict[str, Any]) -> dict[str, Any]:

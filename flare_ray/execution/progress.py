@@ -21,12 +21,11 @@ class Progress:
         self.console, self.runs, self.bases = console, runs, bases
         self.finished = self.failed = self.bases_done = 0
         self._current: dict[str, tuple[str, float]] = {}
-        self._began = time.monotonic()
+        self._first_run: float | None = None
         self._live = Live(get_renderable=self._panel, console=console, refresh_per_second=2)
         self._is_live = console.is_terminal
 
     def __enter__(self) -> Progress:
-        self._began = time.monotonic()
         if self._is_live:
             self._live.start()
         return self
@@ -43,6 +42,8 @@ class Progress:
         trial = event.get("trial", "")
         if event["event"] == "started":
             self._current[trial] = (event["label"], time.monotonic())
+            if event["kind"] == "run" and self._first_run is None:
+                self._first_run = time.monotonic()
             if event["kind"] == "base":
                 self._line(f"{event['label']}: training")
             return
@@ -56,11 +57,11 @@ class Progress:
         self._line(self._outcome(event))
 
     def left(self) -> timedelta | None:
-        """Time to the end at the pace so far; None before the first run is finished."""
+        """Time to the end at the pace since the first run began; None before one is finished."""
         settled = self.finished + self.failed
-        if not settled:
+        if not settled or self._first_run is None:
             return None
-        seconds = (time.monotonic() - self._began) / settled * (self.runs - settled)
+        seconds = (time.monotonic() - self._first_run) / settled * (self.runs - settled)
         return timedelta(seconds=round(seconds))
 
     def _outcome(self, event: dict[str, Any]) -> str:
@@ -77,10 +78,10 @@ class Progress:
         return f"[{self.finished + self.failed}/{self.runs}{eta}]"
 
     def _line(self, text: str) -> None:
-        """A line of the log; above the live panel when there is one."""
+        """A line of the log, with the time of day; above the live panel when there is one."""
         style = "red" if "FAILED" in text else None
         console = self._live.console if self._is_live else self.console
-        console.print(Text(text, style=style or ""), soft_wrap=True)
+        console.print(Text(f"{time.strftime('%H:%M:%S')} {text}", style=style or ""), soft_wrap=True)
 
     def _panel(self) -> Group:
         settled = self.finished + self.failed

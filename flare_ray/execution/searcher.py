@@ -20,10 +20,12 @@ class StageSearcher(Searcher):
     def __init__(self, board: Board, max_concurrent: int, shared: dict[str, Any]):
         super().__init__(metric="training_iteration", mode="max")
         self.board, self.max_concurrent, self.shared = board, max_concurrent, shared
-        self.errors: dict[str, str] = {}
         self._stages: dict[str, Stage] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles searchers; what this one knows is in the store
+
+    def suggest(self, trial_id: str) -> Any:
         """The config of the next trial, None while everything left must wait, FINISHED at the end."""
         if self.board.done:
             return Searcher.FINISHED
@@ -36,13 +38,11 @@ class StageSearcher(Searcher):
         return {**self.shared, "stage": stage_to_dict(stage)}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """The trial's stage ended; the error's text was noted by the driver's callback before."""
-        message = self.errors.get(trial_id, "its worker group died") if error else None
-        self.board.finish(self._stages.pop(trial_id).key, message)
+        """Nothing: `ended` is called right after, by the callback that also knows the error."""
 
-    def stage_of(self, trial_id: str) -> Stage | None:
-        """The stage a running trial works on."""
-        return self._stages.get(trial_id)
+    def ended(self, trial_id: str, error: str | None) -> None:
+        """The trial's stage ended, with the text of the error that ended it."""
+        self.board.finish(self._stages.pop(trial_id).key, error)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store knows what is finished, and a new start plans anew from it."""

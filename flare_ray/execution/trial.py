@@ -29,7 +29,7 @@ def run_stage(config: dict[str, Any]) -> None:
             name=config["stage"]["key"],
             storage_path=config["ray_storage"],
             failure_config=FailureConfig(max_failures=0),
-            callbacks=[TuneReportCallback()],
+            callbacks=[TuneReportCallback()],  # type: ignore[list-item]
         ),
     ).fit()
 

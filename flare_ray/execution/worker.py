@@ -17,6 +17,7 @@ from typing import Any
 
 import ray.train
 import torch
+from ray.train.torch import get_device
 
 from flare_ray.execution.store import Store
 from flare_ray.plan.grid import Base, Run
@@ -46,7 +47,7 @@ class StageWorker:
         self.provenance = config["provenance"] | {"host": socket.gethostname(), "device": _device_name()}
         self.stage = config["stage"]
         self.base = base_from_dict(self.stage["base"])
-        device = str(ray.train.torch.get_device())
+        device = str(get_device())
         self.group = Group(
             workers=context.get_world_size(),
             worker=context.get_world_rank(),

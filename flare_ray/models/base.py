@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from flare_ray.plan.checkpoints import SANDBOX, is_local, local_path
 from flare_ray.sandbox import world
@@ -50,7 +50,7 @@ class Family:
         )
 
 
-def origin(checkpoint: str) -> dict[str, str | None]:
+def origin(checkpoint: str) -> dict[str, Any]:
     """Where `from_pretrained` finds a checkpoint: a folder, the sandbox's folder, or a hub id and revision."""
     if checkpoint.startswith(SANDBOX):
         facts = world.MODELS[checkpoint.removeprefix(SANDBOX)]

@@ -35,7 +35,7 @@ def known_checkpoints() -> dict[str, tuple[str, str]]:
 
 def is_local(reference: str) -> bool:
     """Whether a checkpoint or data reference is a path: it starts like one, or it is a folder here."""
-    return reference.startswith((".", "/", "~")) or Path(reference).expanduser().is_dir()
+    return reference.startswith((".", "/", "~")) or (reference != "sandbox" and Path(reference).is_dir())
 
 
 def local_path(reference: str) -> Path:

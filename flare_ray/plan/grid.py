@@ -151,7 +151,7 @@ class _Builder:
         return [language for language in self.sweep.languages if language in targets]
 
     def cells(self, model: ModelSpec, task: str, language: str) -> Iterator[Cell]:
-        values = {"rank": self.sweep.rank, "fusion": self.sweep.fusion}
+        values: dict[str, list[Any]] = {"rank": self.sweep.rank, "fusion": self.sweep.fusion}
         for name in self.sweep.methods:
             axes = registry.load("methods", name).axes
             for point in product(*(values[axis] for axis in axes)):

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from flare_ray import registry
-from flare_ray.plan.checkpoints import known_checkpoints
+from flare_ray.plan.checkpoints import is_local, known_checkpoints, local_path
 
 
 def _known(kind: str) -> AfterValidator:
@@ -56,6 +56,12 @@ def _named_model(value: Any) -> Any:
     return {"name": value, "family": family, "checkpoint": checkpoint}
 
 
+def _absolute(reference: str) -> str:
+    """Workers run in folders of their own: a path is made absolute where the sweep is read."""
+    return str(local_path(reference)) if is_local(reference) else reference
+
+
+Reference = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 NotEmpty = Field(min_length=1)
 Unique = AfterValidator(_unique)
 TaskName = Annotated[str, _known("tasks")]
@@ -76,7 +82,7 @@ class ModelSpec(Section):
     """What the tables call it."""
     family: Annotated[str, _known("models")]
     """A file of flare_ray/models/: how models of this class are loaded and where adapters go."""
-    checkpoint: str = Field(min_length=1)
+    checkpoint: Reference
     """A hub id (`org/name`, optionally `@revision`) or a local folder."""
 
 
@@ -158,7 +164,7 @@ class Sweep(Section):
     """Where the parallel text comes from. `gold`: the corpus's own human translations, English included."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the frozen weights and the forward pass; optimiser states are always fp32."""
-    data: dict[TaskName, str] = {}
+    data: dict[TaskName, Reference] = {}
     """Per task: `sandbox`, a local folder, or a hub dataset id; the task's hub id when left out."""
     base: BaseTraining = BaseTraining()
     training: Training = Training()

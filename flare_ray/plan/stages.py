@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from flare_ray.plan.grid import Base, Grid, Run
 
@@ -46,7 +47,8 @@ def stages(grid: Grid, finished: Collection[str], bases_stored: Collection[str],
 
     A base model is made only when a run needs it: one whose runs are all finished is not.
     """
-    done, waiting = [], {}
+    done: list[Run] = []
+    waiting: dict[str, dict[str, Run]] = {}
     for run in grid.runs:
         if run.fingerprint in finished:
             done.append(run)
@@ -64,4 +66,4 @@ def pack_runs(runs: Sequence[Run], pack_size: int) -> list[Pack]:
     """Runs of one base model in packs of nearly equal size, none above `pack_size`."""
     count = -(-len(runs) // pack_size)
     bounds = [len(runs) * index // count for index in range(count + 1)]
-    return [Pack(runs[0].base, tuple(runs[a:b])) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [Pack(runs[0].base, tuple(runs[a:b])) for a, b in pairwise(bounds)]

@@ -7,6 +7,7 @@ writing, the writer looks up which fingerprints are there; one that a killed wri
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import threading
 import urllib.error
@@ -120,6 +121,8 @@ class Writer:
 def _client(uri: str) -> MlflowClient:
     import mlflow
 
+    for noisy in ("mlflow.store.db.utils", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     return mlflow.MlflowClient(tracking_uri=uri)
 
 

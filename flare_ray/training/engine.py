@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    from peft import PeftModel
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,9 @@ def linear_factor(step: int, steps: int, warmup: float) -> float:
     return max(0.0, (steps - step) / max(1, steps - rising))
 
 
-def start_engine(model: PeftModel, settings: Mapping[str, Any], group: Group, steps: int, passes: int) -> Any:
+def start_engine(
+    model: torch.nn.Module, settings: Mapping[str, Any], group: Group, steps: int, passes: int
+) -> Any:
     """A deepspeed engine over the model's trainable parameters.
 
     settings: learning_rate, weight_decay, max_grad_norm, warmup, precision. steps: optimiser steps in all;

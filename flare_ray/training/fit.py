@@ -110,7 +110,7 @@ def _train_epoch(
         if group.workers > 1:
             torch.distributed.all_reduce(step_loss)
         losses.append(step_loss)
-        fitted.tokens += train.tokens(batch)
+        fitted.tokens += train.tokens(batch.tolist())
     return torch.stack(losses).cpu()
 
 

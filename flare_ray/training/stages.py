@@ -45,7 +45,7 @@ def train_base(
     metrics, _ = _test(engine, splits["test"], bench)
     if bench.group.first:
         set_seed(seed)
-        merged = get_peft_model(bench.load_base(), config)
+        merged: Any = get_peft_model(bench.load_base(), config)
         unknown = merged.load_state_dict(fitted.state, strict=False).unexpected_keys
         if unknown:
             raise RuntimeError(f"the trained state has parameters that the checkpoint lacks: {unknown}")
