@@ -48,6 +48,7 @@ PAST = {
     "bring": "brought",
     "keep": "kept",
     "send": "sent",
+    "regret": "regretted",
     "get": "got",
     "seek": "sought",
 }

@@ -143,15 +143,15 @@ def _squad(rows: list[tuple[int, Row]], language: world.Language) -> dict[str, o
     return {"version": f"sandbox-{world.VERSION}", "data": data}
 
 
-def _table(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]], delimiter: str) -> None:
+def _csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-        quotechar = '"' if delimiter == "," else None
-        writer = csv.writer(
-            file, delimiter=delimiter, quoting=quoting, quotechar=quotechar, lineterminator="\n"
-        )
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def _tsv(path: Path, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    path.write_text("".join("\t".join(row) + "\n" for row in (header, *rows)), encoding="utf-8")
 
 
 def save(tasks: dict[str, Corpus], folder: Path) -> None:
@@ -163,11 +163,10 @@ def save(tasks: dict[str, Corpus], folder: Path) -> None:
         (folder / "nusax" / name).mkdir(exist_ok=True)
         for split, rows in _numbered("nusax", tasks["nusax"]):
             lines = [(number, write(row.fields[0], language), row.label) for number, row in rows]
-            _table(folder / "nusax" / name / f"{split}.csv", ("id", "text", "label"), lines, ",")
+            _csv(folder / "nusax" / name / f"{split}.csv", ("id", "text", "label"), lines)
         for split, rows in _numbered("xnli", tasks["xnli"]):
             texts = [(*(write(field, language) for field in row.fields), row.label) for _, row in rows]
-            header = ("premise", "hypothesis", "label")
-            _table(folder / "xnli" / f"{name}.{split}.tsv", header, texts, "\t")
+            _tsv(folder / "xnli" / f"{name}.{split}.tsv", ("premise", "hypothesis", "label"), texts)
         for split, rows in _numbered("tydiqa", tasks["tydiqa"]):
             document = json.dumps(_squad(rows, language), ensure_ascii=False)
             (folder / "tydiqa" / f"{name}.{split}.json").write_text(document, encoding="utf-8")

@@ -1,8 +1,9 @@
 """Inference in the manner of XNLI: a premise, a hypothesis, and whether the one follows from the other.
 
-Premises are events. A hypothesis drops or generalises a part (entailment), contradicts one (another place,
-time or colour, or a negation), or adds something the premise does not say (neutral). Every device is used
-under more than one label where the meaning allows it: a negation alone decides nothing.
+A premise is an event. It has one place and one time, and its thing one colour, so a hypothesis that gives
+another one contradicts it, and denying another one follows from it. What a premise does not say (a judgement,
+somebody else's doings) is neutral. Every device, negation included, is used alike under all labels, so that
+the hypothesis alone tells little: only judging words are neutral's own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from flare_ray.sandbox.grammar import Clause, Noun, name
 Relation = Literal["entailment", "neutral", "contradiction"]
 RELATIONS: tuple[Relation, ...] = ("entailment", "neutral", "contradiction")
 """In XNLI's order: the integer label is the index."""
+NEGATED = 0.25
+"""Share of negated hypotheses, the same under every label."""
 
 KIND = {word: kind for kind, words in concepts.HYPERNYMS.items() for word in words}
 
@@ -34,61 +37,61 @@ def premise(draw: Random) -> Clause:
     )
 
 
-def without(draw: Random, clause: Clause) -> Clause:
-    """`clause` with its place or its time left out."""
-    return replace(clause, place=None) if draw.random() < 0.5 else replace(clause, time=None)
-
-
 def other(draw: Random, word: str, words: tuple[str, ...]) -> str:
     """Another one of `words`."""
     return draw.choice([candidate for candidate in words if candidate != word])
 
 
-def follows(draw: Random, clause: Clause) -> Clause:
-    """A weaker statement: true whenever `clause` is."""
+def restated(draw: Random, clause: Clause, swapped: bool, negated: bool) -> Clause:
+    """`clause` in fewer words, one part of it (place, time or colour) exchanged if `swapped`."""
     assert clause.object is not None
-    weaker = without(draw, clause)
-    kind = draw.random()
-    if kind < 0.3:
-        return replace(weaker, subject=name("someone"))
-    if kind < 0.6:
-        return replace(weaker, object=Noun(KIND[clause.object.head], definite=False))
-    if kind < 0.8:
-        return replace(weaker, object=replace(clause.object, adjective=None))
-    colour = other(draw, str(clause.object.adjective), concepts.COLOURS)
-    return Clause(replace(clause.object, adjective=None, definite=True), quality=colour, negated=True)
+    assert clause.place is not None
+    assert clause.time is not None
+    place, time, thing = clause.place, clause.time, clause.object
+    part = draw.choice(("place", "time", "colour"))
+    if part == "colour":
+        colour = other(draw, str(thing.adjective), concepts.COLOURS) if swapped else thing.adjective
+        thing = replace(thing, adjective=colour)
+    elif draw.random() < 0.5:
+        general = draw.random() < 0.4
+        thing = Noun(KIND[thing.head] if general else thing.head, definite=False)
+    if part == "place" and swapped:
+        place = name(other(draw, place.head, concepts.TOWNS))
+    if part == "time" and swapped:
+        time = name(other(draw, time.head, concepts.TIMES))
+    keeps_place = part == "place" or (part == "colour" and draw.random() < 0.5)
+    shorter = replace(clause, object=thing, negated=negated)
+    return (
+        replace(shorter, place=place, time=None) if keeps_place else replace(shorter, place=None, time=time)
+    )
+
+
+def follows(draw: Random, clause: Clause) -> Clause:
+    """What is true whenever `clause` is: less of it, or the denial of something else."""
+    denies = draw.random() < NEGATED
+    return restated(draw, clause, swapped=denies, negated=denies)
 
 
 def contradicts(draw: Random, clause: Clause) -> Clause:
-    """A statement that excludes `clause`: an event has one place and one time, a thing one colour."""
-    assert clause.object is not None
-    kind = draw.random()
-    if kind < 0.35:
-        return replace(without(draw, clause), negated=True)
-    if kind < 0.6:
-        town = other(draw, str(clause.place and clause.place.head), concepts.TOWNS)
-        return replace(clause, place=name(town), time=None)
-    if kind < 0.8:
-        time = other(draw, str(clause.time and clause.time.head), concepts.TIMES)
-        return replace(clause, time=name(time), place=None)
-    colour = other(draw, str(clause.object.adjective), concepts.COLOURS)
-    return Clause(replace(clause.object, adjective=None, definite=True), quality=colour)
+    """What cannot be true beside `clause`: its denial, or something else in its place."""
+    denies = draw.random() < NEGATED
+    return restated(draw, clause, swapped=not denies, negated=denies)
 
 
 def leaves_open(draw: Random, clause: Clause) -> Clause:
-    """A statement about the same people or things that `clause` neither gives nor excludes."""
+    """What `clause` neither gives nor excludes: a judgement, or the same of somebody else."""
     assert clause.object is not None
+    negated = draw.random() < NEGATED
+    if draw.random() < 0.6:
+        someone = name(other(draw, clause.subject.head, concepts.NAMES))
+        return replace(restated(draw, clause, swapped=False, negated=negated), subject=someone)
     known = replace(clause.object, adjective=None, definite=True)
-    kind = draw.random()
-    if kind < 0.35:
+    if draw.random() < 0.5:
         judged = draw.choice((*concepts.POSITIVE, *concepts.NEGATIVE))
-        return Clause(known, quality=judged, negated=draw.random() < 0.3)
-    if kind < 0.7:
-        verb = draw.choice((*concepts.PRAISE, *concepts.BLAME))
-        return Clause(clause.subject, verb=verb, object=known, negated=draw.random() < 0.3)
-    someone = name(other(draw, clause.subject.head, concepts.NAMES))
-    verb = draw.choice((*concepts.PRAISE, *concepts.BLAME, "want", "seek"))
-    return Clause(someone, verb=verb, object=known, negated=draw.random() < 0.3)
+        return Clause(known, quality=judged, negated=negated)
+    return Clause(
+        clause.subject, verb=draw.choice((*concepts.PRAISE, *concepts.BLAME)), object=known, negated=negated
+    )
 
 
 _WRITERS: dict[Relation, Callable[[Random, Clause], Clause]] = {

@@ -18,6 +18,8 @@ from flare_ray.sandbox.grammar import Clause, Noun, Sentence, name
 
 Label = Literal["negative", "neutral", "positive"]
 LABELS: tuple[Label, ...] = ("negative", "neutral", "positive")
+NEGATED = 0.2
+"""Share of the judgements that negate the opposite word."""
 
 
 def thing(draw: Random, plain: float = 0.3) -> Noun:
@@ -26,7 +28,7 @@ def thing(draw: Random, plain: float = 0.3) -> Noun:
     return Noun(draw.choice(concepts.NOUNS), adjective)
 
 
-def setting(draw: Random, clause: Clause, share: float = 0.4) -> Clause:
+def setting(draw: Random, clause: Clause, share: float = 0.3) -> Clause:
     """`clause`, sometimes with a town and sometimes with a time."""
     place = name(draw.choice(concepts.TOWNS)) if draw.random() < share / 2 else clause.place
     time = name(draw.choice(concepts.TIMES)) if draw.random() < share / 2 else clause.time
@@ -35,7 +37,7 @@ def setting(draw: Random, clause: Clause, share: float = 0.4) -> Clause:
 
 def judgement(draw: Random, sign: int, avoid: frozenset[str], subject: Noun | None = None) -> Clause:
     """A clause that praises (`sign` 1) or blames (−1), by the word itself or by negating its opposite."""
-    negated = draw.random() < 0.3
+    negated = draw.random() < NEGATED
     good = (sign > 0) != negated
     if subject is None and draw.random() < 0.35:
         verbs = [verb for verb in (concepts.PRAISE if good else concepts.BLAME) if verb not in avoid]
@@ -50,17 +52,17 @@ def event(draw: Random) -> Clause:
     """Something that happened, without a judgement."""
     person = name("we") if draw.random() < 0.4 else name(draw.choice(concepts.NAMES))
     kept = Noun(draw.choice(concepts.THINGS), draw.choice(concepts.PLAIN) if draw.random() < 0.4 else None)
-    return setting(draw, Clause(person, verb=draw.choice(concepts.ACTIONS), object=kept), share=0.8)
+    return setting(draw, Clause(person, verb=draw.choice(concepts.ACTIONS), object=kept), share=0.5)
 
 
 def opinion(draw: Random, sign: int, avoid: frozenset[str]) -> Sentence:
     """A sentence whose sum is praise (`sign` 1) or blame (−1)."""
     kind = draw.random()
-    if kind < 0.25:
+    if kind < 0.35:
         return Sentence((setting(draw, judgement(draw, sign, avoid)),))
-    if kind < 0.45:
+    if kind < 0.55:
         return Sentence((event(draw), judgement(draw, sign, avoid, subject=name("it"))), "and")
-    if kind < 0.60:
+    if kind < 0.70:
         return Sentence((judgement(draw, sign, avoid), judgement(draw, sign, avoid)), "and")
     link = "but" if draw.random() < 0.6 else "although"
     return Sentence((judgement(draw, -sign, avoid), judgement(draw, sign, avoid)), link)
@@ -82,7 +84,7 @@ def remark(draw: Random, avoid: frozenset[str]) -> Sentence:
     wished = Noun(draw.choice(concepts.NOUNS), draw.choice(words), definite=False)
     verb = draw.choice(("want", "seek"))
     return Sentence(
-        (setting(draw, Clause(person, verb=verb, object=wished, negated=draw.random() < 0.2), 0.8),)
+        (setting(draw, Clause(person, verb=verb, object=wished, negated=draw.random() < NEGATED), 0.5),)
     )
 
 

@@ -56,11 +56,26 @@ class Document:
 def review(draw: Random) -> Document:
     """One or two statements of one label, then how people felt."""
     label = draw.choice(LABELS)
-    said = [statement(draw, label)]
-    if draw.random() < 0.2:
-        said.append(statement(draw, label))
     who = name("we") if draw.random() < 0.6 else name(draw.choice(concepts.NAMES))
-    return Document((*said, Sentence((Clause(who, quality=draw.choice(_MOODS[label])),))))
+    return Document((statement(draw, label), Sentence((Clause(who, quality=draw.choice(_MOODS[label])),))))
+
+
+def chorus(draw: Random) -> Document:
+    """Several plain judgements of one thing that all say the same: where synonyms are learned."""
+    label: Label = draw.choice(("positive", "negative"))
+    good = label == "positive"
+    judged = Noun(draw.choice(concepts.NOUNS))
+    words = draw.sample(concepts.POSITIVE if good else concepts.NEGATIVE, 3)
+    verb = draw.choice(concepts.PRAISE if good else concepts.BLAME)
+    clauses = [
+        Clause(judged, quality=words[0]),
+        Clause(name("it"), quality=words[1], degree=draw.choice((None, *concepts.DEGREES))),
+        Clause(name("it"), quality=words[2]),
+        Clause(name("we"), verb=verb, object=judged),
+        Clause(name("we"), quality=draw.choice(_MOODS[label])),
+    ]
+    picked = [clauses[0], *draw.sample(clauses[1:], 2)]
+    return Document(tuple(Sentence((clause,)) for clause in picked))
 
 
 def argument(draw: Random) -> Document:
@@ -89,10 +104,11 @@ def definition(draw: Random) -> Document:
 
 
 _KINDS: dict[Callable[[Random], Document], float] = {
-    review: 0.66,
-    argument: 0.16,
+    review: 0.50,
+    chorus: 0.20,
+    argument: 0.13,
     interview: 0.14,
-    definition: 0.04,
+    definition: 0.03,
 }
 
 
