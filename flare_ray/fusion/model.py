@@ -78,6 +78,9 @@ class FlareModel(LoraModel):
                 f"fusion_modules={config.fusion_modules} and fusion_layers={config.fusion_layers}: name the modules "
                 "that read hidden states in fusion_modules, or use LoraConfig"
             )
+        deepest = max(len(self.stacks[site.stack].blocks) for site in self.sites[adapter_name].values())
+        if beyond := [layer for layer in config.layer_fusions() or () if layer >= deepest]:
+            raise ValueError(f"fusion_layers names blocks {beyond}, but the model's last is {deepest - 1}")
         if config.source == "mt_encoder":
             width = width_of(model)
             if width is None:
