@@ -118,7 +118,13 @@ def _train(folder: Path, report: Report, small: bool) -> None:
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True, encoding="utf-8"
+            command,
+            stdin=subprocess.PIPE,  # held open: the child ends when it closes
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment,
+            text=True,
+            encoding="utf-8",
         )
         try:
             assert child.stdout is not None

@@ -1,9 +1,10 @@
 """The step of the build that needs torch, as a process of its own: text, tokenizer and model of the sandbox.
 
-    python -m flare_ray.sandbox.pretraining FOLDER [--small]
+    sleep inf | python -m flare_ray.sandbox.pretraining FOLDER [--small]
 
 A process of its own keeps the result independent of its caller (threads, default dtype, seeds, patches) and
-the caller free of torch. It ends when its caller ends.
+the caller free of torch. It ends when its standard input closes, as it
+does when its caller ends.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +20,17 @@ from flare_ray.sandbox import masked_lm, text, tokenizer, world
 from flare_ray.sandbox.corpora import corpora, sentences
 
 
-def orphaned(parent: int) -> bool:
-    """Whether the process that started this one is gone."""
-    return os.getppid() != parent
+def end_with_caller() -> None:
+    """Ends this process when its standard input closes, which the caller's death does at once.
+
+    Otherwise the child of a killed build would go on writing into a folder that the next build clears away.
+    """
+
+    def wait() -> None:
+        os.read(0, 1)  # not sys.stdin, whose lock the interpreter wants at its end
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def xlm_roberta(folder: Path, small: bool, report: Callable[[str], None]) -> dict[str, object]:
@@ -59,14 +68,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--small", action="store_true")
     arguments = parser.parse_args()
-    parent = os.getppid()
-
-    def report(message: str) -> None:
-        if orphaned(parent):
-            sys.exit("the build was abandoned")
-        print(message, flush=True)
-
-    facts = {"sandbox-xlm-r": xlm_roberta(arguments.folder, arguments.small, report)}
+    end_with_caller()
+    facts = {
+        "sandbox-xlm-r": xlm_roberta(
+            arguments.folder, arguments.small, lambda message: print(message, flush=True)
+        )
+    }
     (arguments.folder / "models" / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 

@@ -58,6 +58,7 @@ def test_two_builds_are_equal_byte_for_byte_whatever_the_environment(small, tmp_
     assert "pretraining" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_build_leaves_nothing_that_counts(tmp_path):
     child = subprocess.Popen(
         [*BUILD, str(tmp_path)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
@@ -73,6 +74,7 @@ def test_a_killed_build_leaves_nothing_that_counts(tmp_path):
     assert not list(tmp_path.glob("*.building-*"))
 
 
+@pytest.mark.slow
 def test_two_processes_build_once(tmp_path):
     children = [
         subprocess.Popen([*BUILD, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
