@@ -102,7 +102,7 @@ def _conclude(study: Study, outcome: Any) -> int:
 
 
 def _plan(file: Path, overrides: list[str] | None, as_json: bool = False) -> int:
-    study = Study.open(file, overrides or [], tracking=False)
+    study = Study.open(file, overrides or [], to_execute=False)
     if as_json:
         print(json.dumps(_plan_json(study), indent=1))
     else:
@@ -111,7 +111,7 @@ def _plan(file: Path, overrides: list[str] | None, as_json: bool = False) -> int
 
 
 def _report(file: Path, overrides: list[str] | None) -> int:
-    study = Study.open(file, overrides or [], tracking=False)
+    study = Study.open(file, overrides or [], to_execute=False)
     _print_tables(study)
     for place in study.write_report():
         console.print(f"written: {place}", soft_wrap=True)

@@ -14,6 +14,7 @@ from rich.console import Console
 from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
+from flare_ray.execution.driver import cluster_problems
 from flare_ray.execution.store import Store, open_store
 from flare_ray.plan.grid import Grid, Run, expand
 from flare_ray.plan.load import load_sweep
@@ -44,10 +45,10 @@ class Study:
         self.file, self.sweep, self.store = file, sweep, store
 
     @classmethod
-    def open(cls, file: Path, overrides: Sequence[str] = (), tracking: bool = True) -> Study:
+    def open(cls, file: Path, overrides: Sequence[str] = (), to_execute: bool = True) -> Study:
         """Reads the file and looks at everything it names. Raises InputError with all problems at once.
 
-        tracking: whether the tracking server must answer; reading needs none.
+        to_execute: whether the tracking server and the cluster must answer; planning and reading need neither.
         """
         problems: list[Problem] = []
         sweep = store = None
@@ -60,8 +61,8 @@ class Study:
             store = open_store(named["storage"])
         except InputError as error:
             problems += error.problems
-        if tracking and named["uri"]:
-            problems += unreachable(named["uri"])
+        if to_execute:
+            problems += cluster_problems() + (unreachable(named["uri"]) if named["uri"] else [])
         if problems or sweep is None or store is None:
             raise InputError(str(file), problems)
         return cls(file, sweep, store)
@@ -94,8 +95,6 @@ class Study:
     def execute(self, console: Console) -> Outcome:
         """Trains what is left and records it. Raises InputError before anything is trained, and Interrupted."""
         todo = self.stages()
-        if todo.packs:
-            self._build_sandbox(console)
         uri = self.tracking_uri
         if uri.startswith("sqlite:"):
             self._tracking_folder.mkdir(parents=True, exist_ok=True)
@@ -119,6 +118,7 @@ class Study:
 
         console.print("starting Ray …")
         slots = driver.concurrency(self.sweep.resources, driver.connect())
+        self._build_sandbox(console)
         runs = {run.fingerprint: run for run in todo.todo}
         with Progress(console, len(todo.todo), len(todo.bases)) as progress:
 

@@ -6,6 +6,7 @@ Tune schedules and is disposable: what is finished is in the store, and a new st
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,6 +46,20 @@ def connect() -> dict[str, float]:
         wanted = "the address of a running cluster, or no RAY_ADDRESS to start a local one"
         raise InputError("Ray", [Problem("RAY_ADDRESS", f"{address!r}: {error}", wanted)]) from error
     return ray.cluster_resources()
+
+
+def cluster_problems() -> list[Problem]:
+    """What is wrong with RAY_ADDRESS, asked in seconds: Ray itself waits for a minute and prints for another."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return []
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        wanted = "the address of a running cluster, or no RAY_ADDRESS to start a local one"
+        return [Problem("RAY_ADDRESS", f"{address!r}, which does not answer: {error}", wanted)]
+    return []
 
 
 def concurrency(resources: Resources, cluster: Mapping[str, float]) -> int:
@@ -140,8 +155,9 @@ def _trainable() -> Any:
 
     from flare_ray.execution.trial import run_stage
 
-    # Tune wants every trial to reserve something; the workers reserve what they use themselves.
-    return tune.with_resources(run_stage, {"CPU": 0.001})
+    # Tune wants every trial to reserve something. A share of a CPU, however small, would cost a whole worker its
+    # place on a machine that the workers fill; what the trial uses itself is a little memory.
+    return tune.with_resources(run_stage, {"memory": 100 * 2**20})
 
 
 def _ray_storage(store: Store) -> str:

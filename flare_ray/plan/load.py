@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from flare_ray import registry
 from flare_ray.errors import InputError, Problem
-from flare_ray.plan.checkpoints import is_local, known_checkpoints, local_path
+from flare_ray.plan.checkpoints import known_checkpoints
 from flare_ray.plan.grid import data_source
 from flare_ray.plan.schema import ModelSpec, Section, Sweep
 
@@ -73,15 +73,13 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str], title: str) -
 
 
 def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
-    """What only the files can tell: checkpoints, data and languages that are not there.
+    """What only the files can tell: data and languages that are not there.
 
     Looks at the fields that passed the schema (`sound`), so that everything wrong is told at once.
     """
     problems: list[Problem] = []
     if "models" in sound:
         problems += _repeated_names(sweep.models)
-        for index, model in enumerate(sweep.models):
-            problems += _checkpoint_problems(f"models[{index}].checkpoint", model)
     if {"tasks", "data", "languages"} <= sound:
         problems += _data_problems(sweep)
     return problems
@@ -95,18 +93,6 @@ def _repeated_names(models: Sequence[ModelSpec]) -> list[Problem]:
             problems.append(Problem(f"models[{index}].name", f"{model.name!r} again", "a name of its own"))
         seen.add(model.name)
     return problems
-
-
-def _checkpoint_problems(where: str, model: ModelSpec) -> list[Problem]:
-    if not is_local(model.checkpoint):
-        return []
-    folder = local_path(model.checkpoint)
-    if not folder.is_dir():
-        return [Problem(where, f"{model.checkpoint!r}, which is not there", "a folder, or a hub id org/name")]
-    if not (folder / "config.json").is_file():
-        wanted = "a Hugging Face checkpoint (config.json, weights, tokenizer)"
-        return [Problem(where, f"{model.checkpoint!r} without a config.json", wanted)]
-    return []
 
 
 def _data_problems(sweep: Sweep) -> list[Problem]:
@@ -156,6 +142,8 @@ def _problem(detail: Any) -> Problem:
         )
     if kind == "missing":
         return Problem(where, "nothing", "a value: this field has no default")
+    if kind == "too_short":
+        return Problem(where, repr(detail["input"]), "at least one value")
     wanted = context.get("wanted") or detail["msg"].removeprefix("Input should be ").removeprefix(
         "Value error, "
     )

@@ -61,6 +61,14 @@ def _absolute(reference: str) -> str:
     return str(local_path(reference)) if is_local(reference) else reference
 
 
+def _checkpoint(reference: str) -> str:
+    """A local checkpoint must be there; a hub id is looked up when it is needed."""
+    if is_local(reference) and not (local_path(reference) / "config.json").is_file():
+        wanted = "a folder with a Hugging Face checkpoint (config.json, weights, tokenizer), or a hub id org/name"
+        raise PydanticCustomError("no_checkpoint", "{wanted}", {"wanted": wanted})
+    return reference
+
+
 Reference = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 NotEmpty = Field(min_length=1)
 Unique = AfterValidator(_unique)
@@ -82,7 +90,7 @@ class ModelSpec(Section):
     """What the tables call it."""
     family: Annotated[str, _known("models")]
     """A file of flare_ray/models/: how models of this class are loaded and where adapters go."""
-    checkpoint: Reference
+    checkpoint: Annotated[Reference, AfterValidator(_checkpoint)]
     """A hub id (`org/name`, optionally `@revision`) or a local folder."""
 
 

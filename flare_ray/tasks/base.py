@@ -69,19 +69,26 @@ class Task(ABC):
         """Metrics in points (0 to 100) over all instances."""
 
     def targets(self, source: str) -> list[str]:
-        """Target languages that a data source has for this task, in table order."""
+        """Target languages that a data source has for this task, in table order.
+
+        A folder whose name the table does not know is a language of the user's own, called by that name.
+        """
         if source == SANDBOX:
             return list(world.LANGUAGES)
         if not is_local(source):
             return list(self.languages)
         folder = local_path(source)
-        return [code for code in self.languages if (folder / self.folder_name(source, code)).is_dir()]
+        named = {name: code for code, name in self.languages.items()}
+        there = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+        mine = [named.get(name, name) for name in there if name not in (world.SOURCE, self.source_language)]
+        known = [code for code in self.languages if code in mine]
+        return known + [code for code in mine if code not in self.languages]
 
     def folder_name(self, source: str, language: str) -> str:
         """The folder of a language code in a data source."""
         if language == self.source_language:
-            return world.SOURCE if source == SANDBOX else "english"
-        return language if source == SANDBOX else self.languages[language]
+            return world.SOURCE
+        return self.languages.get(language, language)
 
     def identity(self, source: str, language: str) -> dict[str, Any]:
         """What determines the rows of a language: the files' content, never their path."""
