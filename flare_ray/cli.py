@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from flare_ray.errors import InputError
 from flare_ray.study import Study
@@ -63,9 +64,8 @@ def doctor(file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None
     found = findings(file)
     for finding in found:
         sign = "[green]ok[/green]  " if finding.good else "[red]bad[/red] "
-        console.print(
-            sign, f"{finding.what}: {finding.found}" + (f" → {finding.remedy}" if finding.remedy else "")
-        )
+        text = f"{finding.what}: {finding.found}" + (f" → {finding.remedy}" if finding.remedy else "")
+        console.print(sign, escape(text), soft_wrap=True)
     raise typer.Exit(0 if all(finding.good for finding in found) else 2)
 
 
@@ -88,7 +88,9 @@ def _conclude(study: Study, outcome: Any) -> int:
     console.print()
     for error in outcome.tracking_errors:
         console.print(
-            f"not in MLflow (the store has it, the next start tries again): {error}", soft_wrap=True
+            f"not in MLflow (the store has it, the next start tries again): {error}",
+            markup=False,
+            soft_wrap=True,
         )
     for failed in outcome.failed:
         failure = study.store.failure(failed.fingerprint) or {"error": "no record"}
@@ -96,8 +98,9 @@ def _conclude(study: Study, outcome: Any) -> int:
         console.print(
             f"failed: {failed.label}: {failure['error']}\n  log: {place}", markup=False, soft_wrap=True
         )
-    console.print(f"records in MLflow:  mlflow ui --backend-store-uri {study.tracking_uri}", soft_wrap=True)
-    console.print(f"report:             {report_file}", soft_wrap=True)
+    ui = f"mlflow ui --backend-store-uri {study.tracking_uri}"
+    console.print(f"records in MLflow:  {ui}", markup=False, soft_wrap=True)
+    console.print(f"report:             {report_file}", markup=False, soft_wrap=True)
     return 1 if outcome.failed else 0
 
 
@@ -114,7 +117,7 @@ def _report(file: Path, overrides: list[str] | None) -> int:
     study = Study.open(file, overrides or [], to_execute=False)
     _print_tables(study)
     for place in study.write_report():
-        console.print(f"written: {place}", soft_wrap=True)
+        console.print(f"written: {place}", markup=False, soft_wrap=True)
     return 0
 
 

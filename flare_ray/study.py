@@ -58,7 +58,7 @@ class Study:
             problems += error.problems
         named = _named(file, overrides, sweep)
         try:
-            store = open_store(named["storage"])
+            store = open_store(named["storage"]) if named["storage"] else None
         except InputError as error:
             problems += error.problems
         if to_execute:
@@ -200,10 +200,10 @@ def _named(file: Path, overrides: Sequence[str], sweep: Sweep | None) -> dict[st
     try:
         raw = apply_overrides(read_yaml(file), overrides, str(file))
     except InputError:
-        raw = {}
-    storage, tracking = raw.get("storage"), raw.get("tracking")
+        return {"storage": None, "uri": tracking_uri(None)}
+    storage, tracking = raw.get("storage", Sweep.model_fields["storage"].default), raw.get("tracking")
     uri = tracking.get("uri") if isinstance(tracking, dict) else None
     return {
-        "storage": storage if isinstance(storage, str) else Sweep.model_fields["storage"].default,
+        "storage": storage if isinstance(storage, str) else None,
         "uri": tracking_uri(uri if isinstance(uri, str) else None),
     }

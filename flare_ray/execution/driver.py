@@ -41,6 +41,9 @@ def connect() -> dict[str, float]:
         if address:
             ray.init(address=address, ignore_reinit_error=True, **quiet)
         else:
+            # One machine is not preempted, and its reports need not wait for a cluster's polling interval.
+            os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+            os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
             ray.init(address="local", include_dashboard=False, **quiet)
     except ConnectionError as error:
         wanted = "the address of a running cluster, or no RAY_ADDRESS to start a local one"

@@ -39,4 +39,4 @@ def test_weighted_micro_batches_average_to_the_batch_mean(workers: int, micro: i
 def test_evaluation_covers_every_row_with_equal_shares(rows: int, workers: int) -> None:
     shares = [evaluation_rows(rows, workers, worker) for worker in range(workers)]
     assert len({len(share) for share in shares}) == 1
-    assert set(sum(shares, [])) == set(range(rows))
+    assert set().union(*shares) == set(range(rows))

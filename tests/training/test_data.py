@@ -7,7 +7,12 @@ from flare_ray.training.data import Encoded, encode, pair
 
 def encoded(*rows: list[int], ids: str = "abcdef") -> Encoded:
     starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-    return Encoded(tuple(ids[: len(rows)]), np.array(sum(rows, []), np.int32), starts, np.arange(len(rows)))
+    return Encoded(
+        tuple(ids[: len(rows)]),
+        np.array([token for row in rows for token in row], np.int32),
+        starts,
+        np.arange(len(rows)),
+    )
 
 
 def test_padding_stands_right_and_is_as_long_as_the_longest_row_asked_for() -> None:

@@ -84,7 +84,9 @@ def test_cached_source_states_give_what_the_source_pass_gives(
     assert passed.sources.computed == 0
     for one, other in zip(cached["history"], record["history"], strict=True):
         assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-4)
-    logits = [pq.read_table(tmp_path / name / "predictions.parquet")["logits"] for name in ("cached", "passed")]
+    logits = [
+        pq.read_table(tmp_path / name / "predictions.parquet")["logits"] for name in ("cached", "passed")
+    ]
     pairs = zip(*(column.to_pylist() for column in logits), strict=True)
     assert max(abs(a - b) for one, other in pairs for a, b in zip(one, other, strict=True)) < 1e-3
 
@@ -108,7 +110,9 @@ def test_zero_stages_change_nothing_but_rounding(
     stage: int, base_folder: Path, open_bench: Open, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     plain = train_run(open_bench(base_folder), "lora", "qal", settings, 1, tmp_path / "0")
-    sharded = train_run(open_bench(base_folder, Group(zero_stage=stage)), "lora", "qal", settings, 1, tmp_path / "z")
+    sharded = train_run(
+        open_bench(base_folder, Group(zero_stage=stage)), "lora", "qal", settings, 1, tmp_path / "z"
+    )
     for one, other in zip(plain["history"], sharded["history"], strict=True):
         assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-4)
 
@@ -125,7 +129,9 @@ def test_the_kept_adapter_gives_the_kept_predictions(
     feeder = bench.feeder(bench.split("qtu", "test", settings["max_length"], reads_source))
     logits = predict(model, feeder, Group())
     kept = pq.read_table(tmp_path / "predictions.parquet")
-    torch.testing.assert_close(torch.tensor(logits), torch.tensor(kept["logits"].to_pylist()), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        torch.tensor(logits), torch.tensor(kept["logits"].to_pylist()), atol=1e-4, rtol=0
+    )
 
 
 def test_the_earliest_best_epoch_is_chosen_and_tested(
@@ -143,7 +149,9 @@ def test_a_diverged_run_names_its_step(base_folder: Path, open_bench: Open, sett
     bench = open_bench(base_folder)
     method = registry.load("methods", "lora")
     model = get_peft_model(bench.model(), method.adapter(settings, bench.family))
-    train, validation = (bench.feeder(bench.split("qal", name, 32, False)) for name in ("train", "validation"))
+    train, validation = (
+        bench.feeder(bench.split("qal", name, 32, False)) for name in ("train", "validation")
+    )
     with pytest.raises(Diverged, match=r"the loss is (nan|inf) at step \d+ \(epoch \d+\)"):
         fit(
             model,

@@ -1,0 +1,128 @@
+"""Laws of the board, on simulated executions: whatever dies when, every run ends exactly once."""
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from flare_ray.execution.board import Board, Stage
+from flare_ray.plan.grid import Base, Cell, Run
+from flare_ray.plan.schema import ModelSpec
+from flare_ray.plan.stages import Pack, pack_runs
+
+MODEL = ModelSpec.model_construct(name="m", family="bert", checkpoint="org/m")
+
+
+def base_of(seed: int) -> Base:
+    return Base(MODEL, "nusax", "sandbox", seed, {}, {"base": seed})
+
+
+def run_of(base: Base, k: int) -> Run:
+    cell = Cell(MODEL, "nusax", f"l{k}", "lora")
+    return Run(cell, base.seed, base, {}, {"base": base.fingerprint, "k": k})
+
+
+class World:
+    """Stands for workers and the store: what is finished, what was written to have failed, what was executed."""
+
+    def __init__(self, bases: int, runs: int, pack_size: int, **rest: Any):
+        self.bases = [base_of(seed) for seed in range(bases)]
+        self.runs = [run_of(base, k) for base in self.bases for k in range(runs)]
+        packs = [
+            pack
+            for base in self.bases
+            for pack in pack_runs([r for r in self.runs if r.base is base], pack_size)
+        ]
+        self.stored: set[str] = set()
+        self.reasons: dict[str, str] = {}
+        self.executed: Counter[str] = Counter()
+        self.poison: set[str] = set()
+        self.board = Board(
+            list(self.bases),
+            packs,
+            settled=lambda work: work.fingerprint in self.stored | self.reasons.keys(),
+            reason=lambda base: self.reasons.get(base.fingerprint),
+            on_failure=lambda work, error: self.reasons.__setitem__(work.fingerprint, error),
+            **rest,
+        )
+
+    def work(self, stage: Stage) -> str | None:
+        """Executes a stage; the error when its worker died, which poisonous work does to it."""
+        if isinstance(stage.work, Base):
+            return self._one(stage.work)
+        assert stage.work.base.fingerprint in self.stored, "a pack starts on a stored base"
+        for run in stage.work.runs:
+            if run.fingerprint not in self.stored and (error := self._one(run)):
+                return error
+        return None
+
+    def _one(self, work: Base | Run) -> str | None:
+        self.executed[work.fingerprint] += 1
+        if work.fingerprint in self.poison:
+            return "killed"
+        self.stored.add(work.fingerprint)
+        return None
+
+    def drive(self, seed: int, slots: int) -> None:
+        """Runs the board to its end, stages ending in a random order."""
+        rng = random.Random(seed)
+        running: list[Stage] = []
+        while not self.board.done:
+            while len(running) < slots and (stage := self.board.start()):
+                running.append(stage)
+            assert running, "the board is not done, so something must run"
+            stage = running.pop(rng.randrange(len(running)))
+            self.board.finish(stage.key, self.work(stage))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("slots", [1, 3])
+def test_every_run_is_executed_exactly_once(seed: int, slots: int) -> None:
+    world = World(bases=3, runs=7, pack_size=3)
+    world.drive(seed, slots)
+    assert set(world.executed.values()) == {1}
+    assert world.stored == {work.fingerprint for work in [*world.bases, *world.runs]}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_that_kills_its_worker_takes_no_other_with_it(seed: int) -> None:
+    world = World(bases=2, runs=6, pack_size=4, max_attempts=2)
+    bad = {world.runs[1].fingerprint, world.runs[9].fingerprint}
+    world.poison = set(bad)
+    world.drive(seed, slots=2)
+    assert set(world.reasons) == bad
+    assert {world.executed[fingerprint] for fingerprint in bad} == {2}, "tried again once, then given up"
+    good = {run.fingerprint for run in world.runs} - bad
+    assert good <= world.stored
+    assert {world.executed[fingerprint] for fingerprint in good} == {1}, "nothing is trained twice"
+
+
+def test_a_base_that_fails_fails_its_runs_and_only_them() -> None:
+    world = World(bases=2, runs=3, pack_size=2)
+    world.poison = {world.bases[0].fingerprint}
+    world.drive(0, slots=2)
+    mine = {run.fingerprint for run in world.runs if run.base is world.bases[0]}
+    assert set(world.reasons) == mine | world.poison
+    assert all("its base model failed" in world.reasons[fingerprint] for fingerprint in mine)
+    assert not mine & world.executed.keys()
+
+
+def test_a_base_whose_worker_wrote_down_why_is_not_tried_again() -> None:
+    world = World(bases=1, runs=1, pack_size=1)
+    world.poison = {world.bases[0].fingerprint}
+    stage = world.board.start()
+    assert stage is not None
+    world.reasons[world.bases[0].fingerprint] = "no such file: train.csv"
+    world.board.finish(stage.key, world.work(stage))
+    assert world.board.done
+    assert "no such file: train.csv" in world.reasons[world.runs[0].fingerprint]
+
+
+def test_the_base_that_most_runs_wait_for_starts_first() -> None:
+    world = World(bases=2, runs=2, pack_size=8)
+    more = Pack(world.bases[1], tuple(run_of(world.bases[1], 100 + k) for k in range(5)))
+    world.board.packs.append(more)
+    first = world.board.start()
+    assert first is not None
+    assert first.work is world.bases[1]
