@@ -34,8 +34,12 @@ def known_checkpoints() -> dict[str, tuple[str, str]]:
 
 
 def is_local(reference: str) -> bool:
-    """Whether a checkpoint or data reference is a path: it starts like one, or it is a folder here."""
-    return reference.startswith((".", "/", "~")) or (reference != "sandbox" and Path(reference).is_dir())
+    """Whether a checkpoint or data reference is a path: it looks like one, or it is a folder here.
+
+    A hub id has one slash at most: `org/name`.
+    """
+    looks_so = reference.startswith((".", "/", "~")) or reference.partition("@")[0].count("/") > 1
+    return looks_so or (reference != "sandbox" and Path(reference).is_dir())
 
 
 def local_path(reference: str) -> Path:

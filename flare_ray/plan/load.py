@@ -128,7 +128,7 @@ def _sound_part(raw: dict[str, Any], error: ValidationError) -> tuple[Sweep, set
         "methods": registry.names("methods")[:1],
         "seeds": [0],
     }
-    rest = {key: value for key, value in raw.items() if key not in faulty}
+    rest = {key: value for key, value in raw.items() if key in Sweep.model_fields and key not in faulty}
     return Sweep.model_validate(stand_ins | rest), set(Sweep.model_fields) - faulty
 
 
@@ -140,6 +140,8 @@ def _problem(detail: Any) -> Problem:
         return Problem(
             where, "an unknown key", registry.wanted(str(detail["loc"][-1]), _siblings(detail["loc"]))
         )
+    if kind == "invalid_key":
+        return Problem(where, f"the key {detail['input']!r}", "a name: keys are strings")
     if kind == "missing":
         return Problem(where, "nothing", "a value: this field has no default")
     if kind == "too_short":
@@ -153,6 +155,8 @@ def _problem(detail: Any) -> Problem:
 def _dotted(loc: Iterable[Any]) -> str:
     text = ""
     for part in loc:
+        if part == "[key]":  # pydantic's mark of an error in a mapping's key: the key itself stands before it
+            continue
         if isinstance(part, int):
             text += f"[{part}]"
         elif not str(part).startswith(("function-", "list[", "literal[", "constrained-")):

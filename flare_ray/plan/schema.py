@@ -64,7 +64,9 @@ def _absolute(reference: str) -> str:
 def _checkpoint(reference: str) -> str:
     """A local checkpoint must be there; a hub id is looked up when it is needed."""
     if is_local(reference) and not (local_path(reference) / "config.json").is_file():
-        wanted = "a folder with a Hugging Face checkpoint (config.json, weights, tokenizer), or a hub id org/name"
+        wanted = (
+            "a folder with a Hugging Face checkpoint (config.json, weights, tokenizer), or a hub id org/name"
+        )
         raise PydanticCustomError("no_checkpoint", "{wanted}", {"wanted": wanted})
     return reference
 
@@ -72,6 +74,7 @@ def _checkpoint(reference: str) -> str:
 Reference = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 NotEmpty = Field(min_length=1)
 Unique = AfterValidator(_unique)
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
 TaskName = Annotated[str, _known("tasks")]
 MethodName = Annotated[str, _known("methods")]
 FusionName = Annotated[str, _known("fusion.functions")]
@@ -80,7 +83,7 @@ FusionName = Annotated[str, _known("fusion.functions")]
 class Section(BaseModel):
     """A frozen part of the sweep file; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelSpec(Section):
@@ -161,7 +164,7 @@ class Sweep(Section):
     languages: Literal["all"] | Annotated[list[str], NotEmpty, Unique] = "all"
     """Target languages; a language that a task does not have is skipped for that task."""
     methods: Annotated[list[MethodName], NotEmpty, Unique]
-    seeds: Annotated[list[int], NotEmpty, Unique]
+    seeds: Annotated[list[Seed], NotEmpty, Unique]
     rank: Annotated[list[PositiveInt], NotEmpty, Unique] = [64]
     """Bottleneck dimension r of the trained methods' adapters."""
     alpha: PositiveFloat | None = None
@@ -177,7 +180,7 @@ class Sweep(Section):
     base: BaseTraining = BaseTraining()
     training: Training = Training()
     resources: Resources = Resources()
-    storage: str = "results"
+    storage: str = Field("results", validate_default=True)
     """Folder or fsspec URL that keeps every record; what is finished there is never trained again."""
     tracking: Tracking = Tracking()
 

@@ -21,8 +21,8 @@ def base_to_dict(base: Base) -> dict[str, Any]:
 
 
 def base_from_dict(value: dict[str, Any]) -> Base:
-    """The inverse of `base_to_dict`."""
-    return Base(**{**value, "model": ModelSpec(**value["model"])})
+    """The inverse of `base_to_dict`; not validated again: a checkpoint's folder need not be on this machine."""
+    return Base(**{**value, "model": ModelSpec.model_construct(**value["model"])})
 
 
 def run_to_dict(run: Run) -> dict[str, Any]:

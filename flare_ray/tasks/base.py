@@ -80,7 +80,8 @@ class Task(ABC):
         folder = local_path(source)
         named = {name: code for code, name in self.languages.items()}
         there = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-        mine = [named.get(name, name) for name in there if name not in (world.SOURCE, self.source_language)]
+        not_mine = (world.SOURCE, self.source_language)
+        mine = [named.get(name, name) for name in there if name not in not_mine and not name.startswith(".")]
         known = [code for code in self.languages if code in mine]
         return known + [code for code in mine if code not in self.languages]
 
