@@ -107,6 +107,18 @@ def means(tables):
     }
 
 
+def check(scores):
+    """The order that must hold. Zero-shot among the three farthest languages is noise and not asserted."""
+    english = scores[world.SOURCE]["base"]
+    zero = [scores[code]["zero_shot"] for code in world.LANGUAGES]
+    lora = [scores[code]["lora"] for code in world.LANGUAGES]
+    assert english >= 85
+    assert max(zero) < english - 25
+    assert statistics.mean(zero[:2]) > statistics.mean(zero[2:]) + 5
+    assert lora == sorted(lora, reverse=True)
+    assert all(none < adapted < english for none, adapted in zip(zero, lora, strict=True))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_world_shows_the_effect():
@@ -117,14 +129,7 @@ def test_the_world_shows_the_effect():
         scores = means([study.table(seed) for seed in SEEDS[:2]])
     finally:
         torch.set_num_threads(threads)
-    english = scores[world.SOURCE]["base"]
-    assert english >= 85
-    zero = [scores[code]["zero_shot"] for code in world.LANGUAGES]
-    assert zero[0] < english - 5
-    assert zero[-1] < zero[0] - 20
-    assert statistics.mean(zero[:2]) > statistics.mean(zero[2:]) + 5
-    for code in world.LANGUAGES:
-        assert scores[code]["zero_shot"] < scores[code]["lora"] < english
+    check(scores)
 
 
 if __name__ == "__main__":
