@@ -6,6 +6,7 @@ Exit codes: 0 all runs finished; 1 some failed; 2 the input is wrong (one messag
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -98,10 +99,19 @@ def _conclude(study: Study, outcome: Any) -> int:
         console.print(
             f"failed: {failed.label}: {failure['error']}\n  log: {place}", markup=False, soft_wrap=True
         )
-    ui = f"mlflow ui --backend-store-uri {study.tracking_uri}"
+    ui = f"{_mlflow_line(study.tracking_uri)}"
     console.print(f"records in MLflow:  {ui}", markup=False, soft_wrap=True)
     console.print(f"report:             {report_file}", markup=False, soft_wrap=True)
     return 1 if outcome.failed else 0
+
+
+def _mlflow_line(uri: str) -> str:
+    """What opens the MLflow UI on the records: a server's own address, or a command that serves the file."""
+    if uri.startswith(("http://", "https://")):
+        return uri
+    beside = Path(sys.executable).with_name("mlflow")
+    command = os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
+    return f"{command} ui --backend-store-uri {uri}"
 
 
 def _plan(file: Path, overrides: list[str] | None, as_json: bool = False) -> int:

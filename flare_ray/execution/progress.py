@@ -7,6 +7,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -88,7 +89,10 @@ class Progress:
         left = self.left()
         head = f"runs {settled}/{self.runs}   base models {self.bases_done}/{self.bases}   "
         head += f"failed {self.failed}   time left {left if left is not None else '…'}"
+        bar = ProgressBar(total=max(1, self.runs), completed=settled, width=60)
         now = Table.grid(padding=(0, 2))
+        if not self._current:
+            now.add_row("worker groups are starting …")
         for label, since in list(self._current.values()):
             now.add_row("▸", label, str(timedelta(seconds=round(time.monotonic() - since))))
-        return Group(Text(head), ProgressBar(total=max(1, self.runs), completed=settled, width=60), now)
+        return Group(Text(head), Columns([bar]), now)
