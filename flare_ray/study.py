@@ -14,7 +14,7 @@ from rich.console import Console
 from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
-from flare_ray.execution.driver import cluster_problems
+from flare_ray.execution.cluster import cluster_problems, concurrency, connect
 from flare_ray.execution.store import Store, open_store
 from flare_ray.plan.grid import Grid, Run, expand
 from flare_ray.plan.load import load_sweep
@@ -117,7 +117,7 @@ class Study:
         from flare_ray.execution.provenance import provenance
 
         console.print("starting Ray …")
-        slots = driver.concurrency(self.sweep.resources, driver.connect())
+        slots = concurrency(self.sweep.resources, connect())
         self._build_sandbox(console)
         runs = {run.fingerprint: run for run in todo.todo}
         with Progress(console, len(todo.todo), len(todo.bases)) as progress:

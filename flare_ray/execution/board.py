@@ -8,12 +8,25 @@ times, so that one poisonous run cannot take the others with it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol
 
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.stages import Pack, Stages
+
+
+class Outcomes(Protocol):
+    """What the board asks and tells about work: in an execution, the store (outcomes.py)."""
+
+    def settled(self, work: Run | Base) -> bool:
+        """Whether it is finished, or its worker wrote down why not."""
+
+    def reason(self, work: Run | Base) -> str | None:
+        """What is written about its failure."""
+
+    def failed(self, work: Run | Base, error: str) -> None:
+        """It failed, and no worker lived to write so."""
 
 
 @dataclass(frozen=True)
@@ -31,26 +44,20 @@ class Stage:
 
 @dataclass
 class Board:
-    """State of a sweep's stages.
-
-    settled: whether a run or base is finished or has failed, by what its worker left in the store. reason: what
-    the worker wrote about a failure. on_failure: called for every run or base that fails without such a word.
-    """
+    """State of a sweep's stages."""
 
     bases: list[Base]
     packs: list[Pack]
-    settled: Callable[[Run | Base], bool]
-    reason: Callable[[Base], str | None]
-    on_failure: Callable[[Run | Base, str], None]
+    outcomes: Outcomes
     max_attempts: int = 2
     running: dict[str, Stage] = field(default_factory=dict)
     _attempts: Counter[str] = field(default_factory=Counter)
     _started: int = 0
 
     @classmethod
-    def of(cls, stages: Stages, **rest: Any) -> Board:
+    def of(cls, stages: Stages, outcomes: Outcomes, max_attempts: int) -> Board:
         """The board of a plan's stages."""
-        return cls(list(stages.bases), list(stages.packs), **rest)
+        return cls(list(stages.bases), list(stages.packs), outcomes, max_attempts)
 
     @property
     def done(self) -> bool:
@@ -90,20 +97,20 @@ class Board:
             if error is not None:
                 self._base_failed(stage.work, error)
             return
-        left = [run for run in stage.work.runs if not self.settled(run)]
+        left = [run for run in stage.work.runs if not self.outcomes.settled(run)]
         if left:
             self._again(stage.work, left, error or "the trial ended without a record of this run")
 
     def _base_failed(self, base: Base, error: str) -> None:
         self._attempts[base.fingerprint] += 1
-        if not self.settled(base):
+        if not self.outcomes.settled(base):
             if self._attempts[base.fingerprint] < self.max_attempts:
                 self.bases.append(base)
                 return
-            self.on_failure(base, error)
+            self.outcomes.failed(base, error)
         for pack in [pack for pack in self.packs if pack.base.fingerprint == base.fingerprint]:
             self.packs.remove(pack)
-            why = self.reason(base) or error
+            why = self.outcomes.reason(base) or error
             self._fail(pack.runs, f"its base model failed ({base.label}): {why}")
 
     def _again(self, pack: Pack, left: list[Run], error: str) -> None:
@@ -118,4 +125,4 @@ class Board:
 
     def _fail(self, runs: Iterable[Run], error: str) -> None:
         for run in runs:
-            self.on_failure(run, error)
+            self.outcomes.failed(run, error)

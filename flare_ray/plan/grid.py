@@ -21,8 +21,19 @@ BASE_VERSION = "1"  # bumped by hand when a change of code changes base models
 RUN_VERSION = "1"  # the same for every run's training and evaluation
 
 
+class Identified:
+    """Work known by a fingerprint of its identity."""
+
+    identity: dict[str, Any]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """20 hex digits."""
+        return fingerprint(self.identity)
+
+
 @dataclass(frozen=True)
-class Base:
+class Base(Identified):
     """A base model: a checkpoint fine-tuned on English task data, merged; once per (model, task, seed)."""
 
     model: ModelSpec
@@ -31,11 +42,6 @@ class Base:
     seed: int
     settings: dict[str, Any] = field(hash=False)
     identity: dict[str, Any] = field(hash=False)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """20 hex digits."""
-        return fingerprint(self.identity)
 
     @property
     def label(self) -> str:
@@ -66,7 +72,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Identified):
     """A cell and a seed, with everything that determines its result."""
 
     cell: Cell
@@ -74,11 +80,6 @@ class Run:
     base: Base
     settings: dict[str, Any] = field(hash=False)
     identity: dict[str, Any] = field(hash=False)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """20 hex digits."""
-        return fingerprint(self.identity)
 
     @property
     def label(self) -> str:

@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from flare_ray.sandbox.build import default_cache, ensure, timed
+from flare_ray.cache import cache_folder
+from flare_ray.sandbox.build import ensure, timed
 
 
 def main() -> None:
@@ -17,7 +18,7 @@ def main() -> None:
     )
     parser.add_argument("--small", action="store_true", help="the version for tests, built in seconds")
     arguments = parser.parse_args()
-    cache = arguments.cache or default_cache()
+    cache = arguments.cache or cache_folder()
     if not sys.stderr.isatty():
         folder = ensure(
             cache, timed(lambda line: print(line, file=sys.stderr, flush=True)), small=arguments.small

@@ -1,6 +1,6 @@
 """Builds the sandbox once into a cache folder, whole or not at all.
 
->>> folder = ensure(default_cache())  # doctest: +SKIP
+>>> folder = ensure(cache_folder())  # doctest: +SKIP
 >>> sorted(path.name for path in folder.iterdir())  # doctest: +SKIP
 ['data', 'models', 'world.json']
 
@@ -23,11 +23,6 @@ from pathlib import Path
 from flare_ray.sandbox import world
 
 Report = Callable[[str], None]
-
-
-def default_cache() -> Path:
-    """`$FLARE_RAY_CACHE`, or ``~/.cache/flare_ray``."""
-    return Path(os.environ.get("FLARE_RAY_CACHE") or Path.home() / ".cache" / "flare_ray").expanduser()
 
 
 def folder_of(cache: Path, small: bool = False) -> Path:

@@ -41,11 +41,18 @@ class World:
         self.board = Board(
             list(self.bases),
             packs,
-            settled=lambda work: work.fingerprint in self.stored | self.reasons.keys(),
-            reason=lambda base: self.reasons.get(base.fingerprint),
-            on_failure=lambda work, error: self.reasons.__setitem__(work.fingerprint, error),
+            self,
             **rest,
         )
+
+    def settled(self, work: Run | Base) -> bool:
+        return work.fingerprint in self.stored | self.reasons.keys()
+
+    def reason(self, work: Run | Base) -> str | None:
+        return self.reasons.get(work.fingerprint)
+
+    def failed(self, work: Run | Base, error: str) -> None:
+        self.reasons[work.fingerprint] = error
 
     def work(self, stage: Stage) -> str | None:
         """Executes a stage; the error when its worker died, which poisonous work does to it."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flare_ray.cache import cache_folder
 from flare_ray.sandbox import build, text, world
 from flare_ray.sandbox.corpora import corpora, sentences
 
@@ -95,9 +96,9 @@ def test_a_failed_build_says_why_and_leaves_nothing(tmp_path, monkeypatch):
 
 def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("FLARE_RAY_CACHE", str(tmp_path))
-    assert build.default_cache() == tmp_path
+    assert cache_folder() == tmp_path
     monkeypatch.delenv("FLARE_RAY_CACHE")
-    assert build.default_cache() == Path.home() / ".cache" / "flare_ray"
+    assert cache_folder() == Path.home() / ".cache" / "flare_ray"
 
 
 @pytest.fixture(scope="module")

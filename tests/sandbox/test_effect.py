@@ -12,6 +12,7 @@ import sys
 import pytest
 import torch
 
+from flare_ray.cache import cache_folder
 from flare_ray.sandbox import build, world
 
 SEEDS = (1, 2, 3)
@@ -125,7 +126,7 @@ def test_the_world_shows_the_effect():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        study = Study(build.ensure(build.default_cache()))
+        study = Study(build.ensure(cache_folder()))
         scores = means([study.table(seed) for seed in SEEDS[:2]])
     finally:
         torch.set_num_threads(threads)
@@ -134,7 +135,7 @@ def test_the_world_shows_the_effect():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    here = Study(build.ensure(build.default_cache(), print))
+    here = Study(build.ensure(cache_folder(), print))
     every = []
     for number in SEEDS:
         every.append(here.table(number))
