@@ -9,11 +9,12 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 AVERAGE = "avg"
@@ -110,23 +111,24 @@ def _block(
         for run in mine:
             if run["fingerprint"] in records:
                 scores[run["language"]][run["seed"]] = records[run["fingerprint"]]["metrics"][metric]
-        lost = [run["language"] for run in mine if run["fingerprint"] in failed]
-        row = {code: Value(tuple(scores[code].values()), seeds, lost.count(code)) for code in languages}
+        lost = [run for run in mine if run["fingerprint"] in failed]
+        failures = Counter(run["language"] for run in lost)
+        row = {code: Value(tuple(scores[code].values()), seeds, failures[code]) for code in languages}
         whole = set.intersection(*(set(scores[code]) for code in languages))
         means = tuple(statistics.fmean(scores[code][seed] for code in languages) for seed in sorted(whole))
-        row[AVERAGE] = Value(means, seeds, len(lost))
+        row[AVERAGE] = Value(means, seeds, len({run["seed"] for run in lost}))
         rows[variant] = row
     return Block(model, task, metric, seeds, (*languages, AVERAGE), rows)
 
 
 def as_rich(block: Block) -> Table:
     """For the terminal; the best of a column in bold."""
-    table = Table(title=block.title, title_justify="left")
+    table = Table(title=escape(block.title), title_justify="left")
     table.add_column("method", no_wrap=True)
     for column in block.columns:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(escape(column), justify="right", no_wrap=True)
     for variant, row in block.rows.items():
-        table.add_row(variant, *_cells(block, row, "[bold]{}[/bold]"))
+        table.add_row(escape(variant), *_cells(block, row, "[bold]{}[/bold]"))
     return table
 
 

@@ -6,6 +6,7 @@ writing, the writer looks up which fingerprints are there; one that a killed wri
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import queue
@@ -40,7 +41,7 @@ def unreachable(uri: str) -> list[Problem]:
         if error.code in (401, 403, 404):  # it is there; credentials and old servers are mlflow's business
             return []
         return [Problem("tracking.uri", f"{uri!r}, which answers {error.code} {error.reason}", wanted)]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return [Problem("tracking.uri", f"{uri!r}, which does not answer: {error}", wanted)]
     return []
 
@@ -129,6 +130,7 @@ def _client(uri: str) -> MlflowClient:
 def _finished_runs(client: MlflowClient, experiment: str) -> dict[str, str]:
     """Fingerprint -> run id of whole runs; half-written ones are deleted on the way."""
     known: dict[str, str] = {}
+    half_written: list[str] = []  # deleted at the end: a deletion would shift the pages still to come
     token: str | None = None
     while True:
         page = client.search_runs([experiment], max_results=1000, page_token=token)
@@ -139,10 +141,13 @@ def _finished_runs(client: MlflowClient, experiment: str) -> dict[str, str]:
             if run.info.status == "FINISHED" and fingerprint not in known:
                 known[fingerprint] = run.info.run_id
             else:
-                client.delete_run(run.info.run_id)
+                half_written.append(run.info.run_id)
         token = page.token
         if not token:
-            return known
+            break
+    for run_id in half_written:
+        client.delete_run(run_id)
+    return known
 
 
 def _tags(record: Mapping[str, Any], sweep: str) -> dict[str, str]:
