@@ -29,7 +29,7 @@ def provenance() -> dict[str, Any]:
         "versions": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
-        **_git(Path(__file__).parent),
+        **_git(Path(__file__).parents[1]),
     }
 
 
