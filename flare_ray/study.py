@@ -170,8 +170,8 @@ class Study:
         """What a reader of the tables must know about the text that went in."""
         if self.sweep.translation == "gold":
             return [
-                "Parallel text: gold. Target and English rows are the corpus's own, not machine translation: a method that "
-                "reads the source reads gold English at test too."
+                "Parallel text: gold. Target and English rows are the corpus's own, not machine translation: "
+                "a method that reads the source reads gold English at test too."
             ]
         return []
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,14 @@ from typing import Any
 import pytest
 import yaml
 
+pytestmark = pytest.mark.timeout(1800)
 Write = Callable[[dict[str, Any]], Path]
 Fields = Callable[..., dict[str, Any]]
 
 
 def sweep(file: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "flare_ray.sweep", str(file), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
 
 
 def records(storage: str) -> dict[str, dict[str, Any]]:
@@ -77,9 +79,10 @@ def test_a_sweep_runs_is_recorded_once_and_resumes(
         k: v["ended"] for k, v in kept.items()
     }
 
-    # Other packs, in another store, and on another number of CPUs: the same runs with the same results.
+    # Other packs, in another store that has the base model already: the same runs with the same results.
     other = str(tmp_path / "other")
-    resources = {"pack_size": 2, "max_concurrent": 1}
+    shutil.copytree(f"{fields['storage']}/bases", f"{other}/bases")
+    resources = {"pack_size": 3}
     assert sweep(write_sweep(sweep_of(storage=other, resources=resources))).returncode == 0
     repacked = records(other)
     assert repacked.keys() == kept.keys()
@@ -132,7 +135,7 @@ def test_a_run_that_fails_stops_no_other(
         "print('ERROR', study.store.failure(outcome.failed[0].fingerprint)['error'])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=1200, check=False
     )
     assert done.returncode == 0, done.stderr
     failed = ["tiny/nusax/qal/lora (r=4)/seed 1", "tiny/nusax/qal/zero_shot/seed 1"]
