@@ -1,0 +1,109 @@
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_study import write_csv, write_study, write_sweep
+from typer.testing import CliRunner
+
+from flare_ray import cli, doctor
+from flare_ray.doctor import Finding, findings
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLARE_RAY_CACHE", str(tmp_path / "deep" / "cache"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture
+def fields(tmp_path: Path) -> dict[str, Any]:
+    return write_study(tmp_path)
+
+
+def by_name(found: list[Finding]) -> dict[str, Finding]:
+    return {finding.what: finding for finding in found}
+
+
+def test_every_bad_finding_has_a_remedy_and_no_good_one_has() -> None:
+    found = findings()
+    assert {"python", "torch", "ray", "mlflow", "disk for the cache"} <= by_name(found).keys()
+    for finding in found:
+        assert bool(finding.remedy) == (not finding.good)
+
+
+def test_python_and_packages_are_looked_at_here() -> None:
+    found = by_name(findings())
+    assert found["python"] == Finding("python", sys.version.split()[0], True)
+    assert found["pydantic"].good  # this test runs on it
+    assert "ruff" not in found  # of an extra
+
+
+def test_a_package_that_is_absent_or_too_old_is_told_with_the_command_that_helps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = ["numpy<1", "no-such-package[train,tune]>=2", "no-such-extra; extra == 'gpu'", "pydantic"]
+    monkeypatch.setattr(doctor, "requires", lambda name: wanted)
+    found = by_name(findings())
+    assert (found["numpy"].good, found["numpy"].remedy) == (False, "pip install 'numpy<1'")
+    assert found["no-such-package"].found == "absent"
+    assert "no-such-extra" not in found
+    done = CliRunner().invoke(cli.app, ["doctor"])
+    assert done.exit_code == 2
+    assert "pip install 'no-such-package[train,tune]>=2'" in done.stdout
+
+
+def test_a_cache_that_is_not_there_yet_is_on_the_disk_of_its_parent(tmp_path: Path) -> None:
+    assert by_name(findings())["disk for the cache"].found.endswith(f"free at {tmp_path}")
+    assert not (tmp_path / "deep").exists()
+
+
+def test_the_cluster_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert [finding.found for finding in findings() if finding.what == "ray"][-1] == "the cluster at auto"
+
+
+def test_a_good_sweep_adds_only_good_findings(fields: dict[str, Any], tmp_path: Path) -> None:
+    file = write_sweep(tmp_path / "sweep.yaml", fields)
+    more = findings(file)[len(findings()) :]
+    assert [finding.what for finding in more] == ["sweep", "storage", "tracking"]
+    assert all(finding.good for finding in more)
+    assert more[0].found == f"{file}: 28 runs"
+    assert more[1].found == fields["storage"]
+    done = CliRunner().invoke(cli.app, ["doctor", str(file)])
+    assert done.exit_code == (0 if all(finding.good for finding in findings()) else 2)
+    assert f"sweep: {file}: 28 runs" in done.stdout
+
+
+def test_a_bad_sweep_exits_2_and_names_a_remedy_for_each_fault(
+    fields: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "a-file").write_text("")
+    write_csv(tmp_path / "data" / "acehnese" / "test.csv", [("x", "text")], header=("id", "text"))
+    fields |= {
+        "methods": ["flair"],
+        "rank": [0],
+        "storage": str(tmp_path / "a-file" / "results"),
+        "tracking": {"uri": "http://localhost:port"},
+    }
+    file = write_sweep(tmp_path / "sweep.yaml", fields)
+    bad = by_name(findings(file)[len(findings()) :])
+    assert set(bad) == {"methods[0]", "rank[0]", "storage", "tracking.uri", "data.nusax"}
+    done = CliRunner().invoke(cli.app, ["doctor", str(file)])
+    assert done.exit_code == 2
+    assert isinstance(done.exception, SystemExit)
+    for where, finding in bad.items():
+        assert not finding.good
+        assert f"{where}: {finding.found} → {finding.remedy}" in done.stdout
+    assert "'flare' (the nearest)" in bad["methods[0]"].remedy
+
+
+def test_brackets_in_what_is_found_are_printed_not_read_as_markup(
+    fields: dict[str, Any], tmp_path: Path
+) -> None:
+    file = write_sweep(tmp_path / "sweep.yaml", {**fields, "data": {"nusax": "/nowhere[/x]/[old]"}})
+    done = CliRunner().invoke(cli.app, ["doctor", str(file)])
+    assert isinstance(done.exception, SystemExit)
+    assert "'/nowhere[/x]/[old]', which is not there" in done.stdout
