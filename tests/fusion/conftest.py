@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import torch
 from peft import get_peft_model
 from torch import Tensor
@@ -116,7 +117,16 @@ FAMILY = {
         {"fusion_modules": ["c_attn"], "fan_in_fan_out": True},
     ),
 }
-FAMILIES = list(FAMILY)
+SECOND = {"bert", "llama_cls", "qwen2", "qwen3", "gpt2"}
+"""Families whose matrices run in `make test-all` alone: each shares its way through the code with another."""
+
+
+def families(names: Iterable[str]) -> list[Any]:
+    """Parameters for `pytest.mark.parametrize`, the second ones marked slow."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in SECOND else name for name in names]
+
+
+FAMILIES = families(FAMILY)
 CAUSAL_LM = [name for name, family in FAMILY.items() if family.task == "CAUSAL_LM"]
 # Where the base itself minds padding on the left: BERT and GPT-2 count it as positions, these heads read column 0.
 RIGHT_ONLY = {"bert", "gpt2", "xlmr"}

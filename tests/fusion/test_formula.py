@@ -72,7 +72,7 @@ def masks(family: str, decoder: bool, inputs: dict[str, Any]) -> tuple[np.ndarra
 
 @pytest.mark.parametrize("offset", [1, 0])
 @pytest.mark.parametrize("fusion", FUSIONS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILY)
 def test_fused_layers_compute_the_papers_formula(family: str, fusion: str, offset: int) -> None:
     inputs = batch(family)
     model = flare(family, fusion=fusion, source_offset=offset)

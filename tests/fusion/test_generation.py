@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from .conftest import CAUSAL_LM, EOS, PAD, batch, flare
+from .conftest import CAUSAL_LM, EOS, PAD, batch, families, flare
 
-GENERATIVE = [*CAUSAL_LM, "mt5"]
+GENERATIVE = families([*CAUSAL_LM, "mt5"])
 WAYS: dict[str, dict[str, Any]] = {
     "greedy": {"do_sample": False},
     "beams": {"do_sample": False, "num_beams": 3, "num_return_sequences": 2},
@@ -83,7 +83,7 @@ def test_the_source_is_heard_in_generation(family: str) -> None:
 
 
 @pytest.mark.parametrize("fusion", ["add_relu", "mul", "cross_attention"])
-@pytest.mark.parametrize("family", CAUSAL_LM)
+@pytest.mark.parametrize("family", families(CAUSAL_LM))
 def test_teacher_forcing_gives_the_scores_of_generation(family: str, fusion: str) -> None:
     """Labels mark the prompt: in training, answer tokens see as little of the source as in generation."""
     if family == "gpt2":
@@ -204,7 +204,7 @@ def test_static_cache_prompt_lookup_and_given_states(task: str | None) -> None:
 
 
 @pytest.mark.parametrize("fusion", ["add", "mul_relu", "cross_attention"])
-@pytest.mark.parametrize("family", [*CAUSAL_LM, "llama_cls", "mt5"])
+@pytest.mark.parametrize("family", families([*CAUSAL_LM, "llama_cls", "mt5"]))
 def test_no_causal_leak(family: str, fusion: str) -> None:
     """A later target token changes no earlier logit: in cross-attention the answer would leak into the prompt."""
     model = flare(family, fusion=fusion)
