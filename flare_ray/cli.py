@@ -20,6 +20,7 @@ from flare_ray.errors import InputError
 from flare_ray.study import Study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+_LISTED = 8  # packs that a plan prints by name
 console = Console()
 if not console.is_terminal:
     console = Console(width=200)  # a log or a pipe has no width of its own: tables stay whole
@@ -138,6 +139,10 @@ def _print_plan(study: Study) -> None:
         f"  base models: {len(stages.bases)} to train, {stages.bases_done} stored\n"
         f"  runs: {len(stages.todo)} to do in {len(stages.packs)} packs, {len(stages.done)} done"
     )
+    for pack in stages.packs[:_LISTED]:
+        console.print(f"    {pack.label}", markup=False)
+    if len(stages.packs) > _LISTED:
+        console.print(f"    … and {len(stages.packs) - _LISTED} packs more (flare-ray plan --json lists all)")
     for skipped in grid.skipped:
         console.print(f"  skipped: {skipped.label}: {skipped.reason}", markup=False)
 
