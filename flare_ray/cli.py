@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flare_ray.errors import InputError
+from flare_ray.execution.store import open_store
 from flare_ray.study import Study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -126,6 +127,7 @@ def _plan(file: Path, overrides: list[str] | None, as_json: bool = False) -> int
 
 def _report(file: Path, overrides: list[str] | None) -> int:
     study = Study.open(file, overrides or [], to_execute=False)
+    open_store(study.store.url)
     _print_tables(study)
     for place in study.write_report():
         console.print(f"written: {place}", markup=False, soft_wrap=True)

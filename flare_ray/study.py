@@ -48,7 +48,8 @@ class Study:
     def open(cls, file: Path, overrides: Sequence[str] = (), to_execute: bool = True) -> Study:
         """Reads the file and looks at everything it names. Raises InputError with all problems at once.
 
-        to_execute: whether the tracking server and the cluster must answer; planning and reading need neither.
+        to_execute: whether the store must be writable, and the tracking server and the cluster answer; planning
+        and reading need none of it.
         """
         problems: list[Problem] = []
         sweep = store = None
@@ -58,7 +59,8 @@ class Study:
             problems += error.problems
         named = _named(file, overrides, sweep)
         try:
-            store = open_store(named["storage"]) if named["storage"] else None
+            if named["storage"]:
+                store = open_store(named["storage"]) if to_execute else Store(named["storage"])
         except InputError as error:
             problems += error.problems
         if to_execute:

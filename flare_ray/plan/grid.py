@@ -140,15 +140,16 @@ class _Builder:
         self._bases: dict[tuple[str, str, int], Base] = {}
 
     def languages(self, model: ModelSpec, task: str) -> list[str]:
-        targets = registry.load("tasks", task).targets(data_source(self.sweep, task))
+        source = data_source(self.sweep, task)
+        targets = registry.load("tasks", task).targets(source)
         if self.sweep.languages == "all":
+            left_out = registry.load("tasks", task).skipped(source)
+            self.skipped += [Skipped(f"{model.name}/{task}/{name}", why) for name, why in left_out.items()]
             return targets
         for language in self.sweep.languages:
             if language not in targets:
                 label = f"{model.name}/{task}/{language}"
-                self.skipped.append(
-                    Skipped(label, f"{task} has no {language} in {data_source(self.sweep, task)}")
-                )
+                self.skipped.append(Skipped(label, f"{task} has no {language} in {source}"))
         return [language for language in self.sweep.languages if language in targets]
 
     def cells(self, model: ModelSpec, task: str, language: str) -> Iterator[Cell]:

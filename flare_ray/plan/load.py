@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from flare_ray import registry
 from flare_ray.errors import InputError, Problem
-from flare_ray.plan.checkpoints import known_checkpoints
+from flare_ray.plan.checkpoints import checkpoint_identity, known_checkpoints
+from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
 from flare_ray.plan.schema import ModelSpec, Section, Sweep
 
@@ -30,13 +31,26 @@ def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
     return sweep
 
 
+class _OnceEach(yaml.SafeLoader):
+    """YAML in which a key that comes twice is an error, not a silent loss of the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key, (place, _) in zip(keys, node.value, strict=True):
+            if keys.count(key) > 1 and key != "<<":
+                raise yaml.constructor.ConstructorError(
+                    "in a mapping", node.start_mark, f"the key {key!r} comes twice", place.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(file: Path) -> dict[str, Any]:
     """A YAML file whose top is a mapping. Raises InputError with line and column."""
     if not file.is_file():
         near = registry.wanted(file.name, [p.name for p in sorted(file.parent.glob("*.yaml"))])
         raise InputError(str(file), [Problem("FILE", f"no file {file}", f"a sweep file: {near}")])
     try:
-        raw = yaml.safe_load(file.read_text())
+        raw = yaml.load(file.read_text(), _OnceEach)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         found = " ".join(str(error).split())
         raise InputError(str(file), [Problem("FILE", found, "YAML")]) from error
@@ -79,19 +93,26 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
     """
     problems: list[Problem] = []
     if "models" in sound:
-        problems += _repeated_names(sweep.models)
+        problems += _repeated_models(sweep.models)
     if {"tasks", "data", "languages"} <= sound:
         problems += _data_problems(sweep)
     return problems
 
 
-def _repeated_names(models: Sequence[ModelSpec]) -> list[Problem]:
-    seen: set[str] = set()
+def _repeated_models(models: Sequence[ModelSpec]) -> list[Problem]:
+    """Models with one name, or two names for one checkpoint: their runs would be the same runs."""
+    names: set[str] = set()
+    checkpoints: dict[str, str] = {}
     problems = []
     for index, model in enumerate(models):
-        if model.name in seen:
+        if model.name in names:
             problems.append(Problem(f"models[{index}].name", f"{model.name!r} again", "a name of its own"))
-        seen.add(model.name)
+        names.add(model.name)
+        content = fingerprint({"family": model.family, **checkpoint_identity(model.checkpoint)})
+        if content in checkpoints:
+            found = f"the same checkpoint as {checkpoints[content]}"
+            problems.append(Problem(f"models[{index}].checkpoint", found, "each checkpoint once"))
+        checkpoints.setdefault(content, f"models[{index}]")
     return problems
 
 

@@ -7,6 +7,7 @@ translations of one another), the task's text columns, and `label` (index into `
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ class Task(ABC):
     source_language: ClassVar[str] = "eng"
     languages: ClassVar[Mapping[str, str]]
     """Target language code -> folder name in the original distribution."""
+    left_out: ClassVar[Mapping[str, str]] = {}
+    """Folder name of a language that the distribution has and the study leaves out -> why."""
     labels: ClassVar[tuple[str, ...]]
     text_columns: ClassVar[tuple[str, ...]]
     metric: ClassVar[str]
@@ -80,10 +83,16 @@ class Task(ABC):
         folder = local_path(source)
         named = {name: code for code, name in self.languages.items()}
         there = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-        not_mine = (world.SOURCE, self.source_language)
+        not_mine = {world.SOURCE, self.source_language, *self.left_out}
         mine = [named.get(name, name) for name in there if name not in not_mine and not name.startswith(".")]
         known = [code for code in self.languages if code in mine]
         return known + [code for code in mine if code not in self.languages]
+
+    def skipped(self, source: str) -> dict[str, str]:
+        """Languages that a local source has and the study leaves out, with the reason."""
+        if source == SANDBOX or not is_local(source):
+            return {}
+        return {name: why for name, why in self.left_out.items() if (local_path(source) / name).is_dir()}
 
     def folder_name(self, source: str, language: str) -> str:
         """The folder of a language code in a data source."""
@@ -133,10 +142,18 @@ class Task(ABC):
             found.append(Problem(where, f"no file {file}", "train, valid and test of each language"))
             return None
         try:
-            return self.read_file(file)["id"].to_pylist()
+            ids = self.read_file(file)["id"].to_pylist()
         except InputError as error:
             found += [Problem(where, problem.found, problem.wanted) for problem in error.problems]
             return None
+        if not ids:
+            found.append(Problem(where, f"{file} without a row", "rows in every split"))
+        twice = sorted(row_id for row_id, count in Counter(ids).items() if count > 1)
+        if twice:
+            found.append(
+                Problem(where, f"{file} with ids that come twice, such as {twice[0]}", "each id once")
+            )
+        return ids
 
     def _unpaired(
         self, where: str, language: str, target: list[list[str] | None], source: list[list[str] | None]

@@ -1,0 +1,64 @@
+"""Input that would silently mean something else than its author thinks is told as wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from flare_ray.errors import InputError
+from flare_ray.plan.grid import expand
+from flare_ray.plan.load import load_sweep, read_yaml
+from flare_ray.tasks.nusax import TASK
+
+HEADER = "id,text,label\n"
+
+
+@pytest.fixture
+def nusax(tmp_path: Path) -> Path:
+    for language in ("english", "acehnese", "toba_batak"):
+        folder = tmp_path / "nusax" / language
+        folder.mkdir(parents=True)
+        for split in ("train", "valid", "test"):
+            (folder / f"{split}.csv").write_text(HEADER + "1,a,neutral\n2,b,positive\n")
+    return tmp_path / "nusax"
+
+
+def sweep_file(folder: Path, data: Path, models: str) -> Path:
+    file = folder / "sweep.yaml"
+    file.write_text(
+        f"name: s\nmodels: {models}\ntasks: [nusax]\nmethods: [zero_shot]\nseeds: [1]\ndata: {{nusax: {data}}}\n"
+    )
+    return file
+
+
+def test_a_key_that_comes_twice_is_an_error_at_any_depth(tmp_path: Path) -> None:
+    for text in ("name: a\nname: b\n", "training:\n  epochs: 1\n  epochs: 2\n"):
+        (tmp_path / "twice.yaml").write_text(text)
+        with pytest.raises(InputError, match="comes twice"):
+            read_yaml(tmp_path / "twice.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [("", "without a row"), ("1,a,neutral\n1,b,neutral\n", "ids that come twice, such as 1")],
+)
+def test_an_empty_split_and_repeated_ids_are_errors(nusax: Path, content: str, found: str) -> None:
+    (nusax / "acehnese" / "valid.csv").write_text(HEADER + content)
+    problems = TASK.problems(str(nusax), ["ace"])
+    assert any(found in problem.found and "valid.csv" in problem.found for problem in problems)
+
+
+def test_two_names_for_one_checkpoint_are_an_error(nusax: Path, tmp_path: Path) -> None:
+    for name in ("one", "copy"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    models = ", ".join(f"{{name: {n}, family: bert, checkpoint: {tmp_path / n}}}" for n in ("one", "copy"))
+    with pytest.raises(InputError, match=r"models\[1\].checkpoint: found the same checkpoint as models\[0\]"):
+        load_sweep(sweep_file(tmp_path, nusax, f"[{models}]"))
+
+
+def test_a_language_that_the_study_leaves_out_is_skipped_with_its_reason(nusax: Path, tmp_path: Path) -> None:
+    grid = expand(load_sweep(sweep_file(tmp_path, nusax, "[sandbox-xlm-r]")))
+    assert {run.cell.language for run in grid.runs} == {"ace"}
+    (skipped,) = grid.skipped
+    assert skipped.label == "sandbox-xlm-r/nusax/toba_batak"
+    assert "NLLB does not cover it" in skipped.reason
