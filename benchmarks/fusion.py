@@ -3,9 +3,9 @@
     python benchmarks/fusion.py [--model xlmr-base|xlmr-large|llama-1b|small] [--rows 8] [--tokens 128] [--steps 5]
 
 Random weights in the real shapes: a step's cost does not depend on what the weights say. Every figure is a ratio
-within one run; the contenders take turns step by step, so that other load on the machine falls on all of them,
-and the median of the steps counts. Peak memory is counted by torch's own profiler of tensors (by CUDA's allocator
-on a GPU): bytes above those allocated before the step.
+within one run: the contenders take turns step by step, and the median of the steps counts. On a CPU the clock is
+the process's own CPU time, which other load on the machine hardly touches; on a GPU it is wall time. Peak memory
+counts tensors as operations make and free them (on a GPU, by CUDA's allocator), above those alive before the step.
 """
 
 from __future__ import annotations
@@ -183,12 +183,13 @@ def main() -> None:
     models = contenders(chosen.model, chosen.fusion, dtype, device)
     steps = steps_of(models, chosen.rows, chosen.tokens, device)
     times: dict[str, list[float]] = {name: [] for name in steps}
+    clock = time.perf_counter if device == "cuda" else time.process_time
     for turn in range(chosen.steps + 1):
         for name, step in steps.items():
-            start = time.perf_counter()
+            start = clock()
             step()
             if turn:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(clock() - start)
     seconds = {name: statistics.median(values) for name, values in times.items()}
     memory = {name: peak(step, device) for name, step in steps.items()}
     weights = resident(models["lora"].get_base_model())

@@ -28,7 +28,7 @@ from flare_ray.fusion.projection import SourceProjection
 from flare_ray.fusion.quantised import keep_differentiable
 from flare_ray.fusion.sources import encode, sources_of
 from flare_ray.fusion.targets import alignments_of
-from flare_ray.fusion.variant import MERGE_REFUSAL, FlareVariant
+from flare_ray.fusion.variant import MERGE_REFUSAL, FlareVariant, attach
 
 __all__ = ["FlareConfig", "FlareModel"]
 
@@ -69,29 +69,46 @@ class FlareModel(LoraModel):
         """Put in an adapter's layers. Raises ValueError when not one of them would fuse."""
         config: Any = self.peft_config[adapter_name]
         self.sites[adapter_name] = {}
-        if not config.inference_mode:
-            keep_differentiable(model)
-        super().inject_adapter(model, adapter_name, *args, **kwargs)
-        if not self.sites[adapter_name]:
+        try:
+            if not config.inference_mode:
+                keep_differentiable(model)
+            super().inject_adapter(model, adapter_name, *args, **kwargs)
+            self._check_sites(config, self.sites[adapter_name])
+            if config.source == "mt_encoder":
+                self._add_projection(config, adapter_name)
+        except Exception:
+            del self.sites[adapter_name]
+            if not self.sites:
+                self._release(model)
+            raise
+
+    def _check_sites(self, config: FlareConfig, sites: dict[str, Site]) -> None:
+        if not sites:
             raise ValueError(
                 f"no module of target_modules={config.target_modules} fuses with "
                 f"fusion_modules={config.fusion_modules} and fusion_layers={config.fusion_layers}: name the modules "
                 "that read hidden states in fusion_modules, or use LoraConfig"
             )
-        deepest = max(len(self.stacks[site.stack].blocks) for site in self.sites[adapter_name].values())
+        deepest = max(len(self.stacks[site.stack].blocks) for site in sites.values())
         if beyond := [layer for layer in config.layer_fusions() or () if layer >= deepest]:
             raise ValueError(f"fusion_layers names blocks {beyond}, but the model's last is {deepest - 1}")
-        if config.source == "mt_encoder":
-            width = width_of(model)
-            if width is None:
-                raise ValueError(
-                    "source='mt_encoder': the model's configuration names no hidden_size to project to"
-                )
-            projection = SourceProjection(config.source_width, width, config.projection)
-            reference = next(parameter for name, parameter in model.named_parameters() if ".lora_A." in name)
-            self.lora_source_projection[adapter_name] = projection.to(reference.device, reference.dtype)
-            trains = adapter_name in self.active_adapters and not config.inference_mode
-            projection.requires_grad_(trains)
+
+    def _add_projection(self, config: FlareConfig, adapter_name: str) -> None:
+        width = width_of(self.model)
+        if width is None or config.source_width is None:
+            raise ValueError(
+                "source='mt_encoder': the model's configuration names no hidden_size to project to"
+            )
+        projection = SourceProjection(config.source_width, width, config.projection)
+        reference = next(value for name, value in self.model.named_parameters() if ".lora_A." in name)
+        self.lora_source_projection[adapter_name] = projection.to(reference.device, reference.dtype)
+        projection.requires_grad_(adapter_name in self.active_adapters and not config.inference_mode)
+
+    def _release(self, model: nn.Module) -> None:
+        """Take the source's way in off the base."""
+        for hook in self._hooks:
+            hook.remove()
+        model.__dict__.pop("generate", None)
 
     def _create_and_replace(  # type: ignore[override]
         self,
@@ -114,7 +131,7 @@ class FlareModel(LoraModel):
             self.stacks[site.stack] = stack_at(self.model, site.stack)
         layer = self.model.get_submodule(current_key)
         fusion = load_fusion(site.fusion)(layer.r[adapter_name], bias=lora_config.cross_attention_bias)
-        _attach(layer, adapter_name, fusion, FlareVariant(self.flow, current_key, site))
+        attach(layer, adapter_name, fusion, FlareVariant(self.flow, current_key, site))
 
     # ---- what is active --------------------------------------------------------------------------------------
 
@@ -300,9 +317,7 @@ class FlareModel(LoraModel):
 
     def _unload_and_optionally_merge(self, *args: Any, **kwargs: Any) -> Any:
         model: Any = super()._unload_and_optionally_merge(*args, **kwargs)
-        for hook in self._hooks:
-            hook.remove()
-        model.__dict__.pop("generate", None)
+        self._release(model)
         return model
 
     def add_weighted_adapter(self, *args: Any, **kwargs: Any) -> None:
@@ -310,18 +325,6 @@ class FlareModel(LoraModel):
         raise ValueError(
             "FLARE adapters cannot be combined by weights: between A and B stands a fusion function"
         )
-
-
-def _attach(layer: Any, adapter_name: str, fusion: nn.Module, variant: FlareVariant) -> None:
-    """Give a LoRA layer its fusion function, trained, saved and moved as its A and B are."""
-    if "lora_fusion" not in layer.adapter_layer_names:
-        layer.adapter_layer_names = (*layer.adapter_layer_names, "lora_fusion")
-        layer.lora_fusion = nn.ModuleDict()
-    weight = layer.lora_A[adapter_name].weight
-    if weight.device.type != "meta":
-        fusion = fusion.to(weight.device, weight.dtype)
-    layer.lora_fusion[adapter_name] = fusion.requires_grad_(weight.requires_grad)
-    layer.lora_variant[adapter_name] = variant
 
 
 # Plain entries: PEFT's `register_peft_method` takes only the types of its own enum.

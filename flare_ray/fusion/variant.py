@@ -123,3 +123,15 @@ def down(lora_a: nn.Module, dropout: nn.Module, states: Tensor) -> Tensor:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         return lora_a(dropout(cast))
+
+
+def attach(layer: Any, adapter_name: str, fusion: nn.Module, variant: FlareVariant) -> None:
+    """Give a LoRA layer its fusion function, trained, saved and moved as its A and B are."""
+    if "lora_fusion" not in layer.adapter_layer_names:
+        layer.adapter_layer_names = (*layer.adapter_layer_names, "lora_fusion")
+        layer.lora_fusion = nn.ModuleDict()
+    weight = layer.lora_A[adapter_name].weight
+    if weight.device.type != "meta":
+        fusion = fusion.to(weight.device, weight.dtype)
+    layer.lora_fusion[adapter_name] = fusion.requires_grad_(weight.requires_grad)
+    layer.lora_variant[adapter_name] = variant

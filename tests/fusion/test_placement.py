@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from peft.tuners.lora import LoraLayer
 
 from flare_ray.fusion import FlareConfig, functions, fusion_names, names
 
-from .conftest import ALL_LINEAR, FAMILY, batch, build, flare, labels_for, real_logits
+from .conftest import ALL_LINEAR, FAMILY, batch, build, draw_adapters, flare, labels_for, real_logits
 
 
 def fused(model: Any) -> dict[str, str]:
@@ -207,6 +208,29 @@ def test_an_adapter_switched_off_is_the_base() -> None:
         assert "generate" not in vars(base)
         again = flare(family, base)
         assert torch.isfinite(real_logits(again, inputs)).all()
+
+
+def test_a_refused_adapter_leaves_no_way_in_behind() -> None:
+    base = build("xlmr")
+    with pytest.raises(ValueError, match="no module of target_modules"):
+        flare("xlmr", base, target_modules=["key"])
+    assert not base._forward_pre_hooks
+    assert not base._forward_hooks
+    assert "generate" not in vars(base)
+    model = flare("xlmr")
+    with pytest.raises(ValueError, match="no module of target_modules"):
+        model.add_adapter("second", FlareConfig(r=2, target_modules=["key"], task_type="SEQ_CLS"))
+    assert torch.isfinite(real_logits(model, batch())).all()
+
+
+def test_a_copy_is_a_model_of_its_own() -> None:
+    model = flare("llama")
+    inputs = batch("llama")
+    wanted = real_logits(model, inputs)
+    copied = draw_adapters(copy.deepcopy(model), seed=5)
+    assert (real_logits(copied, inputs) - wanted).abs().max() > 1e-3
+    assert torch.equal(real_logits(model, inputs), wanted)
+    assert copied.base_model.flow is not model.base_model.flow
 
 
 def test_a_base_that_carries_adapters_is_refused() -> None:
