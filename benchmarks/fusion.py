@@ -28,7 +28,12 @@ from flare_ray.fusion import FlareConfig
 
 SHAPES: dict[str, Any] = {
     "small": lambda: XLMRobertaConfig(
-        vocab_size=8000, hidden_size=512, num_hidden_layers=6, num_attention_heads=8, intermediate_size=2048
+        vocab_size=8000,
+        hidden_size=512,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        intermediate_size=2048,
+        max_position_embeddings=1026,
     ),
     "xlmr-base": lambda: XLMRobertaConfig(vocab_size=250002, max_position_embeddings=1026),
     "xlmr-large": lambda: XLMRobertaConfig(
