@@ -84,9 +84,7 @@ class Store:
 
     def place(self, kind: str, fingerprint: str, *parts: str) -> str:
         """The path or URL of something in the store, for people."""
-        return self.fs.unstrip_protocol("/".join([self.root, kind, fingerprint, *parts])).removeprefix(
-            "file://"
-        )
+        return self._for_people("/".join([self.root, kind, fingerprint, *parts]))
 
     def write_failure(self, fingerprint: str, failure: dict[str, Any]) -> None:
         """Why a run or base failed: label, error, traceback, when, where."""
@@ -100,7 +98,7 @@ class Store:
 
     def failure_place(self, fingerprint: str) -> str:
         """Where the failure is written, for people."""
-        return self.fs.unstrip_protocol(self._failure(fingerprint)).removeprefix("file://")
+        return self._for_people(self._failure(fingerprint))
 
     def forget_failure(self, fingerprint: str) -> None:
         """Removes what is written about a failure, if anything."""
@@ -110,10 +108,14 @@ class Store:
     def write_text(self, place: str, text: str) -> str:
         """A file under the root, written in one piece; returns its path or URL."""
         self._write_whole(f"{self.root}/{place}", text.encode())
-        return self.fs.unstrip_protocol(f"{self.root}/{place}").removeprefix("file://")
+        return self._for_people(f"{self.root}/{place}")
 
     def _failure(self, fingerprint: str) -> str:
         return f"{self.root}/failures/{fingerprint}.json"
+
+    def _for_people(self, place: str) -> str:
+        """A path, or a URL on an object store."""
+        return self.fs.unstrip_protocol(place).removeprefix("file://")
 
     def _write_whole(self, place: str, content: bytes) -> None:
         """All of it or nothing: a rename on a file system, one put on an object store."""
