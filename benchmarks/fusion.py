@@ -22,6 +22,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSequenceClassification, LlamaConfig, XLMRobertaConfig
 
 from flare_ray.fusion import FlareConfig
@@ -163,6 +164,13 @@ def peak(step: Callable[[], None], device: str) -> int:
     return counted.peak
 
 
+def operations(step: Callable[[], None]) -> int:
+    """Floating-point operations of a step's matrix products: what its time cannot go far below."""
+    with FlopCounterMode(display=False) as counted:
+        step()
+    return counted.get_total_flops()
+
+
 def resident(model: Any) -> int:
     """Bytes of a model's weights."""
     return sum(value.numel() * value.element_size() for value in model.parameters())
@@ -197,6 +205,7 @@ def main() -> None:
                 times[name].append(clock() - start)
     seconds = {name: statistics.median(values) for name, values in times.items()}
     memory = {name: peak(step, device) for name, step in steps.items()}
+    flops = {name: operations(step) for name, step in steps.items()}
     weights = resident(models["lora"].get_base_model())
     figures = {
         "model": chosen.model,
@@ -206,6 +215,7 @@ def main() -> None:
         "tokens": chosen.tokens,
         "seconds": seconds,
         "step_bytes": memory,
+        "step_flops": flops,
         "weight_bytes": weights,
         "ratios": {
             "pass": seconds["pass"] / seconds["lora"],
@@ -213,17 +223,19 @@ def main() -> None:
             "memory": (memory["pass"] + weights) / (memory["lora"] + weights),
             "memory_of_the_step_alone": memory["pass"] / memory["lora"],
             "input_fusion": seconds["pass"] / seconds["input_fusion"],
+            "input_fusion_by_operations": flops["pass"] / flops["input_fusion"],
         },
     }
     if chosen.json:
         print(json.dumps(figures))
         return
     for name in steps:
-        print(f"{name:13} {seconds[name] * 1e3:9.1f} ms   {memory[name] / 2**20:8.1f} MiB above the weights")
+        mib, gflop = memory[name] / 2**20, flops[name] / 1e9
+        print(f"{name:13} {seconds[name] * 1e3:9.1f} ms  {gflop:9.1f} GFLOP  {mib:8.1f} MiB above the weights")
     for name, ratio in figures["ratios"].items():
         limit = LIMITS.get(name)
         verdict = "" if limit is None else f"   limit {limit:.2f}: {'holds' if ratio <= limit else 'MISSED'}"
-        print(f"{name:25} {ratio:5.2f}{verdict}")
+        print(f"{name:26} {ratio:5.2f}{verdict}")
 
 
 if __name__ == "__main__":
