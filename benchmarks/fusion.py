@@ -231,7 +231,9 @@ def main() -> None:
         return
     for name in steps:
         mib, gflop = memory[name] / 2**20, flops[name] / 1e9
-        print(f"{name:13} {seconds[name] * 1e3:9.1f} ms  {gflop:9.1f} GFLOP  {mib:8.1f} MiB above the weights")
+        print(
+            f"{name:13} {seconds[name] * 1e3:9.1f} ms  {gflop:9.1f} GFLOP  {mib:8.1f} MiB above the weights"
+        )
     for name, ratio in figures["ratios"].items():
         limit = LIMITS.get(name)
         verdict = "" if limit is None else f"   limit {limit:.2f}: {'holds' if ratio <= limit else 'MISSED'}"
