@@ -1,28 +1,37 @@
-"""What a task is: its languages, where its rows come from, how predictions are scored.
+"""What a task is: its languages, where its rows come from, how they are asked and how predictions are scored.
 
-Every split of every language is one table with the columns `id` (string, the same for the rows that are
-translations of one another), the task's text columns, and `label` (index into `labels`).
+Every split of every language is one memory-mapped table with the columns `id` (string, the same for the rows that
+are translations of one another), the task's text columns, and `label` (a label's name) or `answers` (a list of
+text and start, a code point's offset into the context). Predictions are strings everywhere, so heads and
+generations are scored by the same code; None stands for a generation that could not be read.
+
+A task is one file that fills in `Classification` or `QuestionAnswering`; it says where a folder keeps a split
+(`part`), how a file's rows are read (`file_rows`) and what the hub calls them (`hub_rows`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.checkpoints import files_digest, is_local, local_path
 from flare_ray.sandbox import world
+from flare_ray.tasks._rows import Row, Rows, Unusable, cached
+from flare_ray.tasks._translations import beside, merged
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+__all__ = ["SANDBOX", "SPLITS", "Hyperparameters", "Kind", "Part", "Row", "Rows", "Task", "Unusable"]
+
 SPLITS = ("train", "validation", "test")
 SANDBOX = "sandbox"
+Kind = Literal["classification", "question_answering"]
 
 
 @dataclass(frozen=True)
@@ -35,145 +44,240 @@ class Hyperparameters:
     max_length: int
 
 
+@dataclass(frozen=True)
+class Part:
+    """Where a folder keeps one split of one language: a file and, by id, which of its rows (None: all)."""
+
+    file: Path
+    belongs: Callable[[str], bool] | None = None
+
+
 class Task(ABC):
     """One benchmark. A subclass says where a language's files are and how they are read."""
 
     name: ClassVar[str]
+    kind: ClassVar[Kind]
     hub: ClassVar[str]
     """Dataset id on the Hugging Face hub, used when the sweep names no data."""
     source_language: ClassVar[str] = "eng"
     languages: ClassVar[Mapping[str, str]]
-    """Target language code -> folder name in the original distribution."""
+    """Target language code -> its name in the original distribution's files."""
+    also_called: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Further names of a language in file names, by code."""
     left_out: ClassVar[Mapping[str, str]] = {}
-    """Folder name of a language that the distribution has and the study leaves out -> why."""
-    labels: ClassVar[tuple[str, ...]]
+    """File name of a language that the distribution has and the study leaves out -> why."""
+    labels: ClassVar[tuple[str, ...]] = ()
+    """Names of the classes; empty for question answering."""
     text_columns: ClassVar[tuple[str, ...]]
     metric: ClassVar[str]
     """The metric that selects checkpoints and fills the tables, in points (0 to 100)."""
 
     @abstractmethod
     def hyperparameters(self, architecture: str) -> Hyperparameters:
-        """Table 5's values for models of this architecture."""
+        """Table 5's values for models of this architecture: encoder, encoder_decoder or decoder."""
 
     @abstractmethod
-    def file(self, folder: Path, language: str, split: str) -> Path:
-        """Where the original distribution keeps one split."""
+    def part(self, folder: Path, language: str, split: str) -> Part | None:
+        """Where a folder keeps one split of a language (a code); None when it has none."""
 
     @abstractmethod
-    def read_file(self, file: Path) -> pa.Table:
-        """One file as a table of id, text columns, label. Raises InputError naming what is wrong in it."""
+    def usual_file(self, language: str, split: str) -> str:
+        """What the file of a split is called in a folder, to tell what is missing."""
 
     @abstractmethod
-    def read_hub(self, reference: str, language: str, split: str) -> pa.Table:
+    def languages_in(self, folder: Path) -> Iterable[str]:
+        """Languages that a folder has a test split of, as its files name them, English among them or not."""
+
+    @abstractmethod
+    def file_rows(self, file: Path, language: str, split: str, *, labelled: bool = True) -> Iterator[Row]:
+        """A language's rows in one file, in order and before any check; labels or answers only if `labelled`."""
+
+    @abstractmethod
+    def hub_rows(self, reference: str, language: str, split: str) -> Iterator[Row]:
         """The same rows from the hub."""
 
     @abstractmethod
-    def score(self, labels: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
-        """Metrics in points (0 to 100) over all instances."""
+    def schema(self) -> pa.Schema:
+        """Columns of a split's table."""
+
+    @abstractmethod
+    def examine(self, row: Row, *, translated: bool = False) -> Row | Unusable:
+        """A row as it is kept, or why it cannot be used; of a translation only its texts need to be sound."""
+
+    @abstractmethod
+    def prompt(self, row: Row) -> str:
+        """What a generating model is given (method.md, Tasks)."""
+
+    @abstractmethod
+    def answer(self, row: Row) -> str:
+        """What it should generate: the label's name, or the first gold answer's text."""
+
+    @abstractmethod
+    def parse(self, generated: str) -> str | None:
+        """Generated text as a prediction: a label's name or an answer; None when it names none."""
+
+    @abstractmethod
+    def gold(self, table: pa.Table) -> list[tuple[str, ...]]:
+        """Per row, all predictions that are right."""
+
+    @abstractmethod
+    def score(self, gold: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> dict[str, float]:
+        """Metrics in points (0 to 100) over all instances, `unparsed` (share of None) among them."""
+
+    # ---- languages
 
     def targets(self, source: str) -> list[str]:
         """Target languages that a data source has for this task, in table order.
 
-        A folder whose name the table does not know is a language of the user's own, called by that name.
+        A file name that the table does not know is a language of the user's own, called by that name.
         """
         if source == SANDBOX:
             return list(world.LANGUAGES)
         if not is_local(source):
             return list(self.languages)
         folder = local_path(source)
-        named = {name: code for code, name in self.languages.items()}
-        there = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-        not_mine = {world.SOURCE, self.source_language, *self.left_out}
-        mine = [named.get(name, name) for name in there if name not in not_mine and not name.startswith(".")]
+        there = sorted(set(self.languages_in(folder))) if folder.is_dir() else []
+        mine = dict.fromkeys(self.code(name) for name in there if name not in self.left_out)
+        mine.pop(self.source_language, None)
         known = [code for code in self.languages if code in mine]
         return known + [code for code in mine if code not in self.languages]
 
     def skipped(self, source: str) -> dict[str, str]:
         """Languages that a local source has and the study leaves out, with the reason."""
-        if source == SANDBOX or not is_local(source):
+        if not self.left_out or source == SANDBOX or not is_local(source) or not local_path(source).is_dir():
             return {}
-        return {name: why for name, why in self.left_out.items() if (local_path(source) / name).is_dir()}
+        there = set(self.languages_in(local_path(source)))
+        return {name: why for name, why in self.left_out.items() if name in there}
 
     def folder_name(self, source: str, language: str) -> str:
-        """The folder of a language code in a data source."""
+        """The name of a language code in the files of a data source."""
         if language == self.source_language:
             return world.SOURCE
         return self.languages.get(language, language)
+
+    def aliases(self, language: str) -> tuple[str, ...]:
+        """All names that a language may have in file names, the usual one first."""
+        if language == self.source_language:
+            return (world.SOURCE, "en", self.source_language)
+        names = (self.languages.get(language, language), language, *self.also_called.get(language, ()))
+        return tuple(dict.fromkeys(names))
+
+    def code(self, name: str) -> str:
+        """The code of a language named in a file name; the name itself when it is the user's own."""
+        every = (self.source_language, *self.languages)
+        return next((code for code in every if name in self.aliases(code)), name)
+
+    # ---- where the rows come from
 
     def identity(self, source: str, language: str) -> dict[str, Any]:
         """What determines the rows of a language: the files' content, never their path."""
         if source == SANDBOX:
             return {"sandbox": world.VERSION, "language": language}
         if is_local(source):
-            return {"content": files_digest(self.files(source, language))}
+            translations = (self.translation_file(source, language, split) for split in SPLITS)
+            silver = list(dict.fromkeys(file for file in translations if file))
+            content = {"content": files_digest(self.files(source, language))}
+            return {**content, "english": files_digest(silver)} if silver else content
         name, _, revision = source.partition("@")
         return {"hub": name, "revision": revision or "main", "language": language}
 
     def files(self, source: str, language: str) -> list[Path]:
-        """A language's files in a local source, one per split."""
-        folder = local_path(source) if source != SANDBOX else sandbox_folder() / "data" / self.name
-        return [self.file(folder, self.folder_name(source, language), split) for split in SPLITS]
+        """A language's files in a local source, those of absent splits left out, each once."""
+        parts = (self.part(self._folder(source), language, split) for split in SPLITS)
+        return list(dict.fromkeys(part.file for part in parts if part))
 
-    def read(self, source: str, language: str, split: str) -> pa.Table:
-        """One split of one language, from the sandbox, a folder or the hub: the same columns from each."""
-        if source == SANDBOX or is_local(source):
-            return self.read_file(self.files(source, language)[SPLITS.index(split)])
-        return self.read_hub(source, language, split)
+    def translation_names(self, part: Part, language: str, split: str) -> list[str]:
+        """What a translation of this split may be called, without `.english` and suffix."""
+        return [part.file.stem]
 
-    def problems(self, source: str, languages: Sequence[str]) -> list[Problem]:
-        """What is wrong with a local source: absent files, absent columns, ids without their English row."""
-        where = f"data.{self.name}"
-        if source == SANDBOX or not is_local(source):
-            return []
-        if not local_path(source).is_dir():
-            return [
-                Problem(where, f"{source!r}, which is not there", "a folder, a hub dataset id, or sandbox")
-            ]
-        found: list[Problem] = []
-        ids: dict[str, list[list[str] | None]] = {}
-        for language in (self.source_language, *languages):
-            ids[language] = [self._ids(file, where, found) for file in self.files(source, language)]
-        for language in languages:
-            found += self._unpaired(where, language, ids[language], ids[self.source_language])
-        return found
-
-    def _ids(self, file: Path, where: str, found: list[Problem]) -> list[str] | None:
-        if not file.is_file():
-            found.append(Problem(where, f"no file {file}", "train, valid and test of each language"))
+    def translation_file(self, source: str, language: str, split: str) -> Path | None:
+        """The file with a split's English translation, beside the split; None without one."""
+        if source != SANDBOX and not is_local(source):
             return None
-        try:
-            ids = self.read_file(file)["id"].to_pylist()
-        except InputError as error:
-            found += [Problem(where, problem.found, problem.wanted) for problem in error.problems]
-            return None
-        if not ids:
-            found.append(Problem(where, f"{file} without a row", "rows in every split"))
-        twice = sorted(row_id for row_id, count in Counter(ids).items() if count > 1)
-        if twice:
-            found.append(
-                Problem(where, f"{file} with ids that come twice, such as {twice[0]}", "each id once")
+        part = self.part(self._folder(source), language, split)
+        return beside(part.file, self.translation_names(part, language, split)) if part else None
+
+    def read(self, source: str, language: str, split: str, *, max_dropped: float = 0.01) -> Rows:
+        """One split of one language, from the sandbox, a folder or the hub: the same columns from each.
+
+        Raises InputError when there is no such split, or when more than `max_dropped` of its rows are unusable.
+        """
+        if source != SANDBOX and not is_local(source):
+            origin = f"{source} {language} {split}"
+            raw = self.hub_rows
+            rows = cached(
+                self._key(source, language, split, "rows"),
+                self.schema(),
+                lambda: (self.examine(row) for row in raw(source, language, split)),
             )
-        return ids
+        else:
+            part = self._present(source, language, split)
+            origin = str(part.file)
+            rows = cached(
+                self._key(source, language, split, "rows"),
+                self.schema(),
+                lambda: (self.examine(row) for row in self._part_rows(part, language, split)),
+            )
+        return rows.check(f"data.{self.name}", origin, max_dropped)
 
-    def _unpaired(
-        self, where: str, language: str, target: list[list[str] | None], source: list[list[str] | None]
+    def read_translation(
+        self, source: str, language: str, split: str, *, max_dropped: float = 0.01
+    ) -> Rows | None:
+        """English translations of a split's rows from the file beside it, with the ids and labels of those rows.
+
+        None when there is no such file. It has a row for each row of the split in the same order; with ids of its
+        own it may lack some.
+        """
+        file = self.translation_file(source, language, split)
+        if file is None:
+            return None
+        part = self._present(source, language, split)
+
+        def rows() -> Iterator[Row | Unusable]:
+            english = self.file_rows(file, self.source_language, split, labelled=False)
+            for row in merged(self.file_rows(part.file, language, split), english, self.text_columns, file):
+                if part.belongs is None or part.belongs(row["id"]):
+                    yield self.examine(row, translated=True)
+
+        kept = cached(self._key(source, language, split, "english"), self.schema(), rows)
+        return kept.check(f"data.{self.name}", str(file), max_dropped)
+
+    def problems(
+        self,
+        source: str,
+        languages: Sequence[str],
+        *,
+        paired: bool = True,
+        trained: bool = True,
+        max_dropped: float = 0.01,
     ) -> list[Problem]:
-        found = []
-        for split, ids, english in zip(SPLITS, target, source, strict=True):
-            if ids is None or english is None:
-                continue
-            alone = sorted(set(ids) - set(english))
-            if alone:
-                example = ", ".join(alone[:3])
-                found.append(
-                    Problem(
-                        where,
-                        f"{len(alone)} of {len(ids)} ids of the {language} {split} split without an English row "
-                        f"(such as {example})",
-                        "the same ids in every language, since rows are paired by id",
-                    )
-                )
-        return found
+        """What is wrong with a local source: absent files, unusable rows, ids without their English row.
+
+        paired: some method reads English rows beside the target's, so that each id must have one.
+        trained: some method trains on the target's rows; without one only their test split is wanted.
+        """
+        from flare_ray.tasks._problems import problems
+
+        return problems(self, source, languages, paired, trained, max_dropped)
+
+    def _folder(self, source: str) -> Path:
+        return sandbox_folder() / "data" / self.name if source == SANDBOX else local_path(source)
+
+    def _present(self, source: str, language: str, split: str) -> Part:
+        part = self.part(self._folder(source), language, split)
+        if part is None or not part.file.is_file():
+            absent = self._folder(source) / self.usual_file(language, split)
+            wanted = f"the {split} split of {language}"
+            raise InputError(str(absent), [Problem(f"data.{self.name}", f"no file {absent}", wanted)])
+        return part
+
+    def _part_rows(self, part: Part, language: str, split: str) -> Iterator[Row]:
+        rows = self.file_rows(part.file, language, split)
+        return rows if part.belongs is None else (row for row in rows if part.belongs(row["id"]))
+
+    def _key(self, source: str, language: str, split: str, what: str) -> dict[str, Any]:
+        identity = self.identity(source, language)
+        return {"task": self.name, "language": language, "split": split, "what": what, "data": identity}
 
 
 def sandbox_folder() -> Path:

@@ -8,20 +8,20 @@ Winata et al., 2023 (https://aclanthology.org/2023.eacl-main.57); https://huggin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from flare_ray.errors import InputError, Problem
-from flare_ray.tasks.base import Hyperparameters, Task
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from flare_ray.tasks._classification import Classification
+from flare_ray.tasks._hub import hub_rows
+from flare_ray.tasks._rows import Row
+from flare_ray.tasks._text_files import absent_columns, header, records
+from flare_ray.tasks.base import Hyperparameters, Part
 
 _FILES = {"train": "train.csv", "validation": "valid.csv", "test": "test.csv"}
 
 
-class NusaX(Task):
+class NusaX(Classification):
     """Macro F1 over negative, neutral, positive."""
 
     name = "nusax"
@@ -49,74 +49,38 @@ class NusaX(Task):
         """Table 5: 20 epochs for encoders and encoder-decoders, 5 for decoders."""
         return Hyperparameters(5 if architecture == "decoder" else 20, 64, 2e-4, 128)
 
-    def file(self, folder: Path, language: str, split: str) -> Path:
-        """`<language>/{train,valid,test}.csv`."""
-        return folder / language / _FILES[split]
+    def prompt(self, row: Row) -> str:
+        """`<text>`, newline, `Sentiment: `."""
+        return f"{row['text']}\nSentiment: "
 
-    def read_file(self, file: Path) -> pa.Table:
-        """Columns id, text, label of one CSV; labels by name."""
-        import pyarrow as pa
-        import pyarrow.csv as csv
+    def part(self, folder: Path, language: str, split: str) -> Part | None:
+        """`<language>/{train,valid,test}.csv`; the folder is called by the language's name or code."""
+        files = (folder / name / _FILES[split] for name in self.aliases(language))
+        return next((Part(file) for file in files if file.is_file()), None)
 
-        try:
-            table = csv.read_csv(
-                file,
-                parse_options=csv.ParseOptions(newlines_in_values=True),
-                convert_options=csv.ConvertOptions(
-                    column_types={"id": pa.string(), "text": pa.string(), "label": pa.string()},
-                    strings_can_be_null=False,
-                ),
-            )
-        except pa.ArrowInvalid as error:
-            raise InputError(
-                str(file), [Problem("", f"{file}: {error}", "a CSV of id,text,label")]
-            ) from error
-        absent = [column for column in ("id", "text", "label") if column not in table.column_names]
+    def usual_file(self, language: str, split: str) -> str:
+        """`acehnese/valid.csv`."""
+        return f"{self.folder_name('', language)}/{_FILES[split]}"
+
+    def languages_in(self, folder: Path) -> Iterable[str]:
+        """One folder each."""
+        return [entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."]
+
+    def file_rows(self, file: Path, language: str, split: str, *, labelled: bool = True) -> Iterator[Row]:
+        """Columns id, text, label of a CSV; a translation needs only its text."""
+        columns = header(file)
+        wanted = ("id", "text", "label") if labelled else self.text_columns
+        absent = [column for column in wanted if column not in columns]
         if absent:
-            found = f"{file} with the columns {', '.join(table.column_names)}"
-            raise InputError(str(file), [Problem("", found, f"also {', '.join(absent)}")])
-        return self._numbered(table, str(file))
+            raise absent_columns(file, columns, absent)
+        for number, record in enumerate(records(file), start=1):
+            fallback = f"(row {number})" if labelled or "id" in columns else None
+            yield {**record, "id": record.get("id", fallback)}
 
-    def read_hub(self, reference: str, language: str, split: str) -> pa.Table:
-        """The hub's rows: a config per language code, labels as class indices in the same order."""
-        import datasets
-
-        name, _, revision = reference.partition("@")
-        loaded = datasets.load_dataset(name, language, split=split, revision=revision or None)
-        feature = loaded.features["label"]
-        table = loaded.data.table
-        if isinstance(feature, datasets.ClassLabel):
-            import pyarrow as pa
-
-            texts = pa.array(feature.int2str(table["label"].to_pylist()))
-            table = table.set_column(table.column_names.index("label"), "label", texts)
-        return self._numbered(table, f"{name} {language} {split}")
-
-    def score(self, labels: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
-        """Macro F1 and accuracy, in points."""
-        from sklearn.metrics import accuracy_score, f1_score
-
-        every = list(range(len(self.labels)))
-        return {
-            "macro_f1": 100
-            * float(f1_score(labels, predictions, labels=every, average="macro", zero_division=0)),
-            "accuracy": 100 * float(accuracy_score(labels, predictions)),
-        }
-
-    def _numbered(self, table: pa.Table, origin: str) -> pa.Table:
-        """Label names as indices; a label that is none of the three is an error naming its row."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        found = pc.index_in(table["label"], pa.array(self.labels))
-        if found.null_count:
-            bad = table.filter(pc.is_null(found)).slice(0, 1).to_pylist()[0]
-            wrong = Problem(
-                "", f"{origin}: label {bad['label']!r} in row {bad['id']}", " | ".join(self.labels)
-            )
-            raise InputError(origin, [wrong])
-        ids = pc.cast(table["id"], pa.string())
-        return pa.table({"id": ids, "text": table["text"], "label": pc.cast(found, pa.int64())})
+    def hub_rows(self, reference: str, language: str, split: str) -> Iterator[Row]:
+        """A config per language code."""
+        for row in hub_rows(reference, language, split, ("id", "text", "label")):
+            yield {**row, "id": str(row["id"])}
 
 
 TASK = NusaX()
