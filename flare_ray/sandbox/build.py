@@ -11,18 +11,17 @@ a neighbouring folder that is renamed when it is complete; a lock lets one proce
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flare_ray.sandbox import world
+from flare_ray.sandbox import children, world
 
 Report = Callable[[str], None]
+ORDER = ("sandbox-nllb", "sandbox-mt5", "sandbox-gemma2", "sandbox-llama", "sandbox-xlm-r")
+"""Models and translators, those first that take longest: so the last to end keeps few CPUs waiting."""
 
 
 def folder_of(cache: Path, small: bool = False) -> Path:
@@ -66,7 +65,7 @@ def build(folder: Path, report: Report, small: bool = False) -> None:
     """Builds everything into the existing, empty `folder`.
 
     Raises:
-        RuntimeError: the process that trains the models failed.
+        RuntimeError: a process that trains a model failed.
     """
     from flare_ray.sandbox.corpora import corpora, save
     from flare_ray.sandbox.lexicon import overlap
@@ -74,8 +73,7 @@ def build(folder: Path, report: Report, small: bool = False) -> None:
     report(f"sandbox {world.VERSION}: writing the corpora")
     tasks = corpora(small)
     save(tasks, folder / "data")
-    _train(folder, report, small)
-    models = folder / "models" / "facts.json"
+    children.run(ORDER, folder, small, report)
     facts = {
         "version": world.VERSION,
         "small": small,
@@ -86,55 +84,18 @@ def build(folder: Path, report: Report, small: bool = False) -> None:
             code: {"name": one.name, "distance": round(one.distance, 4), "lexicon": overlap(one)}
             for code, one in world.LANGUAGES.items()
         },
-        "models": json.loads(models.read_text(encoding="utf-8")),
+        "models": {name: _taken(folder / "models" / f"{name}.json") for name in ORDER},
     }
-    models.unlink()
     text = json.dumps(facts, indent=1, ensure_ascii=False)
     (folder / "world.json").write_text(text + "\n", encoding="utf-8")
     report("sandbox ready")
 
 
-def _train(folder: Path, report: Report, small: bool) -> None:
-    """Runs `flare_ray.sandbox.pretraining` on one thread and passes its lines on."""
-    command = [
-        sys.executable,
-        "-m",
-        "flare_ray.sandbox.pretraining",
-        str(folder),
-        *(["--small"] if small else []),
-    ]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,  # held open: the child ends when it closes
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=environment,
-            text=True,
-            encoding="utf-8",
-        )
-        try:
-            assert child.stdout is not None
-            for line in child.stdout:
-                report(line.rstrip())
-            code = child.wait()
-        finally:
-            child.kill()
-            child.wait()
-        if code:
-            errors.seek(0)
-            tail = "\n".join(errors.read().splitlines()[-15:])
-            raise RuntimeError(
-                f"building the sandbox failed ({' '.join(command)}, exit code {code}):\n{tail}"
-            )
+def _taken(file: Path) -> object:
+    """What a JSON file holds; the file is removed."""
+    facts = json.loads(file.read_text(encoding="utf-8"))
+    file.unlink()
+    return facts
 
 
 def timed(report: Report) -> Report:

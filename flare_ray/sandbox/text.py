@@ -9,7 +9,7 @@ No sentence of any task, of any split, occurs in it, in any language.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from flare_ray.sandbox import concepts, world
@@ -30,34 +30,58 @@ _VERDICTS = {"entailment": "true", "neutral": "unclear", "contradiction": "false
 
 @dataclass(frozen=True)
 class Line:
-    """One line of pretraining text; `translation` is set for parallel lines."""
+    """One line of pretraining text: what is told, what is asked of it, and how it ends, each may be empty."""
 
     folder: str
-    text: str
-    translation: str | None = None
+    kind: str
+    """Name of the function below that drew it."""
+    told: str
+    asked: str = ""
+    closing: str = ""
+    """A sentence that follows from the rest: the feeling, the verdict, the answer."""
+    label: str = ""
+    """The closing in one word, as a task would put it: ``positive``, ``entailment``, or the answer itself."""
+    translation: Line | None = None
+    """The same in a target; then this line is English."""
+
+    @property
+    def text(self) -> str:
+        """All of it, without the translation."""
+        return " ".join(part for part in (self.told, self.asked, self.closing) if part)
 
 
 @dataclass(frozen=True)
 class Document:
-    """Sentences; `answer` names the sentence and the role that a closing one-word answer repeats."""
+    """The meanings of a line; `answer` names the sentence told and the role that a one-word closing repeats."""
 
-    sentences: tuple[Sentence, ...]
+    kind: str
+    told: tuple[Sentence, ...]
+    asked: tuple[Sentence, ...] = ()
+    closing: tuple[Sentence, ...] = ()
+    label: str = ""
     answer: tuple[int, Role] | None = None
 
-    def write(self, language: world.Language) -> str:
+    @property
+    def sentences(self) -> tuple[Sentence, ...]:
+        """Every sentence of it."""
+        return (*self.told, *self.asked, *self.closing)
+
+    def write(self, language: world.Language) -> Line:
         """The document as text."""
-        text = write(self.sentences, language)
-        if self.answer is None:
-            return text
-        fact, role = self.answer
-        return f"{text} {find(self.sentences, language, fact, role)[0]}."
+        told, asked, closing = (write(part, language) for part in (self.told, self.asked, self.closing))
+        label = self.label
+        if self.answer is not None:
+            label = find(self.told, language, *self.answer)[0]
+            closing = f"{label}."
+        return Line(language.folder, self.kind, told, asked, closing, label)
 
 
 def review(draw: Random) -> Document:
-    """One or two statements of one label, then how people felt."""
+    """A statement of one label, then how people felt."""
     label = draw.choice(LABELS)
     who = name("we") if draw.random() < 0.6 else name(draw.choice(concepts.NAMES))
-    return Document((statement(draw, label), Sentence((Clause(who, quality=draw.choice(_MOODS[label])),))))
+    mood = Sentence((Clause(who, quality=draw.choice(_MOODS[label])),))
+    return Document("review", (statement(draw, label),), closing=(mood,), label=label)
 
 
 def chorus(draw: Random) -> Document:
@@ -75,21 +99,21 @@ def chorus(draw: Random) -> Document:
         Clause(name("we"), quality=draw.choice(_MOODS[label])),
     ]
     picked = [clauses[0], *draw.sample(clauses[1:], 2)]
-    return Document(tuple(Sentence((clause,)) for clause in picked))
+    return Document("chorus", tuple(Sentence((clause,)) for clause in picked))
 
 
 def argument(draw: Random) -> Document:
     """A premise, a hypothesis, and whether that is true."""
     relation = draw.choice(RELATIONS)
-    clauses = pair(draw, relation)
-    verdict = Clause(name("it"), quality=_VERDICTS[relation])
-    return Document(tuple(Sentence((clause,)) for clause in (*clauses, verdict)))
+    premise, hypothesis = (Sentence((clause,)) for clause in pair(draw, relation))
+    verdict = Sentence((Clause(name("it"), quality=_VERDICTS[relation]),))
+    return Document("argument", (premise,), (hypothesis,), (verdict,), relation)
 
 
 def interview(draw: Random) -> Document:
     """Facts, a question about one of them, and the answer."""
     made = item(draw, draw.choice(ROLES))
-    return Document((*made.context, made.question), (made.fact, made.role))
+    return Document("interview", made.context, (made.question,), answer=(made.fact, made.role))
 
 
 def definition(draw: Random) -> Document:
@@ -100,21 +124,21 @@ def definition(draw: Random) -> Document:
         Clause(name(draw.choice(concepts.NAMES)), verb="get", object=one),
         Clause(name("it"), quality=kind),
     )
-    return Document((Sentence(clauses, "and"),))
+    return Document("definition", (Sentence(clauses, "and"),))
 
 
-_KINDS: dict[Callable[[Random], Document], float] = {
-    review: 0.50,
-    chorus: 0.20,
-    argument: 0.13,
-    interview: 0.14,
-    definition: 0.03,
+KINDS: dict[Callable[[Random], Document], float] = {
+    review: 0.34,
+    chorus: 0.10,
+    argument: 0.26,
+    interview: 0.28,
+    definition: 0.02,
 }
 
 
 def document(draw: Random) -> Document:
     """A document of any kind."""
-    return draw.choices(list(_KINDS), list(_KINDS.values()))[0](draw)
+    return draw.choices(list(KINDS), list(KINDS.values()))[0](draw)
 
 
 def taboo(tasks: Iterable[Sentence]) -> dict[str, frozenset[str]]:
@@ -124,24 +148,27 @@ def taboo(tasks: Iterable[Sentence]) -> dict[str, frozenset[str]]:
     return {language.code: frozenset(write((one,), language) for one in kept) for language in languages}
 
 
-def _folder(draw: Random, source: bool) -> str:
-    languages = (world.ENGLISH, *world.LANGUAGES.values()) if source else tuple(world.LANGUAGES.values())
-    return draw.choices(languages, [language.share for language in languages])[0].folder
+def clean(words: Document, languages: Iterable[world.Language], forbidden: dict[str, frozenset[str]]) -> bool:
+    """Whether none of the document's sentences is forbidden in any of the languages."""
+    return not any(
+        write((one,), spoken) in forbidden[spoken.code] for spoken in languages for one in words.sentences
+    )
 
 
 def lines(count: int, forbidden: dict[str, frozenset[str]], seed: str = "pretraining") -> list[Line]:
     """`count` lines of pretraining text without the `forbidden` sentences (see `taboo`)."""
     draw = Random(seed)
+    targets = list(world.LANGUAGES.values())
+    every = [world.ENGLISH, *targets]
     made: list[Line] = []
     while len(made) < count:
-        parallel = draw.random() < PARALLEL
-        folder = _folder(draw, source=not parallel)
         words = document(draw)
-        languages = [world.ENGLISH, world.language(folder)] if parallel else [world.language(folder)]
-        if any(
-            write((one,), spoken) in forbidden[spoken.code] for one in words.sentences for spoken in languages
-        ):
+        if draw.random() < PARALLEL:
+            target = draw.choices(targets, [language.share for language in targets])[0]
+            if clean(words, (world.ENGLISH, target), forbidden):
+                made.append(replace(words.write(world.ENGLISH), translation=words.write(target)))
             continue
-        texts = [words.write(spoken) for spoken in languages]
-        made.append(Line(folder, texts[0], texts[1] if parallel else None))
+        language = draw.choices(every, [language.share for language in every])[0]
+        if clean(words, (language,), forbidden):
+            made.append(words.write(language))
     return made

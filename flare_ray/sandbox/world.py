@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
-VERSION: str = "2"
+VERSION: str = "3"
 """Bump whenever anything that is built changes: it enters the cache folder's name and run fingerprints."""
 
 SOURCE = "english"
@@ -27,9 +27,18 @@ TASKS = ("nusax", "xnli", "tydiqa")
 """Folders under ``data/``: sentiment, inference and extractive question answering."""
 
 MODELS: dict[str, dict[str, str]] = {
-    "sandbox-xlm-r": {"family": "xlm_roberta", "folder": "models/sandbox-xlm-r"},
+    name: {"family": family, "folder": f"models/{name}"}
+    for name, family in {
+        "sandbox-xlm-r": "xlm_roberta",
+        "sandbox-mt5": "mt5",
+        "sandbox-llama": "llama",
+        "sandbox-gemma2": "gemma2",
+    }.items()
 }
 """Model name → its family and its folder inside the built sandbox."""
+
+TRANSLATORS: dict[str, dict[str, str]] = {"sandbox-nllb": {"folder": "models/sandbox-nllb"}}
+"""Translator name → its folder inside the built sandbox. It knows languages by `flores`'s codes."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +188,15 @@ def language(folder: str) -> Language:
     return ENGLISH if folder in (SOURCE, ENGLISH.code) else LANGUAGES[folder]
 
 
+def flores(folder: str) -> str:
+    """The FLORES-200 code by which translators know a language: ``qal`` → ``qal_Latn``.
+
+    Raises:
+        KeyError: `folder` is none of the world's languages.
+    """
+    return f"{language(folder).code}_Latn"
+
+
 def folders() -> tuple[str, ...]:
     """Folder names of all languages, the source first."""
     return (SOURCE, *LANGUAGES)
@@ -190,9 +208,11 @@ __all__ = [
     "MODELS",
     "SOURCE",
     "TASKS",
+    "TRANSLATORS",
     "VERSION",
     "Language",
     "Syntax",
+    "flores",
     "folders",
     "language",
 ]

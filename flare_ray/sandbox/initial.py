@@ -1,17 +1,25 @@
-"""Where pretraining starts: word vectors from co-occurrence, positions from sinusoids.
+"""Where pretraining starts: word vectors from co-occurrence, positions from sinusoids, attention that matches.
 
 A tiny model that starts from noise spends most of a short pretraining on finding out which words go together
 at all. Counting tells that in a second: the leading eigenvectors of the words' pointwise mutual information
 within a line (Levy and Goldberg, 2014). Parallel lines count too, so translations start near each other, in
 the measure in which there is parallel text.
+
+Nor does it have the time to discover that a word may look for itself elsewhere, which answering questions,
+inference and translation all need. So keys start equal to queries, as they end up in large models (mimetic
+initialization, Trockman and Kolter, 2023).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+
+_QUERIES = {"query": "key", "q": "k", "q_proj": "k_proj"}
+"""Name of a query projection in any of the families → name of the key projection beside it."""
 
 
 def cooccurrence(rows: Sequence[list[int]], vocabulary: int, special: int) -> torch.Tensor:
@@ -48,3 +56,18 @@ def sinusoids(length: int, width: int) -> torch.Tensor:
     rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
     angles = torch.arange(length)[:, None] * rates[None, :]
     return torch.stack((angles.sin(), angles.cos()), dim=-1).reshape(length, width) * math.sqrt(2.0)
+
+
+@torch.no_grad()
+def match_by_content(model: Any, gain: float) -> None:
+    """Makes every attention of `model` look for what is alike: keys equal to queries.
+
+    Args:
+        gain: how sharply: standard deviation of the query weights times the square root of their input's width.
+    """
+    for module in model.modules():
+        for query, key in _QUERIES.items():
+            if hasattr(module, query) and hasattr(module, key):
+                source, target = getattr(module, query), getattr(module, key)
+                source.weight.normal_(0.0, gain / math.sqrt(source.weight.shape[1]))
+                target.weight.copy_(source.weight)
