@@ -21,7 +21,7 @@ class Classification(Task):
 
     kind = "classification"
     spellings: ClassVar[Mapping[str, str]] = {}
-    """How files may also write a label -> its name."""
+    """How files may also write a label, in lower case -> its name."""
 
     def schema(self) -> pa.Schema:
         """Id, the texts, and the label's name."""
@@ -35,7 +35,7 @@ class Classification(Task):
         if fault is not None:
             return fault
         found = str(row["label"])
-        label = self.spellings.get(found, found)
+        label = found if found in self.labels else self.spellings.get(found.strip().casefold())
         if label not in self.labels:
             return Unusable(row["id"], "unknown label", f"label {found!r}", " | ".join(self.labels))
         return {"id": row["id"], **{column: row[column] for column in self.text_columns}, "label": label}

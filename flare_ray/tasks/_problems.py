@@ -26,14 +26,14 @@ def problems(
     if not local_path(source).is_dir():
         return [Problem(where, f"{source!r}, which is not there", "a folder, a hub dataset id, or sandbox")]
     splits = _TRAINED if trained else ("test",)
-    english_splits = _TRAINED if paired else _TRAINED[:2]  # the base model trains on English, always
     checked = _Reader(task, source, where, max_dropped)
-    english = {split: checked.ids(task.source_language, split) for split in english_splits}
+    for split in _TRAINED[:2]:
+        checked.ids(task.source_language, split)  # the base model trains on English, always
     for language in languages:
         for split in splits:
             ids, silver = checked.ids(language, split), checked.translated(language, split)
             if paired and ids is not None:
-                checked.pairs(language, split, ids, english[split], silver)
+                checked.pairs(language, split, ids, silver)
     return checked.found
 
 
@@ -43,9 +43,15 @@ class _Reader:
     def __init__(self, task: Task, source: str, where: str, max_dropped: float):
         self.task, self.source, self.where, self.max_dropped = task, source, where, max_dropped
         self.found: list[Problem] = []
+        self._known: dict[tuple[str, str], pa.ChunkedArray | None] = {}
 
     def ids(self, language: str, split: str) -> pa.ChunkedArray | None:
         """Ids of a split, or None when it cannot be read."""
+        if (language, split) not in self._known:
+            self._known[language, split] = self._ids(language, split)
+        return self._known[language, split]
+
+    def _ids(self, language: str, split: str) -> pa.ChunkedArray | None:
         import pyarrow.compute as pc
 
         try:
@@ -79,19 +85,13 @@ class _Reader:
         language: str,
         split: str,
         ids: pa.ChunkedArray,
-        english: pa.ChunkedArray | None,
         silver: pa.ChunkedArray | None,
     ) -> None:
-        """Each id must have an English row: the corpus's own, or a translation beside the split."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        have = [column for column in (english, silver) if column is not None]
-        if not have:
-            return  # told already: there is no English split
-        alone = ids
-        for column in have:
-            alone = alone.filter(pc.invert(pc.is_in(alone, pa.array(column, pa.string()))))
+        """Each id must have an English row: a translation beside the split, or the corpus's own."""
+        alone = ids if silver is None else _without(ids, silver)
+        if len(alone):
+            english = self.ids(self.task.source_language, split)
+            alone = _without(alone, english) if english is not None else ()  # told already: no English split
         if len(alone):
             example = ", ".join(sorted(alone.to_pylist())[:3])
             self._tell(
@@ -108,3 +108,9 @@ class _Reader:
         problem = Problem(self.where, found, wanted)
         if problem not in self.found:
             self.found.append(problem)
+
+
+def _without(ids: pa.ChunkedArray, others: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow.compute as pc
+
+    return ids.filter(pc.invert(pc.is_in(ids, others.combine_chunks())))

@@ -94,7 +94,7 @@ def _opened(file: Path) -> Rows | None:
     try:
         table = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
         facts = json.loads(table.schema.metadata[_METADATA])
-    except (FileNotFoundError, pa.ArrowInvalid, TypeError, KeyError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
     examples = tuple(Unusable(**one) for one in facts["examples"])
     return Rows(table.replace_schema_metadata(), facts["dropped"], examples)
@@ -144,10 +144,10 @@ def _chunks(
 
 def text_fault(row: Row, columns: tuple[str, ...]) -> Unusable | None:
     """What is wrong with a row's texts, whatever the task."""
+    if row.get("broken"):
+        return Unusable(str(row["id"]), "malformed row", row["broken"], "one value for each column")
     for column in columns:
         text = row.get(column)
-        if row.get("broken"):
-            return Unusable(str(row["id"]), "malformed row", row["broken"], "one value for each column")
         if not isinstance(text, str) or not text.strip():
             return Unusable(str(row["id"]), "empty text", f"{column} {text!r}", "a text that is not blank")
         if not text.isascii() and not _encodes(text):

@@ -1,7 +1,7 @@
 r"""CSV, TSV and JSON lines as a stream of records, whatever their size.
 
-A record maps column names to values. A line that has no value for each column becomes `{"broken": what it is}`
-instead of vanishing, so that rows counted by their place keep their numbers:
+A record maps column names to values. A line that has not one value for each column also says `broken`: what it is.
+It does not vanish, so that rows counted by their place keep their numbers:
 
     premise\thypothesis\tlabel
     And he said, Mama, I'm home.\tHe didn't say a word.\t2
@@ -95,7 +95,8 @@ def _lines(file: Path) -> Iterator[str]:
 
 def _record(columns: Sequence[str], fields: Sequence[str]) -> Record:
     if len(columns) != len(fields):
-        return {"broken": f"{len(fields)} values under {len(columns)} columns"}
+        found = f"{len(fields)} values under {len(columns)} columns"
+        return {**dict(zip(columns, fields, strict=False)), "broken": found}
     return dict(zip(columns, fields, strict=True))
 
 

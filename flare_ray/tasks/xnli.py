@@ -1,0 +1,175 @@
+r"""XNLI: does a premise entail a hypothesis? Human-translated dev and test of 15 languages; train is MultiNLI,
+machine-translated.
+
+Conneau et al., 2018 (https://aclanthology.org/D18-1269); https://huggingface.co/datasets/facebook/xnli.
+392,702/2,490/5,010 rows; row k is the same item in every language, so its place is its id. The Spanish `test-0`:
+
+    Bien, ni estaba pensando en eso, pero estaba tan frustrada y empecé a hablar con él de nuevo.\t
+    No he vuelto a hablar con él.\t2
+
+A folder holds one file per language and split (`sw.dev.tsv`; two languages side by side in `en_my.dev.tsv`), or the
+original release: `xnli.{dev,test}.tsv` with all languages and `multinli.train.<language>.tsv`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from flare_ray.errors import InputError, Problem
+from flare_ray.tasks._classification import Classification
+from flare_ray.tasks._folders import SPLIT_NAMES, below, named_files, only
+from flare_ray.tasks._hub import hub_rows
+from flare_ray.tasks._rows import Row
+from flare_ray.tasks._text_files import Record, absent_columns, first_of, header, records
+from flare_ray.tasks.base import Hyperparameters, Part
+
+_SUFFIXES = (".tsv", ".jsonl")
+_SYNONYMS = {
+    "premise": ("premise", "sentence1"),
+    "hypothesis": ("hypothesis", "hypo", "sentence2"),
+    "label": ("label", "gold_label"),
+}
+
+
+class XNLI(Classification):
+    """Accuracy over entailment, neutral, contradiction."""
+
+    name = "xnli"
+    hub = "facebook/xnli"
+    languages: ClassVar[dict[str, str]] = {
+        "ar": "arabic",
+        "bg": "bulgarian",
+        "de": "german",
+        "el": "greek",
+        "es": "spanish",
+        "fr": "french",
+        "hi": "hindi",
+        "ru": "russian",
+        "sw": "swahili",
+        "th": "thai",
+        "tr": "turkish",
+        "ur": "urdu",
+        "vi": "vietnamese",
+        "zh": "chinese",
+    }
+    labels = ("entailment", "neutral", "contradiction")
+    spellings: ClassVar[dict[str, str]] = {
+        **{name: name for name in labels},
+        "0": "entailment",
+        "1": "neutral",
+        "2": "contradiction",
+        "contradictory": "contradiction",
+    }
+    text_columns = ("premise", "hypothesis")
+    metric = "accuracy"
+
+    def hyperparameters(self, architecture: str) -> Hyperparameters:
+        """Table 5: 10 epochs for encoders and encoder-decoders, 3 for decoders."""
+        return Hyperparameters(3 if architecture == "decoder" else 10, 64, 2e-5, 128)
+
+    def prompt(self, row: Row) -> str:
+        """`Premise:…`, newline, `Hypothesis:…`, newline, `Label: `."""
+        return f"Premise:{row['premise']}\nHypothesis:{row['hypothesis']}\nLabel: "
+
+    def part(self, folder: Path, language: str, split: str) -> Part | None:
+        """The language's own file, else one that it shares side by side, else the original release's."""
+        names = self.aliases(language)
+        mine = [one for one in named_files(folder, _SUFFIXES) if one.split == split]
+        file = only(one.file for one in mine if one.language in names)
+        file = file or only(one.file for one in mine if _beside(one.file, one.language, names))
+        return Part(file) if file else self._original(folder, language, split)
+
+    def usual_file(self, language: str, split: str) -> str:
+        """`sw.dev.tsv`."""
+        code = "en" if language == self.source_language else language
+        return f"{code}.{SPLIT_NAMES[split][0]}.tsv"
+
+    def translation_names(self, part: Part, language: str, split: str) -> list[str]:
+        """As the split's file, or by language beside a file with all of them."""
+        own = [f"{alias}.{name}" for alias in self.aliases(language) for name in SPLIT_NAMES[split]]
+        shared = part.file.name.startswith("xnli.")
+        return own if shared or part.file.stem in own else [part.file.stem, *own]
+
+    def languages_in(self, folder: Path) -> Iterable[str]:
+        """Languages of test files; the original release has all of the table's."""
+        found = []
+        for one in named_files(folder, _SUFFIXES):
+            if one.split == "test" and one.language != "xnli":
+                parts = [part for part in one.language.split("_") if _beside(one.file, one.language, [part])]
+                found += parts or [one.language]
+        if self._original(folder, self.source_language, "test"):
+            found += self.languages
+        return found
+
+    def file_rows(self, file: Path, language: str, split: str, *, labelled: bool = True) -> Iterator[Row]:
+        """The language's columns and, of a file with all languages, its lines; the place among them is the id.
+
+        A translation's rows have no id: they pair by place.
+        """
+        columns = header(file)
+        names = self.aliases(language)
+        chosen = {
+            wanted: _column(columns, wanted, names) for wanted in _SYNONYMS if labelled or wanted != "label"
+        }
+        absent = [wanted for wanted, column in chosen.items() if column is None]
+        if absent:
+            raise absent_columns(file, columns, absent)
+        place = 0
+        for record in records(file):
+            if _of_another(file, record, columns, names):
+                continue
+            row_id = f"{split}-{place}" if labelled else None
+            place += 1
+            if "broken" in record:
+                yield {"id": row_id, "broken": record["broken"]}
+            else:
+                yield {
+                    "id": row_id,
+                    **{wanted: record.get(column) for wanted, column in chosen.items() if column},
+                }
+
+    def hub_rows(self, reference: str, language: str, split: str) -> Iterator[Row]:
+        """A config per language code; the place in the split is the id."""
+        config = "en" if language == self.source_language else language
+        for place, row in enumerate(hub_rows(reference, config, split, (*self.text_columns, "label"))):
+            yield {**row, "id": f"{split}-{place}"}
+
+    def _original(self, folder: Path, language: str, split: str) -> Part | None:
+        """XNLI-1.0's `xnli.{dev,test}` for the languages it has, XNLI-MT-1.0's `multinli.train.<language>`."""
+        if language not in (self.source_language, *self.languages):
+            return None
+        stems = [f"xnli.{SPLIT_NAMES[split][0]}"]
+        if split == "train":
+            stems = [f"multinli.train.{name}" for name in self.aliases(language)]
+        files = (below(folder, stem + suffix) for stem in stems for suffix in _SUFFIXES)
+        return next((Part(file) for file in files if file), None)
+
+
+def _column(columns: Sequence[str], wanted: str, languages: Sequence[str]) -> str | None:
+    """The column of a text: the language's own (`sentence1_sw`) before one without a language (`sentence1`)."""
+    own = [f"{name}_{language}" for name in _SYNONYMS[wanted] for language in languages]
+    return first_of(columns, own) or first_of(columns, _SYNONYMS[wanted])
+
+
+def _of_another(file: Path, record: Record, columns: Sequence[str], languages: Sequence[str]) -> bool:
+    """Whether a line of a file with all languages is another language's; each line must say whose it is."""
+    if "language" not in columns:
+        return False
+    if not record.get("language"):
+        found = f"{file}: {record.get('broken', 'a line')} without its language"
+        raise InputError(str(file), [Problem("", found, "a language in each line, since rows pair by place")])
+    return record["language"] not in languages
+
+
+def _beside(file: Path, name: str, languages: Sequence[str]) -> bool:
+    """Whether a file called `en_my.…` holds one of these languages beside another, in columns of its own."""
+    both = name.split("_")
+    if len(both) < 2 or not set(both) & set(languages):
+        return False
+    columns = header(file)
+    return all(any(f"{first}_{one}" in columns for first in _SYNONYMS["premise"]) for one in both)
+
+
+TASK = XNLI()
