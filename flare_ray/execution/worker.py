@@ -24,7 +24,7 @@ from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.wire import base_from_dict, run_facts, run_from_dict
 from flare_ray.training.engine import Group
 from flare_ray.training.stages import train_base, train_run
-from flare_ray.training.workbench import Workbench
+from flare_ray.training.workbench import Subject, Workbench
 
 
 def train_loop(config: dict[str, Any]) -> None:
@@ -52,7 +52,8 @@ class StageWorker:
             workers=context.get_world_size(),
             worker=context.get_world_rank(),
             zero_stage=self.resources["zero_stage"],
-            micro_batch=self.resources["micro_batch"],
+            micro_batch=self.resources["micro_batch"] or self.base.model.micro_batch,
+            gradient_checkpointing=self.base.model.gradient_checkpointing,
             device=device,
         )
         import deepspeed
@@ -101,15 +102,17 @@ class StageWorker:
 
     def _workbench(self, checkpoint: str) -> Workbench:
         base = self.base
-        return Workbench(
-            base.model.family,
-            checkpoint,
-            base.task,
-            base.source,
-            base.settings["precision"],
-            self.group,
-            self.resources["source_cache_mb"],
+        subject = Subject(
+            family=base.model.family,
+            checkpoint=checkpoint,
+            task=base.task,
+            data=base.source,
+            precision=base.settings["precision"],
+            quantization=base.model.quantization,
+            attention=base.model.attention,
+            max_dropped=base.max_dropped,
         )
+        return Workbench(subject, self.group, self.resources["source_cache_mb"])
 
     def _guarded(
         self, item: Run | Base, kind: str, work: Callable[[Path], dict[str, Any]]

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from flare_ray.methods.base import Method, lora_settings
-from flare_ray.models.base import Family
+from flare_ray.methods.base import Batch, Method, Options, Posed, lora_settings
 
 if TYPE_CHECKING:
     from flare_ray.fusion import FlareConfig
+
+
+class FlareOptions(Options):
+    """What the paper varies, and where its released code differs from its text (method.md)."""
+
+    source_offset: Literal[0, 1] = 1
+    """Block i fuses the source's output of block i (1, the paper) or its input (0, the released code)."""
+    cross_attention_bias: bool = False
+    """Biases in cross_attention's matrices: the released code has them, the paper not."""
+    train_only: bool = False
+    """Appendix E: the source in half of the training instances, none at test."""
+    test_source: Literal["translation", "gold"] = "translation"
+    """`gold`: the corpus's own English at test (Table 4)."""
 
 
 class Flare(Method):
@@ -18,17 +30,37 @@ class Flare(Method):
     name = "flare"
     setting = "translate-train"
     axes = ("rank", "fusion")
-    reads_source = True
+    reads = "both"
+    Options = FlareOptions
 
-    def adapter(self, settings: Mapping[str, Any], family: Family) -> FlareConfig:
+    def source_at_test(self, options: Mapping[str, Any]) -> Literal["translation", "gold", "none"]:
+        """None when trained for that, else as the option says."""
+        return "none" if options["train_only"] else options["test_source"]
+
+    def adapter(self, settings: Mapping[str, Any], posed: Posed) -> FlareConfig:
         """Fusion on the family's fusion projections, plain LoRA on its others."""
         from flare_ray.fusion import FlareConfig
 
         return FlareConfig(
-            **lora_settings(settings, family),
+            **lora_settings(settings, posed),
             fusion=settings["fusion"],
-            fusion_modules=list(family.fusion_modules),
+            fusion_modules=list(posed.family.fusion_modules),
+            source_offset=settings["source_offset"],
+            cross_attention_bias=settings["cross_attention_bias"],
+            source_dropout=0.5 if settings["train_only"] else 0.0,
         )
+
+    def encode_source(self, model: Any) -> Any:
+        """The frozen base's hidden states of the fused blocks."""
+        return model.base_model.encode_source
+
+    def inputs(self, batch: Batch, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The target with its source as states or as text; without it at test when trained for that."""
+        if batch.states is not None:
+            return batch.target | batch.states
+        if batch.source is None:
+            return batch.target | {"without_source": True}
+        return batch.target | {f"source_{name}": value for name, value in batch.source.items()}
 
 
 METHOD = Flare()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flare_ray.methods.base import Method, lora_settings
-from flare_ray.models.base import Family
+from flare_ray.methods.base import Method, Posed, lora_config
 
 if TYPE_CHECKING:
-    from peft import LoraConfig
+    from peft import PeftConfig
+
 
 
 class Lora(Method):
@@ -19,11 +19,9 @@ class Lora(Method):
     setting = "translate-train"
     axes = ("rank",)
 
-    def adapter(self, settings: Mapping[str, Any], family: Family) -> LoraConfig:
+    def adapter(self, settings: Mapping[str, Any], posed: Posed) -> PeftConfig:
         """LoRA on the family's projections."""
-        from peft import LoraConfig
-
-        return LoraConfig(**lora_settings(settings, family))
+        return lora_config(settings, posed)
 
 
 METHOD = Lora()

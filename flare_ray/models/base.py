@@ -1,4 +1,4 @@
-"""What a model family is: how its checkpoints are loaded, and where adapters and fusion go."""
+"""What a model family is: how its checkpoints are loaded, and where adapters, fusion and the task head go."""
 
 from __future__ import annotations
 
@@ -6,15 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from flare_ray import registry
 from flare_ray.plan.checkpoints import SANDBOX, is_local, local_path
 from flare_ray.sandbox import world
-from flare_ray.tasks.base import sandbox_folder
+from flare_ray.tasks.base import Kind, sandbox_folder
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from flare_ray.forms.base import Form
+
 Architecture = Literal["encoder", "encoder_decoder", "decoder"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint the package knows by name, ready at full size for an 80 GB GPU.
+
+    reference: hub id. precision: of frozen weights and passes. quantization: of the frozen weights. micro_batch and
+    gradient_checkpointing: what the study's batch of 64 is cut down to (a pass that still does not fit is halved
+    further, see training/memory.py). gated: the page where the licence is accepted.
+    """
+
+    reference: str
+    precision: Literal["fp32", "bf16"] = "bf16"
+    quantization: Literal["none", "nf4", "int8"] = "none"
+    micro_batch: int | None = None
+    gradient_checkpointing: bool = False
+    gated: str | None = None
 
 
 @dataclass(frozen=True)
@@ -22,39 +42,92 @@ class Family:
     """Models of one Hugging Face class.
 
     name: the file's name, used in sweep files.
+    forms: kind of task -> form it is posed in (a file of flare_ray/forms/).
     lora_modules: projections that get an adapter; fusion_modules: those of them that fuse (method.md, "Where
         adapters go").
-    head_modules: the task head, trained beside the adapters, never adapted.
-    checkpoints: names the package knows -> hub id.
+    heads: form -> modules of the task head, trained beside the adapters, never adapted nor quantised.
+    attention: the kernel, for transformers' `attn_implementation`.
+    checkpoints: names the package knows.
     """
 
     name: str
     architecture: Architecture
+    forms: Mapping[Kind, str]
     lora_modules: tuple[str, ...]
     fusion_modules: tuple[str, ...]
-    head_modules: tuple[str, ...]
-    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    heads: Mapping[str, tuple[str, ...]]
+    attention: str = "sdpa"
+    checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
+
+    def form(self, kind: Kind) -> Form:
+        """The form in which a kind of task is posed to this family."""
+        return registry.load("forms", self.forms[kind])
 
     def tokenizer(self, checkpoint: str) -> PreTrainedTokenizerBase:
-        """The checkpoint's tokenizer."""
+        """The checkpoint's tokenizer; its end token pads where it has no padding token of its own."""
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(**origin(checkpoint))
+        tokenizer = AutoTokenizer.from_pretrained(**origin(checkpoint))
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
 
-    def classifier(self, checkpoint: str, labels: int, dtype: torch.dtype) -> PreTrainedModel:
-        """The checkpoint with a sequence-classification head (new and random where it has none)."""
-        from transformers import AutoModelForSequenceClassification
+    def load(
+        self,
+        checkpoint: str,
+        form: Form,
+        labels: int,
+        dtype: torch.dtype,
+        quantization: str = "none",
+        attention: str | None = None,
+        device: str = "cpu",
+    ) -> PreTrainedModel:
+        """The checkpoint with the form's head, frozen, on a device.
 
-        return AutoModelForSequenceClassification.from_pretrained(
-            **origin(checkpoint), num_labels=labels, dtype=dtype
-        )
+        A head that the checkpoint lacks is drawn from the current random state. Quantised weights stay
+        differentiable (QLoRA, paper section 4.1); heads and output embeddings are not quantised.
+        """
+        import transformers
+
+        settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention or self.attention}
+        if form.name == "classification":
+            settings["num_labels"] = labels
+        if quantization != "none":
+            settings |= {
+                "quantization_config": quantized(quantization, dtype, self.heads[form.name]),
+                "device_map": {"": device},
+            }
+        loader = getattr(transformers, form.auto_class)
+        model = loader.from_pretrained(**origin(checkpoint), **settings)
+        if quantization == "none":
+            return model.to(device).requires_grad_(False)
+        from flare_ray.fusion.quantised import keep_differentiable
+
+        keep_differentiable(model)
+        return model.requires_grad_(False)
+
+
+def quantized(kind: str, dtype: torch.dtype, heads: tuple[str, ...]) -> Any:
+    """bitsandbytes' configuration: NF4 with double quantisation (Dettmers et al., 2023), or int8."""
+    from transformers import BitsAndBytesConfig
+
+    kept = [*heads, "lm_head"]
+    if kind == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=kept)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=kept,
+    )
 
 
 def origin(checkpoint: str) -> dict[str, Any]:
     """Where `from_pretrained` finds a checkpoint: a folder, the sandbox's folder, or a hub id and revision."""
     if checkpoint.startswith(SANDBOX):
-        facts = world.MODELS[checkpoint.removeprefix(SANDBOX)]
-        return {"pretrained_model_name_or_path": str(sandbox_folder() / facts["folder"])}
+        name = checkpoint.removeprefix(SANDBOX)
+        return {"pretrained_model_name_or_path": str(sandbox_folder() / "models" / name)}
     if is_local(checkpoint):
         return {"pretrained_model_name_or_path": str(local_path(checkpoint))}
     name, _, revision = checkpoint.partition("@")

@@ -4,16 +4,17 @@ Not in the paper. The pooler belongs to the head: sentence encoders are often pu
 pooler that is frozen would throw information away.
 """
 
-from flare_ray.models.base import Family
+from flare_ray.models.base import Checkpoint, Family
 
 FAMILY = Family(
     name="bert",
     architecture="encoder",
+    forms={"classification": "classification", "question_answering": "span"},
     lora_modules=("query", "value"),
     fusion_modules=("query", "value"),
-    head_modules=("pooler", "classifier"),
+    heads={"classification": ("pooler", "classifier"), "span": ("qa_outputs",)},
     checkpoints={
-        "mbert": "google-bert/bert-base-multilingual-cased",
-        "me5-small": "intfloat/multilingual-e5-small",
+        "mbert": Checkpoint("google-bert/bert-base-multilingual-cased"),
+        "me5-small": Checkpoint("intfloat/multilingual-e5-small"),
     },
 )

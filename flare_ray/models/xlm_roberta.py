@@ -1,15 +1,16 @@
 """XLM-RoBERTa (Conneau et al., 2020), the paper's encoder: https://huggingface.co/FacebookAI/xlm-roberta-large."""
 
-from flare_ray.models.base import Family
+from flare_ray.models.base import Checkpoint, Family
 
 FAMILY = Family(
     name="xlm_roberta",
     architecture="encoder",
+    forms={"classification": "classification", "question_answering": "span"},
     lora_modules=("query", "value"),
     fusion_modules=("query", "value"),
-    head_modules=("classifier",),
+    heads={"classification": ("classifier",), "span": ("qa_outputs",)},
     checkpoints={
-        "xlm-r-large": "FacebookAI/xlm-roberta-large",
-        "xlm-r-base": "FacebookAI/xlm-roberta-base",
+        "xlm-r-large": Checkpoint("FacebookAI/xlm-roberta-large"),
+        "xlm-r-base": Checkpoint("FacebookAI/xlm-roberta-base"),
     },
 )

@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from flare_ray import registry
 from flare_ray.cache import cache_folder
@@ -22,14 +24,15 @@ _CONTENT = (".safetensors", ".bin", ".json", ".txt", ".model")
 
 
 @cache
-def known_checkpoints() -> dict[str, tuple[str, str]]:
-    """Model name -> (family, checkpoint), from the family files and the sandbox."""
-    known: dict[str, tuple[str, str]] = {}
+def known_models() -> dict[str, dict[str, Any]]:
+    """Model name -> family, checkpoint and what goes with it, from the family files and the sandbox."""
+    known: dict[str, dict[str, Any]] = {}
     for family in registry.names("models"):
-        for name, checkpoint in registry.load("models", family).checkpoints.items():
-            known[name] = (family, checkpoint)
+        for name, facts in registry.load("models", family).checkpoints.items():
+            known[name] = {"family": family, **asdict(facts)}
+            known[name]["checkpoint"] = known[name].pop("reference")
     for name, facts in world.MODELS.items():
-        known[name] = (facts["family"], SANDBOX + name)
+        known[name] = {"family": facts["family"], "checkpoint": SANDBOX + name}
     return known
 
 

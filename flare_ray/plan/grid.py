@@ -17,8 +17,8 @@ from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.schema import ModelSpec, Sweep, Training
 
-BASE_VERSION = "1"  # bumped by hand when a change of code changes base models
-RUN_VERSION = "1"  # the same for every run's training and evaluation
+BASE_VERSION = "2"  # bumped by hand when a change of code changes base models
+RUN_VERSION = "2"  # the same for every run's training and evaluation
 
 
 class Identified:
@@ -39,6 +39,7 @@ class Base(Identified):
     model: ModelSpec
     task: str
     source: str
+    max_dropped: float
     seed: int
     settings: dict[str, Any] = field(hash=False)
     identity: dict[str, Any] = field(hash=False)
@@ -51,18 +52,23 @@ class Base(Identified):
 
 @dataclass(frozen=True)
 class Cell:
-    """A point of the grid without its seed. `axes` holds the values of the axes that apply to the method."""
+    """A point of the grid without its seed.
+
+    axes: values of the axes that apply to the method; options: those of its own that are not their defaults.
+    """
 
     model: ModelSpec
     task: str
     language: str
     method: str
     axes: tuple[tuple[str, Any], ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
 
     @property
     def variant(self) -> str:
-        """The method with its axes: `flare (add_relu, r=8)`."""
+        """The method with its axes and options: `flare (add_relu, r=8, train_only)`."""
         values = [f"r={value}" if name == "rank" else str(value) for name, value in reversed(self.axes)]
+        values += [name if value is True else f"{name}={value}" for name, value in self.options]
         return f"{self.method} ({', '.join(values)})" if values else self.method
 
     @property
@@ -154,10 +160,13 @@ class _Builder:
 
     def cells(self, model: ModelSpec, task: str, language: str) -> Iterator[Cell]:
         values: dict[str, list[Any]] = {"rank": self.sweep.rank, "fusion": self.sweep.fusion}
-        for name in self.sweep.methods:
-            axes = registry.load("methods", name).axes
+        for entry in self.sweep.methods:
+            axes = registry.load("methods", entry.name).axes
+            options = tuple(entry.model_dump(exclude={"name"}, exclude_defaults=True).items())
             for point in product(*(values[axis] for axis in axes)):
-                yield Cell(model, task, language, name, tuple(zip(axes, point, strict=True)))
+                yield Cell(
+                    model, task, language, entry.name, tuple(zip(axes, point, strict=True)), options
+                )
 
     def base(self, model: ModelSpec, task: str, seed: int) -> Base:
         key = (repr(model), task, seed)
@@ -178,7 +187,9 @@ class _Builder:
                 "settings": settings,
                 "seed": seed,
             }
-            self._bases[key] = Base(model, task, data_source(self.sweep, task), seed, settings, identity)
+            self._bases[key] = Base(
+                model, task, data_source(self.sweep, task), self.sweep.max_dropped, seed, settings, identity
+            )
         return self._bases[key]
 
     def run(self, cell: Cell, seed: int) -> Run:
@@ -187,7 +198,8 @@ class _Builder:
         base = self.base(cell.model, cell.task, seed)
         data = {"target": self.data(cell.task, cell.language)}
         settings: dict[str, Any] = {
-            "max_length": self.training(self.sweep.training, cell.model, cell.task)["max_length"]
+            "max_length": self.training(self.sweep.training, cell.model, cell.task)["max_length"],
+            **method.Options(**dict(cell.options)).model_dump(),
         }
         if method.reads_source:
             data["source"] = self.data(cell.task, task.source_language)
@@ -196,6 +208,9 @@ class _Builder:
             axes = dict(cell.axes)
             settings |= self.training(self.sweep.training, cell.model, cell.task) | axes
             settings["alpha"] = self.sweep.alpha or 2 * axes["rank"]
+        known = dict(settings)
+        if translator := method.translator(settings):
+            known["mt_model"] = self.checkpoint(translator)
         identity = {
             "kind": "run",
             "version": [RUN_VERSION, method.VERSION],
@@ -203,7 +218,7 @@ class _Builder:
             "method": cell.method,
             "language": cell.language,
             "data": data,
-            "settings": settings,
+            "settings": known,
             "seed": seed,
         }
         return Run(cell, seed, base, settings, identity)
@@ -215,12 +230,19 @@ class _Builder:
         fields = set(Training.model_fields)
         chosen = given.model_dump(include=fields)
         chosen |= {key: value for key, value in vars(table).items() if chosen[key] is None}
-        return chosen | {"precision": self.sweep.precision}
+        return chosen | {"precision": self.sweep.precision or model.precision}
 
     def model(self, model: ModelSpec) -> dict[str, Any]:
-        if model.checkpoint not in self._models:
-            self._models[model.checkpoint] = checkpoint_identity(model.checkpoint)
-        return {"family": model.family, **self._models[model.checkpoint]}
+        return {
+            "family": model.family,
+            "quantization": model.quantization,
+            **self.checkpoint(model.checkpoint),
+        }
+
+    def checkpoint(self, reference: str) -> dict[str, Any]:
+        if reference not in self._models:
+            self._models[reference] = checkpoint_identity(reference)
+        return self._models[reference]
 
     def data(self, task: str, language: str) -> Any:
         key = (task, language)

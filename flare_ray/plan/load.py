@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from flare_ray import registry
 from flare_ray.errors import InputError, Problem
-from flare_ray.plan.checkpoints import checkpoint_identity, known_checkpoints
+from flare_ray.plan.checkpoints import checkpoint_identity, known_models
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
 from flare_ray.plan.schema import ModelSpec, Section, Sweep
@@ -94,7 +94,9 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
     problems: list[Problem] = []
     if "models" in sound:
         problems += _repeated_models(sweep.models)
-    if {"tasks", "data", "languages"} <= sound:
+    if {"models", "resources"} <= sound:
+        problems += _quantised_under_zero_3(sweep)
+    if {"tasks", "data", "languages", "methods", "max_dropped"} <= sound:
         problems += _data_problems(sweep)
     return problems
 
@@ -116,6 +118,17 @@ def _repeated_models(models: Sequence[ModelSpec]) -> list[Problem]:
     return problems
 
 
+def _quantised_under_zero_3(sweep: Sweep) -> list[Problem]:
+    """bitsandbytes' weights cannot be cut into ZeRO-3's pieces (DeepSpeed#5819)."""
+    if sweep.resources.zero_stage < 3:
+        return []
+    return [
+        Problem("resources.zero_stage", f"3 with {model.name} in {model.quantization}", "at most 2, or none")
+        for model in sweep.models
+        if model.quantization != "none"
+    ]
+
+
 def _data_problems(sweep: Sweep) -> list[Problem]:
     problems: list[Problem] = []
     everywhere: dict[str, None] = {}
@@ -126,7 +139,8 @@ def _data_problems(sweep: Sweep) -> list[Problem]:
         chosen = (
             targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
         )
-        found = task.problems(source, chosen)
+        paired = any(registry.load("methods", entry.name).reads_source for entry in sweep.methods)
+        found = task.problems(source, chosen, paired=paired, max_dropped=sweep.max_dropped)
         if not found and not targets:
             wanted = "a folder of: " + ", ".join(task.languages.values())
             found = [Problem(f"data.{name}", f"{source!r} with no target language", wanted)]
@@ -144,7 +158,7 @@ def _sound_part(raw: dict[str, Any], error: ValidationError) -> tuple[Sweep, set
     faulty = {str(detail["loc"][0]) for detail in error.errors()}
     stand_ins = {
         "name": "x",
-        "models": sorted(known_checkpoints())[:1],
+        "models": sorted(known_models())[:1],
         "tasks": registry.names("tasks")[:1],
         "methods": registry.names("methods")[:1],
         "seeds": [0],
@@ -188,6 +202,8 @@ def _dotted(loc: Iterable[Any]) -> str:
 def _siblings(loc: tuple[Any, ...]) -> list[str]:
     """The fields of the section that an unknown key stands in."""
     section: type[BaseModel] = Sweep
+    if loc[0] == "methods" and len(loc) > 2:
+        return list(registry.load("methods", loc[2]).Options.model_fields)
     for part in loc[:-1]:
         if isinstance(part, int) or part not in section.model_fields:
             continue

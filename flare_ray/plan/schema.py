@@ -11,7 +11,7 @@ data: {nusax: sandbox}
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import (
     AfterValidator,
@@ -21,12 +21,13 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    create_model,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from flare_ray import registry
-from flare_ray.plan.checkpoints import is_local, known_checkpoints, local_path
+from flare_ray.plan.checkpoints import is_local, known_models, local_path
 
 
 def _known(kind: str) -> AfterValidator:
@@ -46,14 +47,36 @@ def _unique(values: list[Any]) -> list[Any]:
 
 
 def _named_model(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    known = known_checkpoints()
-    if value not in known:
+    """A known name, or a mapping that may change some of what goes with a known name."""
+    known = known_models()
+    given = {"name": value} if isinstance(value, str) else value
+    if not isinstance(given, dict):
+        return given
+    name = given.get("name")
+    if name in known and "checkpoint" not in given:
+        return {"name": name, **known[name], **given}
+    if isinstance(value, str):
         wanted = registry.wanted(value, known) + "; or {name, family, checkpoint} of your own"
         raise PydanticCustomError("unknown_name", "{wanted}", {"wanted": wanted})
-    family, checkpoint = known[value]
-    return {"name": value, "family": family, "checkpoint": checkpoint}
+    return given
+
+
+def _named_method(value: Any) -> Any:
+    given = {"name": value} if isinstance(value, str) else value
+    if isinstance(given, dict) and (name := given.get("name")) not in registry.names("methods"):
+        wanted = registry.wanted(str(name), registry.names("methods"))
+        raise PydanticCustomError("unknown_name", "{wanted}", {"wanted": wanted})
+    return given
+
+
+def _method_models() -> Any:
+    """A section per method file: its name and its options."""
+    return Union[  # noqa: UP007 - made at run time
+        tuple(
+            create_model(name, __base__=registry.load("methods", name).Options, name=(Literal[name], ...))
+            for name in registry.names("methods")
+        )
+    ]
 
 
 def _absolute(reference: str) -> str:
@@ -76,7 +99,7 @@ NotEmpty = Field(min_length=1)
 Unique = AfterValidator(_unique)
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
 TaskName = Annotated[str, _known("tasks")]
-MethodName = Annotated[str, _known("methods")]
+MethodEntry = Annotated[_method_models(), Field(discriminator="name"), BeforeValidator(_named_method)]
 FusionName = Annotated[str, _known("fusion.functions")]
 
 
@@ -87,7 +110,7 @@ class Section(BaseModel):
 
 
 class ModelSpec(Section):
-    """A checkpoint of the user's own: any Hugging Face model of a known family."""
+    """A checkpoint: of a name the package knows, or any Hugging Face model of a known family."""
 
     name: str = Field(min_length=1)
     """What the tables call it."""
@@ -95,6 +118,18 @@ class ModelSpec(Section):
     """A file of flare_ray/models/: how models of this class are loaded and where adapters go."""
     checkpoint: Annotated[Reference, AfterValidator(_checkpoint)]
     """A hub id (`org/name`, optionally `@revision`) or a local folder."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the frozen weights and the passes."""
+    quantization: Literal["none", "nf4", "int8"] = "none"
+    """Of the frozen weights, by bitsandbytes (QLoRA)."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
+    """The attention kernel; the family's when left out. Changes nothing but rounding."""
+    micro_batch: PositiveInt | None = None
+    """Instances per forward pass and worker; the whole batch when left out, halved where memory runs out."""
+    gradient_checkpointing: bool = False
+    """Activations are computed again in the backward pass instead of being kept."""
+    gated: str | None = None
+    """The page where the licence is accepted, if the hub asks for that."""
 
 
 class Training(Section):
@@ -115,6 +150,8 @@ class Training(Section):
     """Gradients are clipped to this norm."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout on the adapter's input (the paper uses none)."""
+    validate_every: PositiveInt | None = None
+    """Optimiser steps between validations, of which the best is kept; once an epoch when left out."""
 
 
 class BaseTraining(Training):
@@ -139,7 +176,7 @@ class Resources(Section):
     max_concurrent: PositiveInt | None = None
     """Trials at a time; when left out, as many as the cluster's CPUs and GPUs hold."""
     micro_batch: PositiveInt | None = None
-    """Instances per forward pass and worker; the whole batch when left out."""
+    """Instances per forward pass and worker; the model's own when left out."""
     max_attempts: PositiveInt = 2
     """How often a run is started whose worker died under it."""
     source_cache_mb: float = Field(2048, ge=0)
@@ -163,7 +200,8 @@ class Sweep(Section):
     tasks: Annotated[list[TaskName], NotEmpty, Unique]
     languages: Literal["all"] | Annotated[list[str], NotEmpty, Unique] = "all"
     """Target languages; a language that a task does not have is skipped for that task."""
-    methods: Annotated[list[MethodName], NotEmpty, Unique]
+    methods: Annotated[list[MethodEntry], NotEmpty, Unique]
+    """Rows of Table 1 by name, or {name, …} with options of the method's own (files of flare_ray/methods/)."""
     seeds: Annotated[list[Seed], NotEmpty, Unique]
     rank: Annotated[list[PositiveInt], NotEmpty, Unique] = [64]
     """Bottleneck dimension r of the trained methods' adapters."""
@@ -171,10 +209,15 @@ class Sweep(Section):
     """α of the adapters' scaling α/r; twice the rank when left out."""
     fusion: Annotated[list[FusionName], NotEmpty, Unique] = ["add_relu"]
     """Fusion functions, for the methods that fuse."""
-    translation: Literal["gold"] = "gold"
-    """Where the parallel text comes from. `gold`: the corpus's own human translations, English included."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the frozen weights and the forward pass; optimiser states are always fp32."""
+    translation: Literal["gold", "files"] = "gold"
+    """Where the English of a test row comes from. `gold`: the corpus's own English. `files`: machine translations
+    that lie beside a local folder's test files (`<language>.test.english.<format>`)."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """Of the frozen weights and the forward pass, for all models; each model's own when left out. Optimiser states
+    are always fp32."""
+    max_dropped: float = Field(0.01, ge=0, lt=1)
+    """Share of a split's rows that may be unusable (empty text, unknown label, answer not in its context); more is
+    an error. What is left out is counted with the run."""
     data: dict[TaskName, Reference] = {}
     """Per task: `sandbox`, a local folder, or a hub dataset id; the task's hub id when left out."""
     base: BaseTraining = BaseTraining()

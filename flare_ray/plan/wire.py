@@ -14,6 +14,7 @@ def base_to_dict(base: Base) -> dict[str, Any]:
         "model": base.model.model_dump(),
         "task": base.task,
         "source": base.source,
+        "max_dropped": base.max_dropped,
         "seed": base.seed,
         "settings": base.settings,
         "identity": base.identity,
@@ -32,6 +33,7 @@ def run_to_dict(run: Run) -> dict[str, Any]:
         "language": cell.language,
         "method": cell.method,
         "axes": dict(cell.axes),
+        "options": dict(cell.options),
         "seed": run.seed,
         "settings": run.settings,
         "identity": run.identity,
@@ -40,8 +42,8 @@ def run_to_dict(run: Run) -> dict[str, Any]:
 
 def run_from_dict(value: dict[str, Any], base: Base) -> Run:
     """The inverse of `run_to_dict`."""
-    axes = tuple(value["axes"].items())
-    cell = Cell(base.model, base.task, value["language"], value["method"], axes)
+    axes, options = (tuple(value[name].items()) for name in ("axes", "options"))
+    cell = Cell(base.model, base.task, value["language"], value["method"], axes, options)
     return Run(cell, value["seed"], base, value["settings"], value["identity"])
 
 
@@ -60,6 +62,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "method": cell.method,
         "variant": cell.variant,
         "axes": dict(cell.axes),
+        "options": dict(cell.options),
         "seed": run.seed,
         "settings": run.settings,
         "identity": run.identity,

@@ -179,18 +179,23 @@ def _params(record: Mapping[str, Any]) -> list[Any]:
 
 
 def _metrics(record: Mapping[str, Any]) -> list[Any]:
-    """Test metrics, costs and counts at the chosen epoch; the learning curve by epoch."""
+    """Test metrics, costs and counts at the chosen step; the learning curve by step."""
     from mlflow.entities import Metric
 
-    end, chosen = int(1000 * record["ended"]), record["chosen_epoch"]
+    end, chosen = int(1000 * record["ended"]), record["chosen_step"]
     final = {f"test_{name}": value for name, value in record["metrics"].items()}
     final |= {f"chosen_{name}": value for name, value in record["validation"].items()}
     final |= {f"rows_{name}": value for name, value in record["rows"].items()}
-    final |= record["cost"] | {"chosen_epoch": chosen, "chosen_step": record["chosen_step"]}
+    final |= {
+        f"data_{split}_{reason}".replace(":", "").replace(" ", "_"): count
+        for split, counts in record["data"].items()
+        for reason, count in counts.items()
+    }
+    final |= record["cost"] | {"chosen_epoch": record["chosen_epoch"], "chosen_step": chosen}
     metrics = [Metric(name, float(value), end, chosen) for name, value in final.items()]
     for entry in record["history"]:
-        curve = {name: value for name, value in entry.items() if name != "epoch"}
-        metrics += [Metric(name, float(value), end, int(entry["epoch"])) for name, value in curve.items()]
+        curve = {name: value for name, value in entry.items() if name != "step"}
+        metrics += [Metric(name, float(value), end, int(entry["step"])) for name, value in curve.items()]
     return metrics
 
 

@@ -18,6 +18,7 @@ class Group:
     worker: int = 0
     zero_stage: int = 0
     micro_batch: int | None = None
+    gradient_checkpointing: bool = False
     device: str = "cpu"
 
     @property

@@ -1,55 +1,57 @@
-"""Evaluation: every instance of a split scored once, however many workers share the work."""
+"""Evaluation: every instance of a split predicted once, however many workers share the work."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 
+from flare_ray.forms._features import Features
+from flare_ray.forms.base import Prediction, best_windows
+from flare_ray.tasks.base import Task
 from flare_ray.training.batches import evaluation_rows
-from flare_ray.training.engine import Group
-from flare_ray.training.workbench import Feeder
+from flare_ray.training.feeder import Feeder
 
-_ROWS_PER_PASS = 64
+ROWS_PER_PASS = 64
 
 
-def predict(model: Any, feeder: Feeder, group: Group) -> np.ndarray:
-    """Logits [rows, labels] in float32, the same on every worker; row k is the split's row k."""
-    rows = evaluation_rows(len(feeder), group.workers, group.worker)
-    logits = []
+def predict(model: Any, feeder: Feeder) -> list[Prediction]:
+    """A prediction for each row of the feeder's split, the same on every worker."""
+    bench, features, group = feeder.bench, feeder.split.target, feeder.bench.group
+    sequences = evaluation_rows(feeder.lengths, group.workers, group.worker)
+    per_pass = min(ROWS_PER_PASS, 2 * (group.micro_batch or ROWS_PER_PASS))
+    synced = {"synced_gpus": True} if group.zero_stage == 3 and group.workers > 1 else {}
+    mine: list[Prediction] = []
     model.eval()
     with torch.inference_mode():
-        for start in range(0, len(rows), _ROWS_PER_PASS):
-            inputs = feeder.inputs(rows[start : start + _ROWS_PER_PASS])
-            inputs.pop("labels")
-            logits.append(model(**inputs).logits.float().cpu().numpy())
+        for start in range(0, len(sequences), per_pass):
+            chosen = sequences[start : start + per_pass]
+            mine += feeder.form.predict(
+                model, feeder.inputs(chosen), features, chosen, bench.task, bench.tokenizer, synced
+            )
     model.train()
-    return _gather(np.concatenate(logits), rows, len(feeder), group)
-
-
-def predictions_table(feeder: Feeder, logits: np.ndarray, labels: tuple[str, ...]) -> pa.Table:
-    """One row per instance: id, label, prediction (names), and the logits."""
-    target = feeder.split.target
-    return pa.table(
-        {
-            "id": list(target.ids),
-            "label": [labels[index] for index in target.labels],
-            "prediction": [labels[index] for index in logits.argmax(1)],
-            "logits": pa.FixedSizeListArray.from_arrays(
-                pa.array(logits.ravel(), pa.float32()), logits.shape[1]
-            ),
-        }
-    )
-
-
-def _gather(logits: np.ndarray, rows: list[int], total: int, group: Group) -> np.ndarray:
-    whole = np.empty((total, logits.shape[1]), np.float32)
-    parts = [(rows, logits)]
+    parts = [(sequences, mine)]
     if group.workers > 1:
-        parts = [(rows, logits)] * group.workers
-        torch.distributed.all_gather_object(parts, (rows, logits))
-    for part_rows, part in parts:
-        whole[part_rows] = part
-    return whole
+        parts = [(sequences, mine)] * group.workers
+        torch.distributed.all_gather_object(parts, (sequences, mine))
+    found = dict(pair for part in parts for pair in zip(*part, strict=True))
+    return best_windows(features.rows, features.row_of, [found[k] for k in range(len(features))])
+
+
+def score(task: Task, table: pa.Table, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The task's metrics, in points."""
+    return task.score(task.gold(table), [prediction["prediction"] for prediction in predictions])
+
+
+def predictions_table(task: Task, features: Features, predictions: Sequence[Prediction]) -> pa.Table:
+    """One row per instance: id, gold (all accepted), prediction (null where nothing could be read), and what the
+    form keeps beside them (logits; score and start of a span; what was generated)."""
+    columns: dict[str, Any] = {
+        "id": features.table["id"],
+        "gold": pa.array([list(gold) for gold in task.gold(features.table)], pa.list_(pa.string())),
+        "prediction": pa.array([one["prediction"] for one in predictions], pa.string()),
+    }
+    kept = [name for name in (predictions[0] if predictions else {}) if name != "prediction"]
+    return pa.table(columns | {name: [one[name] for one in predictions] for name in kept})

@@ -1,4 +1,4 @@
-"""The training loop: a fixed number of epochs on a DeepSpeed engine, the best epoch chosen on validation."""
+"""The training loop: a fixed number of epochs on a DeepSpeed engine, the best state chosen on validation."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from flare_ray.tasks.base import Task
 from flare_ray.training.batches import accumulation, epoch_batches, micro_batches
 from flare_ray.training.engine import Group, restore_state, start_engine, trained_state
-from flare_ray.training.evaluation import predict
-from flare_ray.training.workbench import Feeder
+from flare_ray.training.evaluation import predict, score
+from flare_ray.training.feeder import Feeder
 
-OnEpoch = Callable[[dict[str, float]], None]
+OnValidation = Callable[[dict[str, float]], None]
 
 
 class Diverged(RuntimeError):
@@ -28,96 +27,132 @@ class Diverged(RuntimeError):
 class Fitted:
     """What training left behind.
 
-    state: the chosen epoch's trainable parameters on the CPU. history: one entry per epoch with its mean training
-    loss, validation metrics, learning rate and seconds. tokens: target tokens passed forward in training.
+    state: the chosen step's trainable parameters on the CPU. history: one entry per validation with its step and
+    epoch, mean training loss since the last one, validation metrics, learning rate and seconds. tokens: target tokens
+    passed forward in training.
     """
 
     state: dict[str, torch.Tensor] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
-    chosen_epoch: int = 0
     chosen_step: int = 0
     steps: int = 0
     tokens: int = 0
     train_seconds: float = 0.0
     trainable_parameters: int = 0
 
+    @property
+    def chosen(self) -> dict[str, float]:
+        """The history's entry of the chosen step; empty where nothing was trained."""
+        return next((entry for entry in self.history if entry["step"] == self.chosen_step), {})
+
 
 def fit(
     model: torch.nn.Module,
     train: Feeder,
     validation: Feeder,
-    task: Task,
     settings: Mapping[str, Any],
     seed: int,
     group: Group,
-    on_epoch: OnEpoch | None = None,
+    on_validation: OnValidation | None = None,
 ) -> tuple[Any, Fitted]:
-    """Trains what is trainable in `model`; returns the engine, holding the chosen epoch, and what was recorded.
+    """Trains what is trainable in `model`; returns the engine, holding the chosen state, and what was recorded.
 
-    The epoch with the best validation metric is chosen, the earliest of equals. Raises Diverged when the loss of
-    a step is not finite, naming the step and the last good epoch.
+    Validation comes after every `validate_every` steps (None: every epoch) and after the last one; the step with the
+    best metric of the task is chosen, the earliest of equals. Raises Diverged when the loss of a step is not finite,
+    naming the step and the last good validation.
     """
-    passes = accumulation(settings["batch_size"], group.workers, group.micro_batch)
-    steps_per_epoch = math.ceil(len(train) / settings["batch_size"])
-    steps = steps_per_epoch * settings["epochs"]
-    engine = start_engine(model, settings, group, steps, passes)
-    trainable = (p for p in model.parameters() if p.requires_grad)
-    fitted = Fitted(trainable_parameters=sum(getattr(p, "ds_numel", p.numel()) for p in trainable))
-    best = -math.inf
-    set_seed(seed)  # dropout depends on the seed alone, not on what was computed or cached before
-    for epoch in range(1, settings["epochs"] + 1):
-        started = time.perf_counter()
-        losses = _train_epoch(engine, train, settings["batch_size"], seed, epoch, group, passes, fitted)
-        fitted.train_seconds += time.perf_counter() - started
-        loss = _finite_mean(losses, epoch, steps_per_epoch, fitted.chosen_epoch)
-        logits = predict(engine, validation, group)
-        metrics = task.score(validation.split.target.labels.tolist(), logits.argmax(1).tolist())
-        entry = {"epoch": epoch, "train_loss": loss, "seconds": time.perf_counter() - started}
-        entry |= {f"validation_{name}": value for name, value in metrics.items()}
-        entry["learning_rate"] = engine.get_lr()[0]
-        fitted.history.append(entry)
-        if metrics[task.metric] > best:
-            best = metrics[task.metric]
-            fitted.state = trained_state(model, group.zero_stage)
-            fitted.chosen_epoch, fitted.chosen_step = epoch, epoch * steps_per_epoch
-        if on_epoch:
-            on_epoch(entry)
-    fitted.steps = steps
-    restore_state(model, fitted.state, group.zero_stage)
-    return engine, fitted
+    return _Loop(model, train, validation, settings, seed, group, on_validation).run()
 
 
-def _train_epoch(
-    engine: Any,
-    train: Feeder,
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    group: Group,
-    passes: int,
-    fitted: Fitted,
-) -> torch.Tensor:
-    """One epoch; returns the loss of each step, the mean over its whole batch."""
-    engine.train()
-    losses = []
-    for batch in epoch_batches(len(train), batch_size, seed, epoch):
-        step_loss = torch.zeros((), device=group.device)
-        for micro in micro_batches(batch, group.workers, group.worker, passes):
-            loss = engine(**train.inputs(micro.rows)).loss * micro.weight
-            engine.backward(loss)
-            engine.step()
-            step_loss += loss.detach().float() / (group.workers * passes)
+class _Loop:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        train: Feeder,
+        validation: Feeder,
+        settings: Mapping[str, Any],
+        seed: int,
+        group: Group,
+        on_validation: OnValidation | None,
+    ):
+        self.model, self.train, self.validation = model, train, validation
+        self.settings, self.seed, self.group, self.on_validation = settings, seed, group, on_validation
+        self.task = train.bench.task
+        self.passes = accumulation(settings["batch_size"], group.workers, group.micro_batch)
+        self.steps_per_epoch = math.ceil(len(train) / settings["batch_size"])
+        self.steps = self.steps_per_epoch * settings["epochs"]
+        self.engine = start_engine(model, settings, group, self.steps, self.passes)
+        trainable = (p for p in model.parameters() if p.requires_grad)
+        self.fitted = Fitted(trainable_parameters=sum(getattr(p, "ds_numel", p.numel()) for p in trainable))
+        self.best = -math.inf
+        self.losses: list[torch.Tensor] = []
+
+    def run(self) -> tuple[Any, Fitted]:
+        every = self.settings["validate_every"] or self.steps_per_epoch
+        set_seed(self.seed)  # dropout depends on the seed alone, not on what was computed or cached before
+        self.engine.train()
+        started, step = time.perf_counter(), 0
+        for epoch in range(1, self.settings["epochs"] + 1):
+            for batch in epoch_batches(
+                self.train.lengths, self.settings["batch_size"], self.seed, epoch
+            ):
+                step += 1
+                self.losses.append(self._step(batch, step))
+                if step % every == 0 or step == self.steps:
+                    self._validate(step, started)
+                    started = time.perf_counter()
+        self.fitted.steps = self.steps
+        restore_state(self.model, self.fitted.state, self.group.zero_stage)
+        return self.engine, self.fitted
+
+    def _step(self, batch: Any, step: int) -> torch.Tensor:
+        """One optimiser step; returns its loss, the mean over the whole batch."""
+        group, total = self.group, torch.zeros((), device=self.group.device)
+        for micro in micro_batches(batch, self.train.items, group.workers, group.worker, self.passes):
+            loss = self.engine(**self.train.inputs(micro.rows, step)).loss * micro.weight
+            self.engine.backward(loss)
+            self.engine.step()
+            total += loss.detach().float() / (group.workers * self.passes)
         if group.workers > 1:
-            torch.distributed.all_reduce(step_loss)
-        losses.append(step_loss)
-        fitted.tokens += train.tokens(batch.tolist())
-    return torch.stack(losses).cpu()
+            torch.distributed.all_reduce(total)
+        self.fitted.tokens += self.train.tokens(batch.tolist())
+        return total
 
+    def _validate(self, step: int, started: float) -> None:
+        """Scores the validation split and keeps the state when it is the best so far."""
+        fitted = self.fitted
+        loss = self._mean_loss(step)
+        fitted.train_seconds += time.perf_counter() - started
+        metrics = score(self.task, self.validation.split.target.table, predict(self.engine, self.validation))
+        entry: dict[str, float] = {
+            "step": step,
+            "epoch": step / self.steps_per_epoch,
+            "train_loss": loss,
+            "seconds": time.perf_counter() - started,
+            "learning_rate": self.engine.get_lr()[0],
+        }
+        entry |= {f"validation_{name}": value for name, value in metrics.items()}
+        fitted.history.append(entry)
+        if metrics[self.task.metric] > self.best:
+            self.best = metrics[self.task.metric]
+            fitted.state = trained_state(self.model, self.group.zero_stage)
+            fitted.chosen_step = step
+        if self.on_validation:
+            self.on_validation(entry)
 
-def _finite_mean(losses: torch.Tensor, epoch: int, steps_per_epoch: int, last_good: int) -> float:
-    bad = (~losses.isfinite()).nonzero().flatten().tolist()
-    if bad:
-        step = (epoch - 1) * steps_per_epoch + bad[0] + 1
-        good = f"epoch {last_good} was the last good one" if last_good else "no epoch was finished before"
-        raise Diverged(f"the loss is {losses[bad[0]].item()} at step {step} (epoch {epoch}); {good}")
-    return float(losses.mean())
+    def _mean_loss(self, step: int) -> float:
+        """Of the steps since the last validation. Raises Diverged for one that is not finite."""
+        losses = torch.stack(self.losses).cpu()
+        bad = (~losses.isfinite()).nonzero().flatten().tolist()
+        if bad:
+            number = step - len(losses) + bad[0] + 1
+            good = (
+                f"step {self.fitted.chosen_step} was the best state until then"
+                if self.fitted.history
+                else "no validation came before"
+            )
+            raise Diverged(
+                f"the loss is {losses[bad[0]].item()} at step {number} of {self.steps}; {good}"
+            )
+        self.losses = []
+        return float(losses.mean())

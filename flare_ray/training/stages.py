@@ -7,51 +7,52 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from peft import LoraConfig, get_peft_model
 from transformers import set_seed
 
 from flare_ray import registry
-from flare_ray.methods.base import lora_settings
-from flare_ray.training.engine import Group
-from flare_ray.training.evaluation import predict, predictions_table
-from flare_ray.training.fit import Fitted, OnEpoch, fit
-from flare_ray.training.workbench import Feeder, Workbench
+from flare_ray.forms.base import Prediction
+from flare_ray.methods.base import Method
+from flare_ray.training.data import Split
+from flare_ray.training.evaluation import predict, predictions_table, score
+from flare_ray.training.feeder import Feeder
+from flare_ray.training.fit import Fitted, OnValidation, fit
+from flare_ray.training.memory import fitting_micro_batch
+from flare_ray.training.workbench import Workbench
 
 
 def train_base(
-    bench: Workbench, settings: Mapping[str, Any], seed: int, out: Path, on_epoch: OnEpoch | None = None
+    bench: Workbench,
+    settings: Mapping[str, Any],
+    seed: int,
+    out: Path,
+    on_validation: OnValidation | None = None,
 ) -> dict[str, Any]:
     """Fine-tunes the checkpoint on English task data with LoRA and writes the merged model to `out`.
 
-    The merge is done on a freshly loaded checkpoint in its own dtype, so that nothing of the engine (ZeRO pieces,
-    devices) reaches the file (paper, appendix B). Returns the record, with the English test metrics.
+    The merge is done on a freshly loaded checkpoint in its own dtype, never quantised: 16 bit first, 4 bit when the
+    merged model is loaded (paper, appendix B). Nothing of the engine (ZeRO pieces, devices) reaches the file. Returns
+    the record, with the English test metrics.
     """
-    clock = Clock()
+    work = _Work(bench, registry.load("methods", "lora"), bench.task.source_language, settings, seed)
     set_seed(seed)
-    english, length = bench.task.source_language, settings["max_length"]
-    config = LoraConfig(**lora_settings(settings, bench.family))
-    model = get_peft_model(bench.load_base(), config)
-    splits = {name: bench.feeder(bench.split(english, name, length, False)) for name in _SPLITS}
-    engine, fitted = fit(
-        model, splits["train"], splits["validation"], bench.task, settings, seed, bench.group, on_epoch
-    )
-    metrics, _ = _test(engine, splits["test"], bench)
+    tested, fitted = work.train(bench.load_base, on_validation)
+    metrics, _, _ = work.test(tested)
     if bench.group.first:
         set_seed(seed)
-        merged: Any = get_peft_model(bench.load_base(), config)
+        merged: Any = work.method.build(bench.load_base(quantization="none"), settings, bench.posed)
         unknown = merged.load_state_dict(fitted.state, strict=False).unexpected_keys
         if unknown:
             raise RuntimeError(f"the trained state has parameters that the checkpoint lacks: {unknown}")
         merged.merge_and_unload().save_pretrained(out)
         bench.tokenizer.save_pretrained(out)
-    return _record(clock, bench.group, fitted, metrics, splits)
+    return work.record(fitted, metrics)
 
 
 def train_run(
@@ -61,45 +62,130 @@ def train_run(
     settings: Mapping[str, Any],
     seed: int,
     out: Path,
-    on_epoch: OnEpoch | None = None,
+    on_validation: OnValidation | None = None,
 ) -> dict[str, Any]:
-    """Trains one method on one target language and tests the epoch chosen on validation.
+    """Trains one method on one target language and tests the state chosen on validation.
 
-    Writes `predictions.parquet` and, where something was trained, `adapter/` (PEFT format) to `out`. The test
-    split is read once, by the chosen epoch. Returns the record.
+    Writes `predictions.parquet` and, where something was trained, `adapter/` to `out`. The test split is read once,
+    by the chosen state. Returns the record.
     """
-    clock = Clock()
-    method = registry.load("methods", method_name)
-    config = method.adapter(settings, bench.family) if method.trains else None
-    model: Any = bench.model()
-    set_seed(seed)  # after loading: whether this run is the first of its pack must not show in its adapter
-    encode_source = None
-    if config is not None:
-        model = get_peft_model(model, config)
-        encode_source = model.base_model.encode_source if method.reads_source else None
-    key = (settings.get("source_offset", 1), tuple(bench.family.fusion_modules))
-    splits = {
-        name: bench.feeder(
-            bench.split(language, name, settings["max_length"], method.reads_source), encode_source, key
-        )
-        for name in _SPLITS
-    }
-    fitted = Fitted()
-    tested = model
-    if config is not None:
-        tested, fitted = fit(
-            model, splits["train"], splits["validation"], bench.task, settings, seed, bench.group, on_epoch
-        )
-    metrics, predictions = _test(tested, splits["test"], bench)
+    work = _Work(bench, registry.load("methods", method_name), language, settings, seed)
+    fitted, tested = Fitted(), None
+    if work.method.trains:
+        tested, fitted = work.train(bench.model, on_validation)
+    metrics, split, predictions = work.test(tested)
     if bench.group.first:
         out.mkdir(parents=True, exist_ok=True)
-        pq.write_table(predictions, out / "predictions.parquet")
-        if config is not None:
-            model.save_pretrained(out / "adapter", state_dict=fitted.state)
-    return _record(clock, bench.group, fitted, metrics, splits)
+        pq.write_table(predictions_table(bench.task, split.target, predictions), out / "predictions.parquet")
+        if tested is not None:
+            work.model.save_pretrained(out / "adapter", state_dict=fitted.state)
+    return work.record(fitted, metrics)
 
 
-_SPLITS = ("train", "validation", "test")
+class _Work:
+    """One training and its test."""
+
+    def __init__(
+        self, bench: Workbench, method: Method, language: str, settings: Mapping[str, Any], seed: int
+    ):
+        self.clock = Clock()
+        self.bench, self.method, self.language, self.seed = bench, method, language, seed
+        self.settings = dict(settings)
+        self.group = bench.group
+        self.splits: dict[str, Split] = {}
+        self.model: Any = None
+
+    def train(self, load: Callable[[], Any], on_validation: OnValidation | None) -> tuple[Any, Fitted]:
+        """Builds the model and fits it, with a smaller micro-batch where memory runs out."""
+        if translator := self.method.translator(self.settings):
+            self.settings["source_width"] = self.bench.translator(translator).width
+        while True:
+            try:
+                return self._fit(load, on_validation)
+            except torch.OutOfMemoryError:
+                rows = self.group.micro_batch or self.settings["batch_size"]
+                if self.group.workers > 1 or rows == 1:
+                    raise  # other workers wait in a collective operation
+                self.group = replace(self.group, micro_batch=-(-rows // 2))
+
+    def _fit(self, load: Callable[[], Any], on_validation: OnValidation | None) -> tuple[Any, Fitted]:
+        base = load()
+        set_seed(self.seed)  # after loading: whether this run is the first of its pack must not show in its adapter
+        self.model = self.method.build(base, self.settings, self.bench.posed)
+        if self.group.gradient_checkpointing:
+            base.gradient_checkpointing_enable({"use_reentrant": False})
+            base.config.use_cache = False
+        train, validation = self.feeder("train"), self.feeder("validation")
+        if self.group.device != "cpu":
+            rows = fitting_micro_batch(self.model, train, self.settings, self.group)
+            self.group = replace(self.group, micro_batch=rows)
+        return fit(self.model, train, validation, self.settings, self.seed, self.group, on_validation)
+
+    def feeder(self, name: str) -> Feeder:
+        """A split as this run reads it."""
+        split = self.bench.split(self.method, self.settings, self.language, name)
+        self.splits[name] = split
+        encode = self.method.encode_source(self.model) if self.model is not None else None
+        return Feeder(self.bench, self.method, self.settings, split, self.language, name, encode)
+
+    def test(self, tested: Any) -> tuple[dict[str, float], Split, list[Prediction]]:
+        """Predictions for the test split and their metrics; what is not trained shares its predictions."""
+        feeder = self.feeder("test")
+        if tested is not None:
+            predictions = predict(tested, feeder)
+        else:
+            predictions = self._untrained(feeder)
+        return score(self.bench.task, feeder.split.target.table, predictions), feeder.split, predictions
+
+    def _untrained(self, feeder: Feeder) -> list[Prediction]:
+        """One pass for all runs of a pack that read the same rows."""
+        split = feeder.split
+        key = split.source_key or self.language
+        ids = split.target.table["id"].to_pylist()
+        known = self.bench.tested.setdefault(key, {})
+        if not all(row in known for row in ids):
+            known.update(zip(ids, predict(self.bench.model(), feeder), strict=True))
+        return [known[row] for row in ids]
+
+    def record(self, fitted: Fitted, metrics: dict[str, float]) -> dict[str, Any]:
+        """What is known of this work, as plain values."""
+        seconds, group = self.clock.seconds(), self.group
+        rates = {}
+        if fitted.steps:
+            rates = {
+                "step_ms": 1000 * fitted.train_seconds / fitted.steps,
+                "tokens_per_second": fitted.tokens / fitted.train_seconds,
+                "micro_batch": group.micro_batch or self.settings["batch_size"],
+            }
+        chosen = fitted.chosen
+        return {
+            "metrics": metrics,
+            "validation": {name: value for name, value in chosen.items() if name.startswith("validation_")},
+            "history": fitted.history,
+            "chosen_step": fitted.chosen_step,
+            "chosen_epoch": chosen.get("epoch", 0),
+            "rows": {name: split.target.rows for name, split in self.splits.items()},
+            "data": {name: self._data_counts(name, split) for name, split in self.splits.items()},
+            "cost": {
+                "wall_seconds": seconds,
+                "train_seconds": fitted.train_seconds,
+                "gpu_seconds": seconds * group.workers if group.device != "cpu" else 0.0,
+                "trainable_parameters": fitted.trainable_parameters,
+                **rates,
+                **self.clock.memory(),
+            },
+            "started": self.clock.started,
+            "ended": time.time(),
+        }
+
+    def _data_counts(self, name: str, split: Split) -> dict[str, Any]:
+        """Rows left out by reason, rows without English, and what was cut to fit."""
+        counts: dict[str, Any] = {
+            f"dropped: {reason}": count
+            for reason, count in self.bench.dropped.get((self.language, name), {}).items()
+        }
+        counts |= {reason: count for reason, count in split.target.counts.items() if count}
+        return counts | ({"no English row": split.unpaired} if split.unpaired else {})
 
 
 class Clock:
@@ -120,40 +206,3 @@ class Clock:
         if torch.cuda.is_available():
             peak["peak_gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
         return peak
-
-
-def _test(model: Any, feeder: Feeder, bench: Workbench) -> tuple[dict[str, float], pa.Table]:
-    logits = predict(model, feeder, bench.group)
-    metrics = bench.task.score(feeder.split.target.labels.tolist(), logits.argmax(1).tolist())
-    return metrics, predictions_table(feeder, logits, bench.task.labels)
-
-
-def _record(
-    clock: Clock, group: Group, fitted: Fitted, metrics: dict[str, float], splits: Mapping[str, Feeder]
-) -> dict[str, Any]:
-    seconds = clock.seconds()
-    chosen = next((entry for entry in fitted.history if entry["epoch"] == fitted.chosen_epoch), {})
-    rates = {}
-    if fitted.steps:
-        rates = {
-            "step_ms": 1000 * fitted.train_seconds / fitted.steps,
-            "tokens_per_second": fitted.tokens / fitted.train_seconds,
-        }
-    return {
-        "metrics": metrics,
-        "validation": {name: value for name, value in chosen.items() if name.startswith("validation_")},
-        "history": fitted.history,
-        "chosen_epoch": fitted.chosen_epoch,
-        "chosen_step": fitted.chosen_step,
-        "rows": {name: len(feeder) for name, feeder in splits.items()},
-        "cost": {
-            "wall_seconds": seconds,
-            "train_seconds": fitted.train_seconds,
-            "gpu_seconds": seconds * group.workers if group.device != "cpu" else 0.0,
-            "trainable_parameters": fitted.trainable_parameters,
-            **rates,
-            **clock.memory(),
-        },
-        "started": clock.started,
-        "ended": time.time(),
-    }

@@ -1,49 +1,82 @@
-"""What the runs of a pack share: one loaded frozen base model, tokenised rows, source states."""
+"""What the runs of a pack share: one loaded frozen base model, encoded rows, source states."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from flare_ray import registry
+from flare_ray.errors import InputError, Problem
+from flare_ray.forms._features import Features
+from flare_ray.forms.base import Prediction
+from flare_ray.methods.base import Method, Posed
 from flare_ray.plan.fingerprint import fingerprint
-from flare_ray.training.data import Encoded, Split, encode, pair
+from flare_ray.training.data import Split, english_rows_of, pair
 from flare_ray.training.engine import Group
-from flare_ray.training.sources import EncodeSource, SourceCache
+from flare_ray.training.sources import SourceCache
+from flare_ray.translation.encoder import TranslationEncoder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-class Workbench:
-    """A base model's checkpoint opened for several runs."""
+@dataclass(frozen=True)
+class Subject:
+    """What a pack is about: which checkpoint of which family, on which task and data. Plain values."""
 
-    def __init__(
-        self,
-        family: str,
-        checkpoint: str,
-        task: str,
-        data: str,
-        precision: str,
-        group: Group,
-        source_cache_mb: float = 2048,
-    ):
-        self.family = registry.load("models", family)
-        self.task = registry.load("tasks", task)
-        self.checkpoint, self.data, self.precision, self.group = checkpoint, data, precision, group
-        self.tokenizer = self.family.tokenizer(checkpoint)
-        self.sources = SourceCache(source_cache_mb * 2**20)
-        self._encoded: dict[tuple, Encoded] = {}
+    family: str
+    checkpoint: str
+    task: str
+    data: str
+    precision: str = "fp32"
+    quantization: str = "none"
+    attention: str | None = None
+    max_dropped: float = 0.01
+
+
+@dataclass
+class Workbench:
+    """A checkpoint opened for several runs.
+
+    tested: predictions of the base model itself, by what it reads and row id: runs that train nothing share them.
+    """
+
+    subject: Subject
+    group: Group
+    source_cache_mb: float = 2048
+    tested: dict[str, dict[str, Prediction]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.family = registry.load("models", self.subject.family)
+        self.task = registry.load("tasks", self.subject.task)
+        self.posed = Posed(self.family, self.family.form(self.task.kind), self.task)
+        self.tokenizer = self.family.tokenizer(self.subject.checkpoint)
+        self.sources = SourceCache(self.source_cache_mb * 2**20)
+        self.dropped: dict[tuple[str, str], Mapping[str, int]] = {}
+        self._features: dict[tuple, Features] = {}
+        self._translators: dict[str, TranslationEncoder] = {}
         self._base: PreTrainedModel | None = None
 
-    def load_base(self) -> PreTrainedModel:
+    # ---- models
+
+    def load_base(self, quantization: str | None = None) -> PreTrainedModel:
         """The checkpoint with its task head, frozen; a head it lacks is made from the current random state."""
-        model = self.family.classifier(self.checkpoint, len(self.task.labels), DTYPES[self.precision])
+        model = self.family.load(
+            self.subject.checkpoint,
+            self.posed.form,
+            len(self.task.labels),
+            DTYPES[self.subject.precision],
+            self.subject.quantization if quantization is None else quantization,
+            self.subject.attention,
+            self.group.device,
+        )
         model.config.pad_token_id = self.tokenizer.pad_token_id
-        return model.to(self.group.device).requires_grad_(False)
+        return model
 
     def model(self) -> PreTrainedModel:
         """A model of its own for one run: new modules over the one loaded copy of the weights.
@@ -58,58 +91,59 @@ class Workbench:
         shared = [*self._base.parameters(), *self._base.buffers()]
         return copy.deepcopy(self._base, {id(tensor): tensor for tensor in shared})
 
-    def rows(self, language: str, split: str, max_length: int) -> Encoded:
-        """One tokenised split, read once."""
-        key = (language, split, max_length)
-        if key not in self._encoded:
-            table = self.task.read(self.data, language, split)
-            self._encoded[key] = encode(table, self.tokenizer, self.task.text_columns, max_length)
-        return self._encoded[key]
+    def translator(self, checkpoint: str) -> TranslationEncoder:
+        """A translation model's encoder, loaded once."""
+        if checkpoint not in self._translators:
+            dtype = DTYPES[self.subject.precision]
+            self._translators[checkpoint] = TranslationEncoder(checkpoint, dtype, self.group.device)
+        return self._translators[checkpoint]
 
-    def split(self, language: str, split: str, max_length: int, with_source: bool) -> Split:
-        """Target rows, paired with their English rows when the method reads them."""
-        target = self.rows(language, split, max_length)
-        if not with_source:
+    # ---- rows
+
+    def features(self, language: str, split: str, max_length: int, translated: bool = False) -> Features:
+        """One encoded split, read once. translated: the English translation of a language's rows instead."""
+        key = (language, split, max_length, translated)
+        if key not in self._features:
+            read = self.task.read_translation if translated else self.task.read
+            rows = read(self.subject.data, language, split, max_dropped=self.subject.max_dropped)
+            if rows is None:
+                found = f"no English translation of the {language} {split} split"
+                raise InputError(
+                    "translation", [Problem(f"data.{self.task.name}", found, "translation: gold, or files")]
+                )
+            self.dropped[language, split] = rows.dropped
+            training = split == "train"
+            self._features[key] = self.posed.form.encode(
+                self.task, rows.table, self.tokenizer, max_length, training
+            )
+        return self._features[key]
+
+    def split(self, method: Method, settings: Mapping[str, Any], language: str, name: str) -> Split:
+        """Rows as the method reads them: target, English, both beside each other, or both in one input."""
+        length = settings["max_length"]
+        target = self.features(language, name, length)
+        origin = method.source_at_test(settings) if name == "test" else "gold"
+        if not method.reads_source or origin == "none":
             return Split(target)
-        source = self.rows(self.task.source_language, split, max_length)
-        order = fingerprint({"ids": list(target.ids), "split": split, "max_length": max_length})
-        return pair(target, source, order)
+        translated = name == "test" and origin == "translation" and settings["translation"] == "files"
+        spoken = language if translated else self.task.source_language
+        source = self.features(spoken, name, length, translated)
+        key = fingerprint({"language": spoken, "split": name, "length": length, "translated": translated})
+        if method.reads == "source":
+            english, unpaired = english_rows_of(target, source)
+            return Split(english, source_key=key, unpaired=unpaired)
+        paired = pair(target, source, key)
+        if not method.joins:
+            return paired
+        assert paired.source is not None
+        assert paired.source_of is not None
+        limit = min(2 * length, self.tokenizer.model_max_length)
+        joined = self.posed.form.join(paired.target, paired.source, paired.source_of, self.tokenizer, limit)
+        return Split(joined, unpaired=paired.unpaired)
 
-    def feeder(
-        self, split: Split, encode_source: EncodeSource | None = None, key: Sequence[Any] = ()
-    ) -> Feeder:
-        """Model inputs for the rows of a split; `key` names what else the source states depend on."""
-        return Feeder(self, split, encode_source, (split.source_key, *key))
-
-
-class Feeder:
-    """Turns row numbers into a model's keyword arguments."""
-
-    def __init__(self, bench: Workbench, split: Split, encode_source: EncodeSource | None, key: tuple):
-        self.split, self.device = split, bench.group.device
-        self.pad = bench.tokenizer.pad_token_id
-        self.states = None
-        if split.source is not None and encode_source is not None:
-            self.states = bench.sources.get(key, split.source, self.pad, encode_source, self.device)
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def inputs(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        """input_ids, attention_mask [b, t], labels [b], and the source as states or as text when there is one."""
-        input_ids, mask = self.split.target.padded(rows, self.pad)
-        found = {
-            "input_ids": input_ids,
-            "attention_mask": mask,
-            "labels": torch.from_numpy(self.split.target.labels[list(rows)]),
-        }
-        if self.states is not None:
-            found["source_states"], found["source_attention_mask"] = self.states.padded(rows)
-        elif self.split.source is not None:
-            ids, source_mask = self.split.source.padded(rows, self.pad)
-            found |= {"source_input_ids": ids, "source_attention_mask": source_mask}
-        return {name: tensor.to(self.device) for name, tensor in found.items()}
-
-    def tokens(self, rows: Sequence[int]) -> int:
-        """Target tokens of these rows."""
-        return int(self.split.target.lengths[list(rows)].sum())
+    def needed(self, split: Split) -> tuple[list[int], str]:
+        """Source sequences that a split needs, and a key of which they are."""
+        assert split.source_of is not None
+        needed = np.unique(split.source_of).tolist()
+        whole = len(needed) == len(split.source or ())
+        return needed, split.source_key + ("" if whole else fingerprint({"needed": needed}))
