@@ -9,10 +9,20 @@ from __future__ import annotations
 import inspect
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+_COMMON = {
+    "hidden_states",
+    "past_key_values",
+    "past_key_value",
+    "output_attentions",
+    "cache_position",
+    "kwargs",
+}
 
 Positions = tuple[Tensor, Tensor] | None
 """Cosines and sines of rotary positions, [b, n, e] each; None in models without them."""
@@ -27,6 +37,8 @@ class CrossAttention(ABC):
 
     names: ClassVar[tuple[str, ...]]
     """Names of the sub-modules by which this kind is known."""
+    takes: ClassVar[frozenset[str]]
+    """Arguments that the forward of this kind may take: others would say something that is not known here."""
 
     def __init__(self, module: Any, first: Any) -> None:
         self.module = module
@@ -75,11 +87,15 @@ class BertKind(CrossAttention):
     """
 
     names = ("query", "key", "value")
+    takes = frozenset(
+        _COMMON | {"attention_mask", "head_mask", "encoder_hidden_states", "encoder_attention_mask"}
+    )
 
     @property
     def dropout(self) -> float:
         """As in the base class."""
-        return float(self.module.dropout.p)
+        dropout = self.module.dropout
+        return float(getattr(dropout, "p", dropout))
 
     def keys_and_values(self, states: Tensor, positions: Positions) -> tuple[Tensor, Tensor]:
         """As in the base class."""
@@ -98,6 +114,7 @@ class T5Kind(CrossAttention):
     """
 
     names = ("q", "k", "v", "o")
+    takes = frozenset(_COMMON | {"mask", "key_value_states", "position_bias", "layer_head_mask", "use_cache"})
 
     @property
     def dropout(self) -> float:
@@ -127,6 +144,7 @@ class LlamaKind(CrossAttention):
     """
 
     names = ("q_proj", "k_proj", "v_proj", "o_proj")
+    takes = frozenset(_COMMON | {"attention_mask", "position_embeddings", "position_ids", "use_cache"})
 
     @property
     def dropout(self) -> float:
@@ -170,30 +188,41 @@ def kind_of(module: nn.Module) -> type[CrossAttention] | None:
 
 
 def check_supported(module: Any, kind: type[CrossAttention]) -> None:
-    """Raise ValueError for an attention that has a known kind's names and works in another way."""
+    """Raise ValueError for an attention that has a known kind's names and is known to work in another way.
+
+    `placement.check_agreement` finds by a run what cannot be seen here.
+    """
     strange = [
-        name
-        for name in ("rotary_embeddings", "distance_embedding", "sinks", "alibi", "rel_pos_bias")
-        if getattr(module, name, None) is not None
+        f"takes {name}" for name in inspect.signature(module.forward).parameters if name not in kind.takes
     ]
+    if getattr(module, "sinks", None) is not None:
+        strange.append("sinks")
     if kind is LlamaKind:
-        if "position_embeddings" not in inspect.signature(module.forward).parameters:
-            strange.append("no position_embeddings")
-        elif _rotation_of(module) is None:
-            strange.append("no apply_rotary_pos_emb in its module")
-        if getattr(module, "use_rope", True) in (False, 0):
-            strange.append("use_rope")
+        if _rotation_of(module) is None:
+            strange.append("no apply_rotary_pos_emb in its file")
         for name in ("q_norm", "k_norm"):
             weight = getattr(getattr(module, name, None), "weight", None)
             if weight is not None and weight.numel() != module.head_dim:
                 strange.append(f"{name} over all heads")
     if strange:
-        raise ValueError(
-            f"X-Mixup does not know the attention of {type(module).__name__} ({', '.join(strange)}): write a kind "
-            "for it in flare_ray/mixup/attention.py"
-        )
+        raise ValueError(unknown_attention(module, ", ".join(strange)))
+
+
+def unknown_attention(module: nn.Module, why: str) -> str:
+    """What to say of an attention that works in a way of its own."""
+    return (
+        f"X-Mixup does not know the attention of {type(module).__name__} ({why}): write a kind for it in "
+        "flare_ray/mixup/attention.py"
+    )
 
 
 def _rotation_of(module: nn.Module) -> Any:
     """The model's own rotation, which differs between models in which features form a pair."""
     return getattr(sys.modules[type(module).__module__], "apply_rotary_pos_emb", None)
+
+
+def read_by(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Positions]:
+    """The states [b, n, d] that an attention is called on, and their rotary positions, from its arguments."""
+    given = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
+    states = given["hidden_states"]
+    return states, given.get("position_embeddings")

@@ -5,7 +5,6 @@ Both by hooks that are on the attention only while they are wanted, so the wrapp
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from flare_ray.mixup.attention import CrossAttention, Positions
+from flare_ray.mixup.attention import CrossAttention, Positions, read_by
 from flare_ray.mixup.gate import MixupGate, mutual_entropy
 
 
@@ -77,7 +76,7 @@ def recorded(attention: CrossAttention) -> Iterator[list[SourceStates]]:
     found: list[SourceStates] = []
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
-        found.append(SourceStates(*_read(module, args, kwargs)))
+        found.append(SourceStates(*read_by(module, args, kwargs)))
 
     handle = attention.module.register_forward_hook(hook, with_kwargs=True)
     try:
@@ -92,16 +91,10 @@ def mixed(mixture: Mixture) -> Iterator[None]:
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Any:
         attended, *rest = output
-        return (mixture.mix(*_read(module, args, kwargs), attended), *rest)
+        return (mixture.mix(*read_by(module, args, kwargs), attended), *rest)
 
     handle = mixture.attention.module.register_forward_hook(hook, with_kwargs=True)
     try:
         yield
     finally:
         handle.remove()
-
-
-def _read(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Positions]:
-    """The states an attention is called on, and their rotary positions."""
-    given = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
-    return given["hidden_states"], given.get("position_embeddings")

@@ -6,7 +6,7 @@ decoder the same text to read, which by then is mixed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,15 @@ from flare_ray.fusion.placement import (
     encoder_of,
     stack_at,
 )
-from flare_ray.mixup.attention import KINDS, CrossAttention, check_supported, kind_of
+from flare_ray.fusion.source import frozen_base
+from flare_ray.mixup.attention import (
+    KINDS,
+    CrossAttention,
+    check_supported,
+    kind_of,
+    read_by,
+    unknown_attention,
+)
 from flare_ray.mixup.config import MixupConfig
 
 
@@ -67,8 +75,41 @@ def find_place(base: Any, config: MixupConfig) -> Place:
     assert kind is not None
     check_supported(found[0], kind)
     attention = kind(found[0], stacks[path].get(0, found)[0])
+    check_agreement(base, backbone_of(base) if root is base else root, attention)
     final = decoder_of(base) if paired else backbone_of(base)
     return Place(number, stack.blocks[number], attention, final or root, stack.causal)
+
+
+def check_agreement(base: Any, runner: nn.Module, attention: CrossAttention) -> None:
+    """Refuse an attention that this package would get wrong: a short text, read as its own source, must give at its
+    last token, which sees all of it, what the block's attention gives there.
+
+    Args:
+        base: the Hugging Face model; runner: that part of it which runs the blocks.
+        attention: of the block.
+    """
+    if base.device.type == "meta":
+        return
+    ids = torch.arange(5, 9, device=base.device)[None] % base.config.get_text_config().vocab_size
+    ratio: list[float] = []
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
+        states, positions = read_by(module, args, kwargs)
+        keys, values = attention.keys_and_values(states, positions)
+        everything = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
+        found = attention.attend(attention.scores(states, keys, positions), values, everything)
+        wanted, found = output[0][0, -1].float(), found[0, -1].float()
+        ratio.append(float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-12)))
+
+    handle = attention.module.register_forward_hook(hook, with_kwargs=True)
+    try:
+        with frozen_base(base):
+            runner(input_ids=ids, attention_mask=torch.ones_like(ids))
+    finally:
+        handle.remove()
+    if ratio and ratio[0] > 0.1:  # half precision stays below; another rotation, scale or norm does not
+        why = f"it gives another result than its projections let expect, off by {ratio[0]:.0%}"
+        raise ValueError(unknown_attention(attention.module, why))
 
 
 def _attentions(base: nn.Module, root: nn.Module) -> dict[str, dict[int, list[nn.Module]]]:
