@@ -13,6 +13,18 @@ are the block's own, adapters included; w and b are all that is new (Yang et al.
     model.save_pretrained(folder)
     model = MixupModel.from_pretrained(base, folder)
 
+Where the paper and Yang et al.'s code leave it open or would not do here:
+
+- Their code mixes a block further on: it asks with the output of the target's whole attention sub-layer, LayerNorm
+  included, and normalises the mixture a second time. Here the mixture stands where the attention's output stands, so
+  that λ = 0, and an encoder's source equal to its target, give the plain model.
+- H is in nats and not divided by its largest value, as in their code. It averages over real tokens; theirs over
+  padding too. On long texts λ is then close to its limit when training begins.
+- Their trainer predicts a class by the mean of the source's and the target's distribution. Here `logits` are the
+  target's; `source_logits` stand beside them.
+- Masked means are over all real tokens of the prompt; theirs leave out the first and the last.
+- In a model that generates, λ is measured on the two prompts. Answers never move it and are never looked at.
+
 The package itself is light: torch, transformers and PEFT are imported with `MixupModel`.
 """
 

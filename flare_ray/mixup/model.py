@@ -72,9 +72,9 @@ class MixupModel(nn.Module):
         super().__init__()
         self.model = model
         self.mixup_config = config.resolved()
-        self.place = find_place(self.base, self.mixup_config)
         if any(parameter.requires_grad for parameter in model.parameters()):
-            keep_differentiable(model)
+            keep_differentiable(model)  # before the first run in evaluation mode, which find_place does
+        self.place = find_place(self.base, self.mixup_config)
         self.mixup = MixupGate(config.ratio_limit).to(self.base.device)
 
     @property
