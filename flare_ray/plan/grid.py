@@ -39,10 +39,10 @@ class Base(Identified):
     model: ModelSpec
     task: str
     source: str
-    max_dropped: float
     seed: int
     settings: dict[str, Any] = field(hash=False)
     identity: dict[str, Any] = field(hash=False)
+    max_dropped: float = 0.01
 
     @property
     def label(self) -> str:
@@ -188,7 +188,7 @@ class _Builder:
                 "seed": seed,
             }
             self._bases[key] = Base(
-                model, task, data_source(self.sweep, task), self.sweep.max_dropped, seed, settings, identity
+                model, task, data_source(self.sweep, task), seed, settings, identity, self.sweep.max_dropped
             )
         return self._bases[key]
 
@@ -230,6 +230,8 @@ class _Builder:
         fields = set(Training.model_fields)
         chosen = given.model_dump(include=fields)
         chosen |= {key: value for key, value in vars(table).items() if chosen[key] is None}
+        if chosen["validate_every"] is None:
+            del chosen["validate_every"]  # once an epoch
         return chosen | {"precision": self.sweep.precision or model.precision}
 
     def model(self, model: ModelSpec) -> dict[str, Any]:

@@ -139,8 +139,14 @@ def _data_problems(sweep: Sweep) -> list[Problem]:
         chosen = (
             targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
         )
-        paired = any(registry.load("methods", entry.name).reads_source for entry in sweep.methods)
-        found = task.problems(source, chosen, paired=paired, max_dropped=sweep.max_dropped)
+        methods = [registry.load("methods", entry.name) for entry in sweep.methods]
+        found = task.problems(
+            source,
+            chosen,
+            paired=any(method.reads_source for method in methods),
+            trained=any(method.trains for method in methods),
+            max_dropped=sweep.max_dropped,
+        )
         if not found and not targets:
             wanted = "a folder of: " + ", ".join(task.languages.values())
             found = [Problem(f"data.{name}", f"{source!r} with no target language", wanted)]

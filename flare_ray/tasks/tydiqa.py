@@ -9,13 +9,14 @@ https://huggingface.co/datasets/google-research-datasets/tydiqa (secondary_task)
 The release's dev is the test, and it has no validation: a fixed tenth of train is held out, chosen by the ids' hash
 (the paper's released code selects no checkpoint at all). Its languages are not translations of one another, so an
 English row beside a target's can only be a translation of it. A folder holds `swahili.{train,dev,test}.json`, or the
-release's `tydiqa-goldp-v1.1-{train,dev}.json`, or `xquad.ar.json`, which is parallel and is split 70/10/20 by id.
+release's `tydiqa-goldp-v1.1-{train,dev}.json`, or `xquad.ar.json`, which is parallel and is split 70/10/20 by passage.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,7 +24,7 @@ from flare_ray.tasks._folders import SPLIT_NAMES, below, named_files, only
 from flare_ray.tasks._hub import hub_rows
 from flare_ray.tasks._question_answering import QuestionAnswering
 from flare_ray.tasks._rows import Row
-from flare_ray.tasks._squad import answers_of
+from flare_ray.tasks._squad import answers_of, questions
 from flare_ray.tasks.base import Hyperparameters, Part
 
 _RELEASE = {"train": "train", "validation": "train", "test": "dev"}
@@ -61,7 +62,8 @@ class TyDiQA(QuestionAnswering):
             return _own_part(own, split)
         xquad = only(file for name in names if (file := folder / f"xquad.{name}.json").is_file())
         if xquad:
-            return Part(xquad, lambda row_id: _place(row_id) in _XQUAD[split])
+            passages = _passages(xquad)
+            return Part(xquad, lambda row_id: _place(passages[row_id]) in _XQUAD[split])
         return self._release_part(folder, language, split)
 
     def usual_file(self, language: str, split: str) -> str:
@@ -125,6 +127,13 @@ def _own_part(own: dict[str, Path | None], split: str) -> Part | None:
 def _shared(file: Path, split: str) -> Part:
     """A file whose tenth is the validation, unless it is the test."""
     return Part(file, None if split == "test" else lambda row_id: _place(row_id) in _HELD_OUT[split])
+
+
+@cache
+def _passages(file: Path) -> dict[str, str]:
+    """Question id -> the first question's of the same passage: the same in every language of XQuAD."""
+    first: dict[str, str] = {}
+    return {row["id"]: first.setdefault(row["context"], row["id"]) for row in questions(file)}
 
 
 def _place(row_id: str) -> int:

@@ -88,7 +88,7 @@ class _Loop:
         self.losses: list[torch.Tensor] = []
 
     def run(self) -> tuple[Any, Fitted]:
-        every = self.settings["validate_every"] or self.steps_per_epoch
+        every = self.settings.get("validate_every") or self.steps_per_epoch
         set_seed(self.seed)  # dropout depends on the seed alone, not on what was computed or cached before
         self.engine.train()
         started, step = time.perf_counter(), 0

@@ -210,14 +210,16 @@ def test_a_tokenizer_file_more_changes_every_run(grid: MakeGrid, tmp_path: Path)
     assert changed(before, grid()) == labels(before)
 
 
-def another(value: float) -> float:
+def another(value: float | None) -> float:
+    if value is None:
+        return 3
     return 2 * value or 0.5
 
 
 @pytest.mark.parametrize("name", sorted(set(Training.model_fields) - {"max_length"}))
 def test_a_hyperparameter_of_training_changes_exactly_what_is_trained(grid: MakeGrid, name: str) -> None:
     before = grid()
-    value = next(run for run in before.runs if run.cell.method == "lora").settings[name]
+    value = next(run for run in before.runs if run.cell.method == "lora").settings.get(name)
     after = grid(training={name: another(value)})
     assert changed(before, after) == labels(after, "/lora", "/flare")
     assert [base.fingerprint for base in before.bases] == [base.fingerprint for base in after.bases]
@@ -226,7 +228,7 @@ def test_a_hyperparameter_of_training_changes_exactly_what_is_trained(grid: Make
 @pytest.mark.parametrize("name", sorted(BaseTraining.model_fields))
 def test_a_hyperparameter_of_the_base_model_changes_every_run(grid: MakeGrid, name: str) -> None:
     before = grid()
-    value = before.bases[0].settings[name]
+    value = before.bases[0].settings.get(name)
     assert changed(before, grid(base={name: another(value)})) == labels(before)
 
 
