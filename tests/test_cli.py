@@ -61,6 +61,7 @@ def keep(store: Store, run: Run, place: Path, macro_f1: float) -> None:
         "history": [],
         "chosen_epoch": 0,
         "chosen_step": 0,
+        "data": {},
         "rows": {"test": 3},
         "cost": {"wall_seconds": 1.0},
         "started": 1.7e9,

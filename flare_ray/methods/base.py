@@ -1,4 +1,4 @@
-"""What a method is: which axes and options it has, which text it reads, what it trains, how a batch enters the model."""
+"""What a method is: its axes and options, the text it reads, what it trains, how a batch enters the model."""
 
 from __future__ import annotations
 

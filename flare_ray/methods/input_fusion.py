@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from peft import PeftConfig
 
 
-
 class InputFusionOptions(Options):
     """`test_source: gold` reads the corpus's own English at test (Table 4)."""
 

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from peft import PeftConfig
 
 
-
 class Lora(Method):
     """A LoRA adapter and the task head, trained on the target text alone."""
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flare_ray import registry
 from flare_ray.plan.checkpoints import SANDBOX, is_local, local_path
-from flare_ray.sandbox import world
 from flare_ray.tasks.base import Kind, sandbox_folder
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """Gemma 2 (Gemma Team, 2024), a decoder of the paper: https://huggingface.co/google/gemma-2-9b.
 
-Its attention logits are soft-capped, which SDPA cannot: eager attention, or FlashAttention where it is installed. NF4 weights with bf16 compute (QLoRA); fusion on the query and value projections only.
+Its attention logits are soft-capped, which SDPA cannot: eager attention, or FlashAttention where it is installed.
+NF4 weights with bf16 compute (QLoRA); fusion on the query and value projections only.
 """
 
 from flare_ray.models.base import Checkpoint, Family

@@ -164,9 +164,7 @@ class _Builder:
             axes = registry.load("methods", entry.name).axes
             options = tuple(entry.model_dump(exclude={"name"}, exclude_defaults=True).items())
             for point in product(*(values[axis] for axis in axes)):
-                yield Cell(
-                    model, task, language, entry.name, tuple(zip(axes, point, strict=True)), options
-                )
+                yield Cell(model, task, language, entry.name, tuple(zip(axes, point, strict=True)), options)
 
     def base(self, model: ModelSpec, task: str, seed: int) -> Base:
         key = (repr(model), task, seed)

@@ -96,7 +96,7 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
         problems += _repeated_models(sweep.models)
     if {"models", "resources"} <= sound:
         problems += _quantised_under_zero_3(sweep)
-    if {"tasks", "data", "languages", "methods", "max_dropped"} <= sound:
+    if {"tasks", "data", "languages"} <= sound:
         problems += _data_problems(sweep)
     return problems
 

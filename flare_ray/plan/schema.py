@@ -11,7 +11,7 @@ data: {nusax: sandbox}
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import (
     AfterValidator,
@@ -71,12 +71,11 @@ def _named_method(value: Any) -> Any:
 
 def _method_models() -> Any:
     """A section per method file: its name and its options."""
-    return Union[  # noqa: UP007 - made at run time
-        tuple(
-            create_model(name, __base__=registry.load("methods", name).Options, name=(Literal[name], ...))
-            for name in registry.names("methods")
-        )
-    ]
+    sections: list[Any] = []
+    for name in registry.names("methods"):
+        fields: dict[str, Any] = {"name": (Literal[name], ...)}
+        sections.append(create_model(name, __base__=registry.load("methods", name).Options, **fields))
+    return Union[tuple(sections)]  # noqa: UP007 - made at run time
 
 
 def _absolute(reference: str) -> str:
@@ -99,7 +98,10 @@ NotEmpty = Field(min_length=1)
 Unique = AfterValidator(_unique)
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
 TaskName = Annotated[str, _known("tasks")]
-MethodEntry = Annotated[_method_models(), Field(discriminator="name"), BeforeValidator(_named_method)]
+if TYPE_CHECKING:
+    MethodEntry = Any
+else:
+    MethodEntry = Annotated[_method_models(), Field(discriminator="name"), BeforeValidator(_named_method)]
 FusionName = Annotated[str, _known("fusion.functions")]
 
 

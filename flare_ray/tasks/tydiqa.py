@@ -9,7 +9,7 @@ https://huggingface.co/datasets/google-research-datasets/tydiqa (secondary_task)
 The release's dev is the test, and it has no validation: a fixed tenth of train is held out, chosen by the ids' hash
 (the paper's released code selects no checkpoint at all). Its languages are not translations of one another, so an
 English row beside a target's can only be a translation of it. A folder holds `swahili.{train,dev,test}.json`, or the
-release's `tydiqa-goldp-v1.1-{train,dev}.json`, or `xquad.ar.json`, which is parallel and is split 70/10/20 by passage.
+release's `tydiqa-goldp-v1.1-{train,dev}.json`, or `xquad.ar.json`, parallel, split 70/10/20 by passage.
 """
 
 from __future__ import annotations

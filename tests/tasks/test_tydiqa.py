@@ -21,7 +21,8 @@ CONTEXT = "Amos and Wilfrid Ayre founded it in 1918, Amos first."
 
 def made(language: str, count: int, start: int = 0) -> list[dict[str, Any]]:
     return [
-        question(f"{language}-{number}-0", CONTEXT, ("1918", 36)) for number in range(start, start + count)
+        question(f"{language}-{number}-0", f"{CONTEXT} {number}", ("1918", 36))
+        for number in range(start, start + count)
     ]
 
 
@@ -72,15 +73,19 @@ def test_a_language_with_a_dev_file_alone_has_a_test_only(tmp_path: Path) -> Non
     assert TASK.problems(str(tmp_path), ["te"], paired=False, trained=False) == []
 
 
-def test_xquad_is_split_the_same_in_every_language(tmp_path: Path) -> None:
+def test_xquad_is_split_by_passage_the_same_in_every_language(tmp_path: Path) -> None:
     for name in ("en", "ar", "th"):
-        write_squad(tmp_path / f"xquad.{name}.json", made("q", 1000), version="1.1")
+        twice = [{**one, "id": f"again {one['id']}"} for one in made("q", 500)]  # of the same passages
+        every = [one for pair in zip(made("q", 500), twice, strict=True) for one in pair]
+        write_squad(tmp_path / f"xquad.{name}.json", every, version="1.1")
     source = str(tmp_path)
     found = splits(tmp_path, "eng")
     assert splits(tmp_path, "ar") == splits(tmp_path, "th") == found
-    assert sorted(chain(*found.values())) == sorted(one["id"] for one in made("q", 1000))
     sizes = [len(found[split]) for split in base.SPLITS]
-    assert sizes == pytest.approx([700, 100, 200], abs=40)
+    assert sum(sizes) == 1000
+    assert sizes == pytest.approx([700, 100, 200], abs=60)
+    for mine in found.values():
+        assert {row.removeprefix("again ") for row in mine} <= set(mine), "a passage is in one split"
     assert TASK.targets(source) == ["ar", "th"]
     assert TASK.problems(source, ["ar", "th"], paired=True) == []
 

@@ -48,12 +48,13 @@ def a_record(number: int, **changes: Any) -> dict[str, Any]:
         "metrics": {"macro_f1": 61.5 + number, "accuracy": 70.0},
         "validation": {"validation_macro_f1": 66.0},
         "history": [
-            {"epoch": 1, "train_loss": 1.5, "validation_macro_f1": 50.0},
-            {"epoch": 2, "train_loss": 0.5, "validation_macro_f1": 66.0},
+            {"step": 10, "epoch": 1, "train_loss": 1.5, "validation_macro_f1": 50.0},
+            {"step": 20, "epoch": 2, "train_loss": 0.5, "validation_macro_f1": 66.0},
         ],
         "chosen_epoch": 2,
         "chosen_step": 20,
         "rows": {"train": 500, "validation": 100, "test": 400},
+        "data": {"train": {"dropped: empty text": 2}, "test": {}},
         "cost": {"wall_seconds": 12.5, "trainable_parameters": 1234},
         "started": 1_700_000_000.25,
         "ended": 1_700_000_012.75,
@@ -130,6 +131,8 @@ def test_a_record_becomes_one_finished_run_with_everything(study: Study) -> None
         "rows_train": 500,
         "rows_validation": 100,
         "rows_test": 400,
+        "data_train_dropped_empty_text": 2,
+        "epoch": 2,
         "wall_seconds": 12.5,
         "trainable_parameters": 1234,
         "chosen_epoch": 2,
@@ -159,13 +162,13 @@ def test_a_record_becomes_one_finished_run_with_everything(study: Study) -> None
     assert expected_tags.items() <= run.data.tags.items()
 
 
-def test_the_learning_curve_is_by_epoch(study: Study) -> None:
+def test_the_learning_curve_is_by_step(study: Study) -> None:
     study.write(a_record(1))
     (run,) = study.runs()
     curve = study.client.get_metric_history(run.info.run_id, "train_loss")
-    assert sorted((point.step, point.value) for point in curve) == [(1, 1.5), (2, 0.5)]
+    assert sorted((point.step, point.value) for point in curve) == [(10, 1.5), (20, 0.5)]
     (final,) = study.client.get_metric_history(run.info.run_id, "test_macro_f1")
-    assert (final.step, final.value) == (2, 62.5)
+    assert (final.step, final.value) == (20, 62.5)
 
 
 def test_predictions_and_record_are_artifacts(study: Study, tmp_path: Path) -> None:
@@ -271,7 +274,7 @@ def test_more_than_mlflow_takes_at_once(study: Study) -> None:
         "nested": {"a": [1, 2]},
     }
     history = [
-        {"epoch": epoch, "train_loss": 1 / epoch, "validation_macro_f1": 50.0} for epoch in range(1, 601)
+        {"step": step, "train_loss": 1 / step, "validation_macro_f1": 50.0} for step in range(1, 601)
     ]
     writer = study.write(a_record(1, settings=settings, history=history))
     assert writer.errors == []
