@@ -31,10 +31,15 @@ class Outcomes(Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """A started or startable piece of work: a base model, or a pack."""
+    """A started or startable piece of work: a base model, or a pack.
+
+    first: the base model that a pack trains itself before its runs, being the only one that needs it: one worker
+    group starts instead of two.
+    """
 
     key: str
     work: Base | Pack
+    first: Base | None = None
 
     @property
     def label(self) -> str:
@@ -66,29 +71,36 @@ class Board:
 
     def start(self) -> Stage | None:
         """The next stage, now counted as running; None when everything left waits for something that runs."""
-        work = self._next()
+        first, work = self._next()
         if work is None:
             return None
         self._started += 1
         kind = "base" if isinstance(work, Base) else "pack"
-        stage = Stage(f"{kind}-{self._started:04d}", work)
+        stage = Stage(f"{kind}-{self._started:04d}", work, first)
         self.running[stage.key] = stage
         return stage
 
-    def _next(self) -> Base | Pack | None:
-        """The start of the longest chain: the base model that most runs wait for, else the largest ready pack."""
+    def _next(self) -> tuple[Base | None, Base | Pack | None]:
+        """The start of the longest chain: the base model that most runs wait for, else the largest ready pack.
+
+        A base model with one pack comes with that pack.
+        """
         if self.bases:
             waiting = Counter(fp for pack in self.packs for fp in [pack.base.fingerprint] * len(pack.runs))
             base = max(self.bases, key=lambda b: waiting[b.fingerprint])
             self.bases.remove(base)
-            return base
+            mine = [pack for pack in self.packs if pack.base.fingerprint == base.fingerprint]
+            if len(mine) != 1:
+                return None, base
+            self.packs.remove(mine[0])
+            return base, mine[0]
         unready = {stage.work.fingerprint for stage in self.running.values() if isinstance(stage.work, Base)}
         ready = [pack for pack in self.packs if pack.base.fingerprint not in unready]
         if not ready:
-            return None
+            return None, None
         pack = max(ready, key=lambda p: len(p.runs))
         self.packs.remove(pack)
-        return pack
+        return None, pack
 
     def finish(self, key: str, error: str | None) -> None:
         """A stage ended, by itself or (with an error) with its worker group."""
@@ -96,6 +108,10 @@ class Board:
         if isinstance(stage.work, Base):
             if error is not None:
                 self._base_failed(stage.work, error)
+            return
+        if stage.first and (self.outcomes.reason(stage.first) or not self.outcomes.settled(stage.first)):
+            self.packs.append(stage.work)  # none of its runs was reached
+            self._base_failed(stage.first, error or "the trial ended without a record of its base model")
             return
         left = [run for run in stage.work.runs if not self.outcomes.settled(run)]
         if left:

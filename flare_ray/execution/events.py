@@ -9,7 +9,7 @@ from ray.tune import Callback
 
 from flare_ray.execution.searcher import StageSearcher
 
-_FACTS = ("event", "fingerprint", "label", "seconds", "metrics", "error")
+_FACTS = ("event", "kind", "fingerprint", "label", "seconds", "metrics", "error")
 
 
 class Events(Callback):
@@ -27,11 +27,8 @@ class Events(Callback):
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **_: Any) -> None:
         """A worker reported: a run or base started, finished or failed."""
         if "event" in result:
-            stage = trial.config["stage"]
             facts = {name: result[name] for name in _FACTS if name in result}
-            self.on_event(
-                facts | {"kind": "base" if stage["kind"] == "base" else "run", "trial": stage["key"]}
-            )
+            self.on_event(facts | {"trial": trial.config["stage"]["key"]})
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
         """A trial ended by itself."""

@@ -52,8 +52,10 @@ class StageSearcher(Searcher):
 
 
 def stage_to_dict(stage: Stage) -> dict[str, Any]:
-    """A stage as JSON values: kind, key, the base, and the runs of a pack."""
+    """A stage as JSON values: kind, key, the base, and the runs of a pack; `first` when it trains its own base."""
     if isinstance(stage.work, Base):
         return {"kind": "base", "key": stage.key, "base": base_to_dict(stage.work)}
     runs = [run_to_dict(run) for run in stage.work.runs]
-    return {"kind": "pack", "key": stage.key, "base": base_to_dict(stage.work.base), "runs": runs}
+    return {"kind": "pack", "key": stage.key, "base": base_to_dict(stage.work.base), "runs": runs} | {
+        "first": stage.first is not None
+    }

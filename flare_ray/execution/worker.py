@@ -33,8 +33,10 @@ def train_loop(config: dict[str, Any]) -> None:
     worker = StageWorker(config)
     if config["stage"]["kind"] == "base":
         worker.base_model()
-    else:
-        worker.pack()
+        return
+    if config["stage"]["first"]:
+        worker.base_model()
+    worker.pack()
 
 
 class StageWorker:
@@ -159,7 +161,10 @@ class StageWorker:
 
     def _report(self, event: str, item: Run | Base, facts: dict[str, Any]) -> None:
         """Tells the driver, through Train and Tune."""
-        ray.train.report({"event": event, "fingerprint": item.fingerprint, "label": item.label, **facts})
+        kind = "base" if isinstance(item, Base) else "run"
+        ray.train.report(
+            {"event": event, "kind": kind, "fingerprint": item.fingerprint, "label": item.label, **facts}
+        )
 
 
 def _use_threads(cpus: float) -> None:

@@ -136,7 +136,7 @@ class _Column:
             flat = np.frombuffer(self._file.read(), np.int32)
             self._file.close()
         else:
-            flat = np.memmap(self._file, np.int32, "r")  # type: ignore[call-overload]
+            flat = np.memmap(self._file, np.int32, "r")
         return flat.reshape(-1, *self._tail)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from flare_ray import registry
 from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.plan.fingerprint import fingerprint
-from flare_ray.plan.schema import ModelSpec, Sweep, Training
+from flare_ray.plan.schema import ModelSpec, Rule, Sweep, Training
 
 BASE_VERSION = "2"  # bumped by hand when a change of code changes base models
 RUN_VERSION = "2"  # the same for every run's training and evaluation
@@ -119,6 +119,25 @@ class Grid:
         return list({run.base.fingerprint: run.base for run in self.runs}.values())
 
 
+def ruled_out(cell: Cell, sweep: Sweep) -> str | None:
+    """Why the sweep's rules leave a cell out; None when they do not. A rule on an axis that a cell lacks misses."""
+    point = {
+        "model": cell.model.name,
+        "task": cell.task,
+        "language": cell.language,
+        "method": cell.method,
+        **dict(cell.axes),
+    }
+
+    def matches(rule: Rule) -> bool:
+        return all(point.get(axis) in values for axis, values in rule.given().items())
+
+    if sweep.include and not any(map(matches, sweep.include)):
+        return "no rule of include matches"
+    place = next((place for place, rule in enumerate(sweep.exclude) if matches(rule)), None)
+    return None if place is None else f"exclude[{place}]"
+
+
 def data_source(sweep: Sweep, task: str) -> str:
     """Where a task's rows come from: the sweep's `data`, else the task's hub id."""
     return sweep.data.get(task, registry.load("tasks", task).hub)
@@ -164,7 +183,11 @@ class _Builder:
             axes = registry.load("methods", entry.name).axes
             options = tuple(entry.model_dump(exclude={"name"}, exclude_defaults=True).items())
             for point in product(*(values[axis] for axis in axes)):
-                yield Cell(model, task, language, entry.name, tuple(zip(axes, point, strict=True)), options)
+                cell = Cell(model, task, language, entry.name, tuple(zip(axes, point, strict=True)), options)
+                if reason := ruled_out(cell, self.sweep):
+                    self.skipped.append(Skipped(cell.label, reason))
+                else:
+                    yield cell
 
     def base(self, model: ModelSpec, task: str, seed: int) -> Base:
         key = (repr(model), task, seed)

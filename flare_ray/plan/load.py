@@ -94,6 +94,9 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
     problems: list[Problem] = []
     if "models" in sound:
         problems += _repeated_models(sweep.models)
+    rules = {"models", "tasks", "methods", "languages", "fusion", "rank", "data", "include", "exclude"}
+    if rules <= sound and (sweep.include or sweep.exclude):
+        problems += _rule_problems(sweep)
     if {"models", "resources"} <= sound:
         problems += _quantised_under_zero_3(sweep)
     if {"tasks", "data", "languages"} <= sound:
@@ -116,6 +119,36 @@ def _repeated_models(models: Sequence[ModelSpec]) -> list[Problem]:
             problems.append(Problem(f"models[{index}].checkpoint", found, "each checkpoint once"))
         checkpoints.setdefault(content, f"models[{index}]")
     return problems
+
+
+def _rule_problems(sweep: Sweep) -> list[Problem]:
+    """Values in rules that the sweep does not have: a rule that matches nothing by a slip would go unseen."""
+    axes: dict[str, list[Any]] = {
+        "model": [model.name for model in sweep.models],
+        "task": list(sweep.tasks),
+        "method": [entry.name for entry in sweep.methods],
+        "fusion": list(sweep.fusion),
+        "rank": list(sweep.rank),
+        "language": [code for task in sweep.tasks for code in _languages(sweep, task)],
+    }
+    return [
+        Problem(
+            f"{kind}[{place}].{axis}",
+            repr(value),
+            registry.wanted(str(value), map(str, dict.fromkeys(axes[axis]))),
+        )
+        for kind in ("include", "exclude")
+        for place, rule in enumerate(getattr(sweep, kind))
+        for axis, values in rule.given().items()
+        for value in values
+        if value not in axes[axis]
+    ]
+
+
+def _languages(sweep: Sweep, task: str) -> list[str]:
+    """Target languages of a task that the sweep asks for."""
+    targets = registry.load("tasks", task).targets(data_source(sweep, task))
+    return [code for code in targets if sweep.languages == "all" or code in sweep.languages]
 
 
 def _quantised_under_zero_3(sweep: Sweep) -> list[Problem]:

@@ -96,6 +96,7 @@ def _checkpoint(reference: str) -> str:
 Reference = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 NotEmpty = Field(min_length=1)
 Unique = AfterValidator(_unique)
+Values = Annotated[list[str | int], NotEmpty, BeforeValidator(lambda v: v if isinstance(v, list) else [v])]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
 TaskName = Annotated[str, _known("tasks")]
 if TYPE_CHECKING:
@@ -164,6 +165,23 @@ class BaseTraining(Training):
     """LoRA's α; twice the rank when left out."""
 
 
+class Rule(Section):
+    """Points of the grid: those that have one of the given values on each of the given axes."""
+
+    model: Values | None = None
+    task: Values | None = None
+    language: Values | None = None
+    method: Values | None = None
+    fusion: Values | None = None
+    rank: Values | None = None
+
+    def given(self) -> dict[str, list[Any]]:
+        """The axes that are given, with their values."""
+        return {
+            axis: values for axis in type(self).model_fields if (values := getattr(self, axis)) is not None
+        }
+
+
 class Resources(Section):
     """On what it runs. Never part of a run's identity: any values give the same results."""
 
@@ -211,6 +229,10 @@ class Sweep(Section):
     """α of the adapters' scaling α/r; twice the rank when left out."""
     fusion: Annotated[list[FusionName], NotEmpty, Unique] = ["add_relu"]
     """Fusion functions, for the methods that fuse."""
+    include: list[Rule] = []
+    """When given, only the points that match one of these rules are run."""
+    exclude: list[Rule] = []
+    """Points that match one of these rules are not run."""
     translation: Literal["gold", "files"] = "gold"
     """Where the English of a test row comes from. `gold`: the corpus's own English. `files`: machine translations
     that lie beside a local folder's test files (`<language>.test.english.<format>`)."""

@@ -58,6 +58,8 @@ class World:
         """Executes a stage; the error when its worker died, which poisonous work does to it."""
         if isinstance(stage.work, Base):
             return self._one(stage.work)
+        if stage.first and stage.first.fingerprint not in self.stored and (error := self._one(stage.first)):
+            return error
         assert stage.work.base.fingerprint in self.stored, "a pack starts on a stored base"
         for run in stage.work.runs:
             if run.fingerprint not in self.stored and (error := self._one(run)):
@@ -85,16 +87,18 @@ class World:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("slots", [1, 3])
-def test_every_run_is_executed_exactly_once(seed: int, slots: int) -> None:
-    world = World(bases=3, runs=7, pack_size=3)
+@pytest.mark.parametrize("pack_size", [3, 7])
+def test_every_run_is_executed_exactly_once(seed: int, slots: int, pack_size: int) -> None:
+    world = World(bases=3, runs=7, pack_size=pack_size)
     world.drive(seed, slots)
     assert set(world.executed.values()) == {1}
     assert world.stored == {work.fingerprint for work in [*world.bases, *world.runs]}
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_run_that_kills_its_worker_takes_no_other_with_it(seed: int) -> None:
-    world = World(bases=2, runs=6, pack_size=4, max_attempts=2)
+@pytest.mark.parametrize("pack_size", [4, 6])
+def test_a_run_that_kills_its_worker_takes_no_other_with_it(seed: int, pack_size: int) -> None:
+    world = World(bases=2, runs=6, pack_size=pack_size, max_attempts=2)
     bad = {world.runs[1].fingerprint, world.runs[9].fingerprint}
     world.poison = set(bad)
     world.drive(seed, slots=2)
@@ -105,8 +109,9 @@ def test_a_run_that_kills_its_worker_takes_no_other_with_it(seed: int) -> None:
     assert {world.executed[fingerprint] for fingerprint in good} == {1}, "nothing is trained twice"
 
 
-def test_a_base_that_fails_fails_its_runs_and_only_them() -> None:
-    world = World(bases=2, runs=3, pack_size=2)
+@pytest.mark.parametrize("pack_size", [2, 3])
+def test_a_base_that_fails_fails_its_runs_and_only_them(pack_size: int) -> None:
+    world = World(bases=2, runs=3, pack_size=pack_size)
     world.poison = {world.bases[0].fingerprint}
     world.drive(0, slots=2)
     mine = {run.fingerprint for run in world.runs if run.base is world.bases[0]}
@@ -124,6 +129,16 @@ def test_a_base_whose_worker_wrote_down_why_is_not_tried_again() -> None:
     world.board.finish(stage.key, world.work(stage))
     assert world.board.done
     assert "no such file: train.csv" in world.reasons[world.runs[0].fingerprint]
+
+
+def test_a_base_shares_a_stage_with_its_only_pack_and_with_no_other() -> None:
+    world = World(bases=2, runs=4, pack_size=4)
+    world.board.packs.append(Pack(world.bases[1], (run_of(world.bases[1], 100),)))
+    stages = [stage for _ in range(2) if (stage := world.board.start())]
+    assert [(stage.first, stage.work) for stage in stages] == [
+        (None, world.bases[1]),
+        (world.bases[0], Pack(world.bases[0], tuple(world.runs[:4]))),
+    ]
 
 
 def test_the_base_that_most_runs_wait_for_starts_first() -> None:

@@ -305,3 +305,34 @@ def test_all_languages_are_those_of_the_folder_in_table_order_then_ones_own(
     made = grid(languages="all")
     assert list(dict.fromkeys(run.cell.language for run in made.runs)) == ["ace", "ban", "jav", "klingon"]
     assert made.skipped == ()
+
+
+def test_rules_keep_and_leave_out_points_with_their_reasons(grid: MakeGrid) -> None:
+    whole = grid()
+    kept = grid(include=[{"method": "flare", "rank": 4}, {"language": "ace", "method": ["lora"]}])
+    assert labels(kept) == {
+        run.label
+        for run in whole.runs
+        if (run.cell.method == "flare" and ("rank", 4) in run.cell.axes)
+        or (run.cell.method == "lora" and run.cell.language == "ace")
+    }
+    rest = grid(exclude=[{"method": "flare", "rank": 4}, {"fusion": "mul"}])
+    assert not [run for run in rest.runs if ("fusion", "mul") in run.cell.axes]
+    assert len(labels(rest)) < len(labels(whole))
+    reasons = {skipped.reason for skipped in [*kept.skipped, *rest.skipped]}
+    assert reasons == {"no rule of include matches", "exclude[0]", "exclude[1]"}
+    known = {run.label: run.fingerprint for run in whole.runs}
+    assert all(known[run.label] == run.fingerprint for run in rest.runs), "what a rule keeps is the run it was"
+
+
+def test_options_of_a_method_are_part_of_its_runs(grid: MakeGrid) -> None:
+    plain = grid()
+    same = grid(methods=["zero_shot", "lora", {"name": "flare", "source_offset": 1}])
+    assert {run.fingerprint for run in same.runs} == {run.fingerprint for run in plain.runs}
+    varied = grid(methods=["flare", {"name": "flare", "train_only": True}])
+    variants = {run.cell.variant for run in varied.runs}
+    assert "flare (add_relu, r=4)" in variants
+    assert "flare (add_relu, r=4, train_only)" in variants
+    assert (
+        len({run.fingerprint for run in varied.runs}) == len(varied.runs) == 2 * len(labels(plain, "/flare"))
+    )

@@ -338,3 +338,25 @@ def test_bad_overrides_are_told_together(load: Load) -> None:
 
 def test_an_override_is_validated_like_the_file(load: Load) -> None:
     assert set(problems(lambda: load("training.epoch=3", "rank=[0]"))) == {"training.epoch", "rank[0]"}
+
+
+def test_a_rule_with_a_value_that_the_sweep_lacks_is_a_problem(load: Load) -> None:
+    found = problems(lambda: load(include=[{"method": "flair"}], exclude=[{"rank": 5}, {"language": "jaw"}]))
+    assert set(found) == {"include[0].method", "exclude[0].rank", "exclude[1].language"}
+    assert "flare" in found["include[0].method"].wanted
+    assert "jav" in found["exclude[1].language"].wanted
+
+
+def test_an_unknown_option_of_a_method_names_the_nearest(load: Load) -> None:
+    found = problems(lambda: load(methods=["lora", {"name": "flare", "source_offzet": 0}]))
+    (problem,) = found.values()
+    assert problem.where.startswith("methods[1]")
+    assert "'source_offset' (the nearest)" in problem.wanted
+
+
+def test_a_known_model_can_be_changed_in_part(load: Load) -> None:
+    sweep = load(models=[{"name": "llama-3.1-8b", "quantization": "int8"}])
+    (model,) = sweep.models
+    assert (model.family, model.quantization, model.precision) == ("llama", "int8", "bf16")
+    found = problems(lambda: load(models=["llama-3.1-8b"], resources={"zero_stage": 3}))
+    assert "llama-3.1-8b in nf4" in found["resources.zero_stage"].found
