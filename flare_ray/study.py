@@ -16,6 +16,7 @@ from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.execution.cluster import cluster_problems, concurrency, connect
 from flare_ray.execution.store import Store, open_store
+from flare_ray.models._gates import gate_problems
 from flare_ray.plan.grid import Grid, Run, expand
 from flare_ray.plan.load import load_sweep
 from flare_ray.plan.schema import Sweep
@@ -64,6 +65,7 @@ class Study:
         except InputError as error:
             problems += error.problems
         if to_execute:
+            problems += gate_problems(sweep.models) if sweep else []
             problems += cluster_problems() + (unreachable(named["uri"]) if named["uri"] else [])
         if problems or sweep is None or store is None:
             raise InputError(str(file), problems)

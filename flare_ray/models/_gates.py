@@ -1,0 +1,32 @@
+"""Checkpoints behind a licence: the hub gives them to accounts that accepted it, known by a token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flare_ray.errors import Problem
+from flare_ray.plan.checkpoints import is_local
+from flare_ray.plan.schema import ModelSpec
+
+
+def gate_problems(models: Sequence[ModelSpec]) -> list[Problem]:
+    """Gated checkpoints that this machine has neither in its hub cache nor a token for."""
+    return [
+        Problem(
+            f"models[{place}]",
+            f"{model.checkpoint}, which is gated, and no Hugging Face token",
+            f"accept the licence at {model.gated}, then `hf auth login` or HF_TOKEN; or checkpoint: a local folder",
+        )
+        for place, model in enumerate(models)
+        if model.gated and not is_local(model.checkpoint) and not _open(model.checkpoint)
+    ]
+
+
+def _open(checkpoint: str) -> bool:
+    """Whether the checkpoint is here already, or there is a token to ask with."""
+    from huggingface_hub import get_token, try_to_load_from_cache
+
+    name, _, revision = checkpoint.partition("@")
+    return bool(get_token()) or isinstance(
+        try_to_load_from_cache(name, "config.json", revision=revision or None), str
+    )
