@@ -1,4 +1,4 @@
-"""FLARE against the other methods by language, with confidence intervals: the constructed world's answer to the paper.
+"""FLARE against the other methods by language, with confidence intervals: what the constructed world says.
 
     python -m flare_ray.sweep sweeps/claims.yaml && python benchmarks/claims.py sweeps/claims.yaml [--over flare]
 

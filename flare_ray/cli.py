@@ -145,8 +145,12 @@ def _print_plan(study: Study) -> None:
         console.print(f"    {pack.label}", markup=False)
     if len(stages.packs) > _LISTED:
         console.print(f"    … and {len(stages.packs) - _LISTED} packs more (flare-ray plan --json lists all)")
+    reasons: dict[str, list[str]] = {}
     for skipped in grid.skipped:
-        console.print(f"  skipped: {skipped.label}: {skipped.reason}", markup=False)
+        reasons.setdefault(skipped.reason, []).append(skipped.label)
+    for reason, labels in reasons.items():
+        some = ", ".join(labels[:2]) + (f" and {len(labels) - 2} more" if len(labels) > 2 else "")
+        console.print(f"  skipped: {some}: {reason}", markup=False, soft_wrap=True)
 
 
 def _plan_json(study: Study) -> dict[str, Any]:
