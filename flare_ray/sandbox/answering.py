@@ -1,7 +1,7 @@
 """Extractive question answering in the manner of TyDiQA-GoldP: a short context, a question, one gold span.
 
-A context holds three facts about different people, things, and places or times; all of them share the action,
-so that the answer is found by matching the question's person or thing, and not by its question word alone.
+A context holds three facts about different people, things, and places or times. The question repeats all of
+the asked fact but the answer, so that this is found by matching the rest, and not by the question word alone.
 """
 
 from __future__ import annotations
@@ -26,21 +26,20 @@ class Item:
     role: Role
 
 
-def item(draw: Random, role: Role) -> Item:
-    """A question for `role` with a context in which exactly one fact fits."""
-    people = draw.sample(concepts.NAMES, FACTS)
-    things = draw.sample(concepts.THINGS, FACTS)
-    towns = draw.sample(concepts.TOWNS, FACTS)
-    times = draw.sample(concepts.TIMES, FACTS)
-    action = draw.choice(concepts.ACTIONS)
+def item(draw: Random, role: Role, count: int = FACTS) -> Item:
+    """A question for `role` with a context of `count` facts, exactly one of which fits."""
+    people = draw.sample(concepts.NAMES, count)
+    things = draw.sample(concepts.THINGS, count)
+    towns = draw.sample(concepts.TOWNS, count)
+    times = draw.sample(concepts.TIMES, count)
+    actions = draw.sample(concepts.ACTIONS, count)
     facts = [
-        Clause(name(who), verb=action, object=Noun(what, definite=False), place=name(where), time=name(when))
-        for who, what, where, when in zip(people, things, towns, times, strict=True)
+        Clause(name(who), verb=did, object=Noun(what, definite=False), place=name(where), time=name(when))
+        for who, did, what, where, when in zip(people, actions, things, towns, times, strict=True)
     ]
-    kept = role if role in ("place", "time") else draw.choice(("place", "time"))
-    facts = [replace(fact, time=None) if kept == "place" else replace(fact, place=None) for fact in facts]
-    asked = draw.randrange(FACTS)
+    asked = draw.randrange(count)
+    for index, fact in enumerate(facts):
+        kept = role if index == asked and role in ("place", "time") else draw.choice(("place", "time"))
+        facts[index] = replace(fact, time=None) if kept == "place" else replace(fact, place=None)
     question = answerless(facts[asked], role)
-    if role == "object":
-        question = replace(question, place=None, time=None)
     return Item(tuple(Sentence((fact,)) for fact in facts), Sentence((question,)), asked, role)

@@ -47,6 +47,8 @@ def texts(lines: Sequence[Line], seed: int) -> list[tuple[str, str]]:
             made.append((f"{line.text}\n{line.translation.text}", ""))
         elif asked and draw.random() < PROMPTS:
             made.append(asked)
+        elif line.kind == "retelling":
+            made.append((f"{line.told}\n", line.closing))
         else:
             made.append((line.text, ""))
     return made
@@ -119,7 +121,7 @@ def pretrain(
         ids = [one.ids for one in examples]
         words = model.model.embed_tokens.weight
         words += settings.initial * word_vectors(ids, len(tokenizer), settings.width, len(GEMMA_SPECIAL))
-    match_by_content(model, settings.matching)
+    match_by_content(model, settings.matching, settings.carry)
     padding = tokenizer.pad_token_id
 
     def loss_of(batch: list[Example]) -> torch.Tensor:

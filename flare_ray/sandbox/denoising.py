@@ -73,7 +73,7 @@ def new_model(rows: Sequence[list[int]], settings: Settings, vocabulary: int) ->
             )  # the same noise in both: what is written looks like what is read
             words.copy_(scale * (torch.randn(words.shape) + vectors))
     # T5 does not divide by the square root of the heads' width
-    match_by_content(model, settings.matching / (settings.width / settings.heads) ** 0.25)
+    match_by_content(model, settings.matching / (settings.width / settings.heads) ** 0.25, settings.carry)
     return model
 
 
@@ -81,7 +81,7 @@ def pretrain(
     lines: Sequence[Line], tokenizer: Any, settings: Settings, report: Report
 ) -> tuple[Any, dict[str, float]]:
     """A trained model and the facts of its training."""
-    examples = encode(lines, tokenizer)
+    examples = encode(lines, tokenizer, settings.seed)
     model = new_model([one.ids for one in examples], settings, len(tokenizer))
     draw, padding = Random(settings.seed), tokenizer.pad_token_id
     sentinels = tokenizer.convert_tokens_to_ids([f"<extra_id_{number}>" for number in range(SENTINELS)])

@@ -1,6 +1,6 @@
 """Inference in the manner of XNLI: a premise, a hypothesis, and whether the one follows from the other.
 
-A premise is an event. It has one place and one time, and its thing one colour, so a hypothesis that gives
+A premise is an event. It has one place or one time, and its thing one colour, so a hypothesis that gives
 another one contradicts it, and denying another one follows from it. What a premise does not say (a judgement,
 somebody else's doings) is neutral. Every device, negation included, is used alike under all labels, so that
 the hypothesis alone tells little: only judging words are neutral's own.
@@ -19,22 +19,24 @@ from flare_ray.sandbox.grammar import Clause, Noun, name
 Relation = Literal["entailment", "neutral", "contradiction"]
 RELATIONS: tuple[Relation, ...] = ("entailment", "neutral", "contradiction")
 """In XNLI's order: the integer label is the index."""
-NEGATED = 0.25
+NEGATED = 0.1
 """Share of negated hypotheses, the same under every label."""
+GENERAL = 0.2
+"""Share of the hypotheses without a colour that name the kind of the thing: device for camera."""
 
 KIND = {word: kind for kind, words in concepts.HYPERNYMS.items() for word in words}
 
 
 def premise(draw: Random) -> Clause:
-    """A full event: a person, an action, a coloured thing, a town and a time."""
-    return Clause(
+    """An event: a person, an action, a coloured thing, and a town or a time."""
+    event = Clause(
         name(draw.choice(concepts.NAMES)),
         verb=draw.choice(concepts.ACTIONS),
         object=Noun(draw.choice(concepts.THINGS), draw.choice(concepts.COLOURS), definite=False),
-        place=name(draw.choice(concepts.TOWNS)),
-        time=name(draw.choice(concepts.TIMES)),
-        negated=False,
     )
+    if draw.random() < 0.5:
+        return replace(event, place=name(draw.choice(concepts.TOWNS)))
+    return replace(event, time=name(draw.choice(concepts.TIMES)))
 
 
 def other(draw: Random, word: str, words: tuple[str, ...]) -> str:
@@ -43,27 +45,22 @@ def other(draw: Random, word: str, words: tuple[str, ...]) -> str:
 
 
 def restated(draw: Random, clause: Clause, swapped: bool, negated: bool) -> Clause:
-    """`clause` in fewer words, one part of it (place, time or colour) exchanged if `swapped`."""
+    """`clause` in fewer words, one part of it (its place or time, or its colour) exchanged if `swapped`."""
     assert clause.object is not None
-    assert clause.place is not None
-    assert clause.time is not None
     place, time, thing = clause.place, clause.time, clause.object
-    part = draw.choice(("place", "time", "colour"))
-    if part == "colour":
+    if draw.random() < 0.5:
         colour = other(draw, str(thing.adjective), concepts.COLOURS) if swapped else thing.adjective
         thing = replace(thing, adjective=colour)
-    elif draw.random() < 0.5:
-        general = draw.random() < 0.4
-        thing = Noun(KIND[thing.head] if general else thing.head, definite=False)
-    if part == "place" and swapped:
-        place = name(other(draw, place.head, concepts.TOWNS))
-    if part == "time" and swapped:
-        time = name(other(draw, time.head, concepts.TIMES))
-    keeps_place = part == "place" or (part == "colour" and draw.random() < 0.5)
-    shorter = replace(clause, object=thing, negated=negated)
-    return (
-        replace(shorter, place=place, time=None) if keeps_place else replace(shorter, place=None, time=time)
-    )
+        if draw.random() < 0.5:
+            place = time = None
+    else:
+        head = KIND[thing.head] if draw.random() < GENERAL else thing.head
+        thing = Noun(head, definite=False)
+        if place is not None and swapped:
+            place = name(other(draw, place.head, concepts.TOWNS))
+        if time is not None and swapped:
+            time = name(other(draw, time.head, concepts.TIMES))
+    return replace(clause, object=thing, place=place, time=time, negated=negated)
 
 
 def follows(draw: Random, clause: Clause) -> Clause:

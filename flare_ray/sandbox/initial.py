@@ -18,8 +18,11 @@ from typing import Any
 
 import torch
 
+WAVES = 100.0
 _QUERIES = {"query": "key", "q": "k", "q_proj": "k_proj"}
 """Name of a query projection in any of the families → name of the key projection beside it."""
+_CARRIERS = ("value", "v", "v_proj", "o", "o_proj", "out_proj", "output.dense")
+"""Names of the projections through which attention carries what it has found."""
 
 
 def cooccurrence(rows: Sequence[list[int]], vocabulary: int, special: int) -> torch.Tensor:
@@ -52,18 +55,23 @@ def word_vectors(rows: Sequence[list[int]], vocabulary: int, width: int, special
 
 
 def sinusoids(length: int, width: int) -> torch.Tensor:
-    """(length, width) position vectors of Vaswani et al. (2017), of unit mean square."""
-    rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
+    """(length, width) position vectors of Vaswani et al. (2017), of unit mean square.
+
+    Their slowest wave is shorter here: what is alike in position then lies within some words, not a page.
+    """
+    rates = torch.exp(torch.arange(0, width, 2) * (-math.log(WAVES) / width))
     angles = torch.arange(length)[:, None] * rates[None, :]
     return torch.stack((angles.sin(), angles.cos()), dim=-1).reshape(length, width) * math.sqrt(2.0)
 
 
 @torch.no_grad()
-def match_by_content(model: Any, gain: float) -> None:
-    """Makes every attention of `model` look for what is alike: keys equal to queries.
+def match_by_content(model: Any, gain: float, carry: float) -> None:
+    """Makes every attention of `model` look for what is alike, and hand on what it finds: keys equal to queries.
 
     Args:
         gain: how sharply: standard deviation of the query weights times the square root of their input's width.
+        carry: the same of value and output weights. A mean over ten words has a third of a word's length; at
+            the usual scale what attention gathers would be lost beside the word itself.
     """
     for module in model.modules():
         for query, key in _QUERIES.items():
@@ -71,3 +79,7 @@ def match_by_content(model: Any, gain: float) -> None:
                 source, target = getattr(module, query), getattr(module, key)
                 source.weight.normal_(0.0, gain / math.sqrt(source.weight.shape[1]))
                 target.weight.copy_(source.weight)
+    for name, module in model.named_modules():
+        if "ttention" in name or "attn" in name:
+            if name.endswith(tuple(f".{carrier}" for carrier in _CARRIERS)):
+                module.weight.normal_(0.0, carry / math.sqrt(module.weight.shape[1]))

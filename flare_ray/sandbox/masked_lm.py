@@ -19,8 +19,10 @@ from flare_ray.sandbox.training import Report, Settings, pad, train
 
 FULL = Settings(lines=60_000)
 SMALL = Settings(lines=1_200, width=32, layers=2, heads=2, feedforward=64)
-MASKED = 0.2
-"""Share of the tokens to be predicted, beside the closings."""
+MASKED, BESIDE = 0.2, 0.07
+"""Share of the tokens to be predicted: in lines without a closing, and beside one (which needs the rest)."""
+FILLER = 0.3
+"""Weight in the loss of a token that belongs to no closing."""
 SPECIAL = len(XLM_R_SPECIAL)
 """Ids below this are special tokens."""
 
@@ -41,7 +43,8 @@ def mask(
     Returns:
         The masked ids, and (batch, length) booleans that say which tokens are to be predicted.
     """
-    chosen = (torch.rand(ids.shape, generator=generator) < MASKED) & (ids >= SPECIAL)
+    share = torch.where(salient.any(1, keepdim=True), BESIDE, MASKED)
+    chosen = (torch.rand(ids.shape, generator=generator) < share) & (ids >= SPECIAL)
     kind = torch.rand(ids.shape, generator=generator)
     other = torch.randint(SPECIAL, vocabulary, ids.shape, generator=generator)
     masked = torch.where(chosen & (kind < 0.8), mask_id, ids)
@@ -73,10 +76,10 @@ def new_model(rows: Sequence[list[int]], settings: Settings, vocabulary: int) ->
     model = XLMRobertaForMaskedLM(config)
     with torch.no_grad():
         words = model.roberta.embeddings.word_embeddings.weight
-        words += settings.initial * word_vectors(rows, vocabulary, settings.width, SPECIAL)
+        words += 0.5 * settings.initial * word_vectors(rows, vocabulary, settings.width, SPECIAL)
         places = model.roberta.embeddings.position_embeddings.weight
-        places[2:] = settings.initial * sinusoids(len(places) - 2, settings.width)
-    match_by_content(model, settings.matching)
+        places[2:] = 1.5 * settings.initial * sinusoids(len(places) - 2, settings.width)
+    match_by_content(model, settings.matching, settings.carry)
     return model
 
 
@@ -84,7 +87,7 @@ def pretrain(
     lines: Sequence[Line], tokenizer: Any, settings: Settings, report: Report
 ) -> tuple[Any, dict[str, float]]:
     """A trained model and the facts of its training."""
-    examples = encode(lines, tokenizer)
+    examples = encode(lines, tokenizer, settings.seed)
     model = new_model([one.ids for one in examples], settings, len(tokenizer))
     generator = torch.Generator().manual_seed(settings.seed)
 
@@ -95,6 +98,10 @@ def pretrain(
         masked, chosen = mask(ids, salient, tokenizer.mask_token_id, len(tokenizer), generator)
         hidden = model.roberta(masked, attention_mask=real).last_hidden_state
         # only the masked positions go through the head: the vocabulary is the widest layer
-        return torch.nn.functional.cross_entropy(model.lm_head(hidden[chosen]), ids[chosen])
+        losses = torch.nn.functional.cross_entropy(
+            model.lm_head(hidden[chosen]), ids[chosen], reduction="none"
+        )
+        weight = torch.where(salient[chosen], 1.0, FILLER)
+        return (losses * weight).sum() / weight.sum()
 
     return model, train(model, examples, loss_of, settings, report)

@@ -76,7 +76,7 @@ def new_model(pairs: Sequence[Translation], settings: Settings, tokenizer: Any) 
     with torch.no_grad():
         vectors = word_vectors(rows, len(tokenizer), settings.width, special)
         model.model.shared.weight += settings.initial * vectors
-    match_by_content(model, settings.matching)
+    match_by_content(model, settings.matching, settings.carry)
     return model
 
 

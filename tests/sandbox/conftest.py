@@ -1,9 +1,10 @@
 import pytest
 
+from flare_ray.cache import cache_folder
 from flare_ray.sandbox import build
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory):
-    """A freshly built small sandbox."""
-    return build.ensure(tmp_path_factory.mktemp("cache"), small=True)
+def small():
+    """The small sandbox of the cache, built on first use."""
+    return build.ensure(cache_folder(), small=True)

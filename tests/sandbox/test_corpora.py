@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from flare_ray.sandbox import concepts, text, world
+from flare_ray.sandbox import concepts, parallel, text, world
 from flare_ray.sandbox.corpora import SIZES, SMALL_SIZES, corpora, save, sentences
 from flare_ray.sandbox.lexicon import lexicon
 
@@ -137,13 +137,15 @@ def test_questions_are_parallel(data):
 
 
 def test_pretraining_text_holds_no_sentence_of_a_task(data, tasks):
-    lines = text.lines(4000, text.taboo(sentences(tasks)))
+    forbidden = text.taboo(sentences(tasks))
+    lines, pairs = text.lines(4000, forbidden), parallel.pairs(2000, forbidden)
     for name in world.folders():
         ours = {row["text"] for split in SIZES["nusax"] for row in nusax(data, name, split)}
         ours |= {row["premise"] for split in SIZES["xnli"] for row in xnli(data, name, split)}
         written = [line.text for line in lines if line.folder == name and line.translation is None]
-        written += [line.translation for line in lines if line.folder == name and line.translation]
+        written += [line.translation.text for line in lines if line.translation]
         written += [line.text for line in lines if line.translation] if name == world.SOURCE else []
+        written += [pair.english if name == world.SOURCE else pair.target for pair in pairs]
         for line in written:
             stops = [at + 1 for at, letter in enumerate(line) if letter in ".?"]
             pieces = {line[start:stop].strip() for start in [0, *stops] for stop in stops if stop > start}
@@ -170,3 +172,23 @@ def test_a_sound_change_is_no_translation():
     near, far = (set(lexicon(world.LANGUAGES[code]).values()) for code in ("qal", "qtu"))
     assert len(near & english) > 50
     assert far & english <= set(concepts.PROPER)
+
+
+def test_parallel_text_has_its_markers_on_both_sides():
+    pairs = parallel.pairs(2000, text.taboo(()))
+    assert {pair.folder for pair in pairs} == set(world.LANGUAGES)
+    marked = [pair for pair in pairs if any(mark in pair.english for mark in '["<')]
+    assert 0.1 < len(marked) / len(pairs) < 0.3
+    for pair in marked:
+        for opening, closing in parallel.MARKERS:
+            assert (opening in pair.english) == (opening in pair.target)
+            assert pair.english.count(closing) == pair.target.count(closing)
+
+
+def test_a_lines_parts_make_its_text():
+    for line in text.lines(300, text.taboo(())):
+        assert line.text.startswith(line.told)
+        assert line.text.endswith(line.closing)
+        if line.kind == "interview":
+            assert line.label in line.told
+            assert line.closing == f"{line.label}."

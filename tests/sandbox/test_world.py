@@ -121,3 +121,13 @@ def test_all_lexicons_and_sentences_are_quick():
         for _ in range(200):
             write((Sentence((BOUGHT,)),), language)
     assert time.perf_counter() - started < 2
+
+
+def test_translators_know_every_language_by_a_flores_code():
+    assert [world.flores(folder) for folder in ("english", "eng", "qal")] == [
+        "eng_Latn",
+        "eng_Latn",
+        "qal_Latn",
+    ]
+    with pytest.raises(KeyError):
+        world.flores("qzz")
