@@ -208,7 +208,8 @@ def _sound_part(raw: dict[str, Any], error: ValidationError) -> tuple[Sweep, set
 
 def _problem(detail: Any) -> Problem:
     """One pydantic error in our words."""
-    where = _dotted(detail["loc"])
+    loc = detail["loc"]
+    where = _dotted(loc[:2] + loc[3:] if loc[0] == "methods" else loc)  # the third part is the method's name
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return Problem(

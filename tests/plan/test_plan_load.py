@@ -349,8 +349,7 @@ def test_a_rule_with_a_value_that_the_sweep_lacks_is_a_problem(load: Load) -> No
 
 def test_an_unknown_option_of_a_method_names_the_nearest(load: Load) -> None:
     found = problems(lambda: load(methods=["lora", {"name": "flare", "source_offzet": 0}]))
-    (problem,) = found.values()
-    assert problem.where.startswith("methods[1]")
+    problem = found["methods[1].source_offzet"]
     assert "'source_offset' (the nearest)" in problem.wanted
 
 
