@@ -18,9 +18,9 @@ from flare_ray.sandbox.text import Line
 from flare_ray.sandbox.tokenizer import GEMMA_SPECIAL
 from flare_ray.sandbox.training import Report, Settings, pad, train
 
-LLAMA = Settings(lines=40_000, vocabulary=1000)
+LLAMA = Settings(lines=50_000, vocabulary=1000)
 LLAMA_SMALL = Settings(lines=1_000, vocabulary=1000, width=32, layers=2, heads=2, feedforward=64)
-GEMMA = Settings(lines=40_000, vocabulary=1000)
+GEMMA = Settings(lines=42_000, vocabulary=1000)
 GEMMA_SMALL = LLAMA_SMALL
 PROMPTS = 0.75
 """Share of the reviews, arguments and interviews that are written as prompts."""
@@ -121,7 +121,7 @@ def pretrain(
         ids = [one.ids for one in examples]
         words = model.model.embed_tokens.weight
         words += settings.initial * word_vectors(ids, len(tokenizer), settings.width, len(GEMMA_SPECIAL))
-    match_by_content(model, settings.matching, settings.carry)
+    match_by_content(model, settings.matching)
     padding = tokenizer.pad_token_id
 
     def loss_of(batch: list[Example]) -> torch.Tensor:

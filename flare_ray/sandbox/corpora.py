@@ -31,8 +31,8 @@ from flare_ray.sandbox.sentiment import LABELS, Label, judging_words, statement
 
 SIZES: dict[str, dict[str, int]] = {
     "nusax": {"train": 500, "valid": 100, "test": 400},
-    "xnli": {"train": 1200, "dev": 150, "test": 450},
-    "tydiqa": {"train": 1000, "dev": 120, "test": 300},
+    "xnli": {"train": 2100, "dev": 150, "test": 450},
+    "tydiqa": {"train": 1200, "dev": 120, "test": 300},
 }
 SMALL_SIZES: dict[str, dict[str, int]] = {
     "nusax": {"train": 64, "valid": 32, "test": 48},

@@ -20,7 +20,7 @@ from flare_ray.sandbox.text import Line
 from flare_ray.sandbox.tokenizer import SENTINELS, T5_SPECIAL
 from flare_ray.sandbox.training import Report, Settings, pad, train
 
-FULL = Settings(lines=40_000, layers=2)
+FULL = Settings(lines=45_000, layers=2)
 SMALL = Settings(lines=1_000, width=32, layers=1, heads=2, feedforward=64)
 HOLES = 0.15
 """Share of the tokens that fall into holes, beside the closings."""
@@ -73,7 +73,7 @@ def new_model(rows: Sequence[list[int]], settings: Settings, vocabulary: int) ->
             )  # the same noise in both: what is written looks like what is read
             words.copy_(scale * (torch.randn(words.shape) + vectors))
     # T5 does not divide by the square root of the heads' width
-    match_by_content(model, settings.matching / (settings.width / settings.heads) ** 0.25, settings.carry)
+    match_by_content(model, settings.matching / (settings.width / settings.heads) ** 0.25)
     return model
 
 

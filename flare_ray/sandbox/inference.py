@@ -19,9 +19,9 @@ from flare_ray.sandbox.grammar import Clause, Noun, name
 Relation = Literal["entailment", "neutral", "contradiction"]
 RELATIONS: tuple[Relation, ...] = ("entailment", "neutral", "contradiction")
 """In XNLI's order: the integer label is the index."""
-NEGATED = 0.1
+NEGATED = 0.05
 """Share of negated hypotheses, the same under every label."""
-GENERAL = 0.2
+GENERAL = 0.1
 """Share of the hypotheses without a colour that name the kind of the thing: device for camera."""
 
 KIND = {word: kind for kind, words in concepts.HYPERNYMS.items() for word in words}

@@ -21,8 +21,6 @@ import torch
 WAVES = 100.0
 _QUERIES = {"query": "key", "q": "k", "q_proj": "k_proj"}
 """Name of a query projection in any of the families → name of the key projection beside it."""
-_CARRIERS = ("value", "v", "v_proj", "o", "o_proj", "out_proj", "output.dense")
-"""Names of the projections through which attention carries what it has found."""
 
 
 def cooccurrence(rows: Sequence[list[int]], vocabulary: int, special: int) -> torch.Tensor:
@@ -65,13 +63,11 @@ def sinusoids(length: int, width: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def match_by_content(model: Any, gain: float, carry: float) -> None:
-    """Makes every attention of `model` look for what is alike, and hand on what it finds: keys equal to queries.
+def match_by_content(model: Any, gain: float) -> None:
+    """Makes every attention of `model` look for what is alike: keys equal to queries.
 
     Args:
         gain: how sharply: standard deviation of the query weights times the square root of their input's width.
-        carry: the same of value and output weights. A mean over ten words has a third of a word's length; at
-            the usual scale what attention gathers would be lost beside the word itself.
     """
     for module in model.modules():
         for query, key in _QUERIES.items():
@@ -79,7 +75,3 @@ def match_by_content(model: Any, gain: float, carry: float) -> None:
                 source, target = getattr(module, query), getattr(module, key)
                 source.weight.normal_(0.0, gain / math.sqrt(source.weight.shape[1]))
                 target.weight.copy_(source.weight)
-    for name, module in model.named_modules():
-        if "ttention" in name or "attn" in name:
-            if name.endswith(tuple(f".{carrier}" for carrier in _CARRIERS)):
-                module.weight.normal_(0.0, carry / math.sqrt(module.weight.shape[1]))

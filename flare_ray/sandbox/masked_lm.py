@@ -17,7 +17,7 @@ from flare_ray.sandbox.text import Line
 from flare_ray.sandbox.tokenizer import XLM_R_SPECIAL
 from flare_ray.sandbox.training import Report, Settings, pad, train
 
-FULL = Settings(lines=60_000)
+FULL = Settings(lines=75_000)
 SMALL = Settings(lines=1_200, width=32, layers=2, heads=2, feedforward=64)
 MASKED, BESIDE = 0.2, 0.07
 """Share of the tokens to be predicted: in lines without a closing, and beside one (which needs the rest)."""
@@ -79,7 +79,7 @@ def new_model(rows: Sequence[list[int]], settings: Settings, vocabulary: int) ->
         words += 0.5 * settings.initial * word_vectors(rows, vocabulary, settings.width, SPECIAL)
         places = model.roberta.embeddings.position_embeddings.weight
         places[2:] = 1.5 * settings.initial * sinusoids(len(places) - 2, settings.width)
-    match_by_content(model, settings.matching, settings.carry)
+    match_by_content(model, settings.matching)
     return model
 
 

@@ -34,8 +34,6 @@ class Settings:
     """Standard deviation of initial weights; at BERT's 0.02 a narrow model learns too slowly at first."""
     matching: float = 1.0
     """Sharpness of the first attention (see `initial.match_by_content`)."""
-    carry: float = 0.6
-    """How much the first attention hands on (same place)."""
     epochs: int = 1
     batch_tokens: int = 768
     learning_rate: float = 2.5e-3

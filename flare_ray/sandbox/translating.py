@@ -14,7 +14,7 @@ from flare_ray.sandbox.parallel import Pair
 from flare_ray.sandbox.tokenizer import NLLB_SPECIAL
 from flare_ray.sandbox.training import Report, Settings, pad, train
 
-FULL = Settings(lines=30_000, vocabulary=1200, layers=2)
+FULL = Settings(lines=26_000, vocabulary=1200, layers=2)
 SMALL = Settings(lines=600, vocabulary=1200, width=32, layers=1, heads=2, feedforward=64)
 
 
@@ -76,7 +76,7 @@ def new_model(pairs: Sequence[Translation], settings: Settings, tokenizer: Any) 
     with torch.no_grad():
         vectors = word_vectors(rows, len(tokenizer), settings.width, special)
         model.model.shared.weight += settings.initial * vectors
-    match_by_content(model, settings.matching, settings.carry)
+    match_by_content(model, settings.matching)
     return model
 
 
