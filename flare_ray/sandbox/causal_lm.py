@@ -19,7 +19,7 @@ from flare_ray.sandbox.tokenizer import GEMMA_SPECIAL
 from flare_ray.sandbox.training import Report, Settings, pad, train
 
 LLAMA = Settings(lines=50_000, vocabulary=1000)
-LLAMA_SMALL = Settings(lines=1_000, vocabulary=1000, width=32, layers=2, heads=2, feedforward=64)
+LLAMA_SMALL = Settings(lines=500, vocabulary=1000, width=32, layers=2, heads=2, feedforward=64)
 GEMMA = Settings(lines=42_000, vocabulary=1000)
 GEMMA_SMALL = LLAMA_SMALL
 PROMPTS = 0.75

@@ -15,7 +15,7 @@ from flare_ray.sandbox.tokenizer import NLLB_SPECIAL
 from flare_ray.sandbox.training import Report, Settings, pad, train
 
 FULL = Settings(lines=26_000, vocabulary=1200, layers=2)
-SMALL = Settings(lines=600, vocabulary=1200, width=32, layers=1, heads=2, feedforward=64)
+SMALL = Settings(lines=300, vocabulary=1200, width=32, layers=1, heads=2, feedforward=64)
 
 
 @dataclass(frozen=True)
