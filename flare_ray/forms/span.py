@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
 from flare_ray.forms._features import Builder, Features
+from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
 from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:

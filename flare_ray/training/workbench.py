@@ -118,6 +118,14 @@ class Workbench:
             )
         return self._features[key]
 
+    def has(self, language: str, split: str, max_length: int) -> bool:
+        """Whether a split is there to be read."""
+        try:
+            self.features(language, split, max_length)
+        except InputError:
+            return False
+        return True
+
     def split(self, method: Method, settings: Mapping[str, Any], language: str, name: str) -> Split:
         """Rows as the method reads them: target, English, both beside each other, or both in one input."""
         length = settings["max_length"]

@@ -273,9 +273,7 @@ def test_more_than_mlflow_takes_at_once(study: Study) -> None:
         "long": "x" * 7000,
         "nested": {"a": [1, 2]},
     }
-    history = [
-        {"step": step, "train_loss": 1 / step, "validation_macro_f1": 50.0} for step in range(1, 601)
-    ]
+    history = [{"step": step, "train_loss": 1 / step, "validation_macro_f1": 50.0} for step in range(1, 601)]
     writer = study.write(a_record(1, settings=settings, history=history))
     assert writer.errors == []
     (run,) = study.runs()
