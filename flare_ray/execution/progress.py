@@ -69,7 +69,9 @@ class Progress:
         if event["event"] == "failed":
             return f"{self._count()} FAILED {event['label']}: {event.get('error', '')}"
         metrics = event.get("metrics") or {}
-        values = "  ".join(f"{name} {value:.1f}" for name, value in metrics.items())
+        values = "  ".join(
+            f"{name} {value:.1f}" for name, value in metrics.items() if value or name != "unparsed"
+        )
         seconds = f"  {event['seconds']:.1f} s" if "seconds" in event else ""
         return f"{self._count()} {event['label']}  {values}{seconds}"
 
