@@ -20,7 +20,7 @@ from pathlib import Path
 from flare_ray.sandbox import children, world
 
 Report = Callable[[str], None]
-ORDER = ("sandbox-nllb", "sandbox-mt5", "sandbox-gemma2", "sandbox-llama", "sandbox-xlm-r")
+ORDER = ("sandbox-xlm-r", "sandbox-mt5", "sandbox-gemma2", "sandbox-llama", "sandbox-nllb")
 """Models and translators, those first that take longest: so the last to end keeps few CPUs waiting."""
 
 

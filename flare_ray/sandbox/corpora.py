@@ -39,7 +39,7 @@ SMALL_SIZES: dict[str, dict[str, int]] = {
     "xnli": {"train": 64, "dev": 32, "test": 48},
     "tydiqa": {"train": 64, "dev": 32, "test": 48},
 }
-UNSEEN_SHARE = 0.35
+UNSEEN_SHARE = 0.25
 """Share of the opinions in sentiment validation and test that use a judging word held out of training."""
 
 

@@ -20,7 +20,7 @@ from flare_ray.sandbox.text import Line
 from flare_ray.sandbox.tokenizer import SENTINELS, T5_SPECIAL
 from flare_ray.sandbox.training import Report, Settings, pad, train
 
-FULL = Settings(lines=45_000, layers=2)
+FULL = Settings(lines=36_000, layers=2)
 SMALL = Settings(lines=500, width=32, layers=1, heads=2, feedforward=64)
 HOLES = 0.15
 """Share of the tokens that fall into holes, beside the closings."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from flare_ray.sandbox.text import Line
 
-RETOLD = 0.4
+RETOLD = 0.6
 """Share of a retelling's tokens that are salient; the others tell which fact is retold."""
 
 

@@ -17,7 +17,7 @@ from flare_ray.sandbox.text import Line
 from flare_ray.sandbox.tokenizer import XLM_R_SPECIAL
 from flare_ray.sandbox.training import Report, Settings, pad, train
 
-FULL = Settings(lines=75_000)
+FULL = Settings(lines=70_000)
 SMALL = Settings(lines=700, width=32, layers=2, heads=2, feedforward=64)
 MASKED, BESIDE = 0.2, 0.07
 """Share of the tokens to be predicted: in lines without a closing, and beside one (which needs the rest)."""

@@ -18,7 +18,7 @@ from flare_ray.sandbox.grammar import Clause, Noun, Sentence, name
 
 Label = Literal["negative", "neutral", "positive"]
 LABELS: tuple[Label, ...] = ("negative", "neutral", "positive")
-NEGATED = 0.2
+NEGATED = 0.12
 """Share of the judgements that negate the opposite word."""
 
 

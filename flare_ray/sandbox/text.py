@@ -134,11 +134,11 @@ def definition(draw: Random) -> Document:
 
 
 KINDS: dict[Callable[[Random], Document], float] = {
-    review: 0.22,
-    chorus: 0.05,
-    argument: 0.30,
-    interview: 0.21,
-    retelling: 0.20,
+    review: 0.30,
+    chorus: 0.10,
+    argument: 0.14,
+    interview: 0.14,
+    retelling: 0.30,
     definition: 0.02,
 }
 

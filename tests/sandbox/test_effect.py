@@ -109,14 +109,18 @@ def means(tables):
 
 
 def check(scores):
-    """The order that must hold. Zero-shot among the three farthest languages is noise and not asserted."""
+    """The order that must hold: nearer languages transfer better, LoRA lies between zero-shot and English.
+
+    Among the three farthest languages differences are noise and not asserted.
+    """
     english = scores[world.SOURCE]["base"]
     zero = [scores[code]["zero_shot"] for code in world.LANGUAGES]
     lora = [scores[code]["lora"] for code in world.LANGUAGES]
-    assert english >= 85
-    assert max(zero) < english - 25
-    assert statistics.mean(zero[:2]) > statistics.mean(zero[2:]) + 5
-    assert lora == sorted(lora, reverse=True)
+    assert english >= 78
+    assert max(zero) == zero[0] < english - 10
+    assert statistics.mean(zero[:2]) > statistics.mean(zero[2:]) + 10
+    assert max(lora) == lora[0]
+    assert statistics.mean(lora[:2]) > statistics.mean(lora[2:])
     assert all(none < adapted < english for none, adapted in zip(zero, lora, strict=True))
 
 
