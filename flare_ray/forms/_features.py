@@ -74,7 +74,7 @@ class Features:
                 {name: values[index] for name, values in self.by_sequence.items()},
                 {name: self.of_token(name, index) for name in self.by_token},
             )
-        builder.row_of = np.repeat(np.arange(len(rows)), [len(part) for part in chosen]).tolist()
+        builder.row_of = [place for place, part in enumerate(chosen) for _ in part]
         return builder.finish(self.table.take(rows), self.counts)
 
 

@@ -113,20 +113,30 @@ class Form(ABC):
         """Source and target end to end, for input-level fusion: at most `limit` tokens, the source cut first.
 
         The target's tokens, labels and offsets stay whole; special tokens of the source stay too, so that every
-        row keeps the same number of them.
+        row keeps the same number of them. Where not even those have room the target stands alone. counts:
+        `source_cut`, the rows whose source is not whole.
         """
         _, marks = _ids(tokenizer, "a")
         before, behind = marks.index(0), marks[::-1].index(0)
         glue, special = self.glue(tokenizer), _special(tokenizer)
-        builder = Builder()
+        builder, source_cut = Builder(), set()
         for index, other in enumerate(source_of.tolist()):
-            own, head = target.sequence(index), self.prompt(source, other)
-            head = head[: len(head) - behind]
-            head = np.concatenate([_cut(head, limit - len(own) + before - len(glue), special), glue])
+            own, whole = target.sequence(index), self.prompt(source, other)
+            if not len(whole):  # no source: its template's special tokens alone, which are the target's
+                whole = _cut(self.prompt(target, index), 0, special)
+            whole = whole[: len(whole) - behind]
+            room = limit - self.reserved(target, index) + before - len(glue)
+            head = _cut(whole, room, special)
+            if len(head) < len(whole) or len(head) > room:
+                source_cut.add(int(target.row_of[index]))
+            head = np.concatenate([head, glue]) if len(head) <= room else own[:before]
             shift = len(head) - before
             builder.add(
                 np.concatenate([head, own[before:]]),
-                {name: self.shifted(name, values[index], shift) for name, values in target.by_sequence.items()},
+                {
+                    name: self.shifted(name, values[index], shift)
+                    for name, values in target.by_sequence.items()
+                },
                 {
                     name: np.concatenate(
                         [np.full((len(head), *values.shape[1:]), -1), target.of_token(name, index)[before:]]
@@ -135,7 +145,11 @@ class Form(ABC):
                 },
                 int(target.row_of[index]),
             )
-        return builder.finish(target.table, target.counts)
+        return builder.finish(target.table, {**target.counts, "source_cut": len(source_cut)})
+
+    def reserved(self, features: Features, index: int) -> int:
+        """Tokens that a joined input keeps free for the target's sequence; a gold answer has no say in it."""
+        return len(features.sequence(index))
 
     def shifted(self, name: str, value: Any, shift: int) -> Any:
         """A `by_sequence` value once `shift` tokens stand before the sequence."""

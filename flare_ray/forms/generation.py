@@ -1,7 +1,8 @@
 """Generation: the task as a prompt, the label's name or the answer as what follows (paper: Llama and Gemma).
 
-A prompt that is too long loses tokens of its first text (a question's context), never its end: in training those
-that the answer can spare, in evaluation the last ones, as nothing may know where the answer is.
+A prompt that is too long loses tokens of its first text (a question's context) and, where that is not enough, of
+the next, never its end: in training those that the answer can spare, in evaluation the last ones, as nothing may
+know where the answer is.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100
+_PLACE = "\0"  # stands for a text where its place in the prompt is wanted
 MAX_ANSWER = 64
 """Longest free answer in tokens, the end-of-sequence token included; at most a quarter of the sequence."""
 
@@ -41,22 +43,27 @@ class Generation(Form):
         max_length: int,
         training: bool,
     ) -> Features:
-        """by_sequence prompt: tokens before the answer. counts: rows whose text or answer was cut."""
+        """by_sequence prompt: tokens before the answer; room: tokens kept for any answer and its end.
+
+        counts: rows whose text or answer was cut. A row without an answer (a translation's) has an empty one.
+        """
         builder, counts = Builder(), {"truncated": 0, "answer_cut": 0}
         room = answer_room(task, tokenizer, max_length)
         for start in range(0, table.num_rows, ROWS_PER_CALL):
             rows = table.slice(start, ROWS_PER_CALL).to_pylist()
             prompts = [task.prompt(row) for row in rows]
             encoded = tokenizer(prompts, return_offsets_mapping=True)
-            answers = tokenizer([task.answer(row) for row in rows], add_special_tokens=False)["input_ids"]
+            golds = ["" if row.get("answers") == [] else task.answer(row) for row in rows]
+            answers = tokenizer(golds, add_special_tokens=False)["input_ids"]
             for k, row in enumerate(rows):
                 offsets = np.asarray(encoded["offset_mapping"][k]).reshape(-1, 2)
-                kept = _kept(task, prompts[k], row, offsets, max_length - room, training)
+                kept = _kept(task, row, offsets, max_length - room, training)
                 prompt = np.asarray(encoded["input_ids"][k], np.int32)[kept]
                 answer = [*answers[k][: room - 1], tokenizer.eos_token_id]
                 counts["truncated"] += len(prompt) < len(kept)
                 counts["answer_cut"] += len(answers[k]) > room - 1
-                builder.add(np.concatenate([prompt, answer]), {"prompt": len(prompt)}, row=start + k)
+                sizes = {"prompt": len(prompt), "room": room}
+                builder.add(np.concatenate([prompt, answer]), sizes, row=start + k)
         return builder.finish(table, counts)
 
     def read(self, features: Features, index: int, training: bool) -> np.ndarray:
@@ -87,6 +94,10 @@ class Generation(Form):
     def glue(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         """A line break between two prompts."""
         return list(tokenizer("\n", add_special_tokens=False)["input_ids"])
+
+    def reserved(self, features: Features, index: int) -> int:
+        """The prompt, and room for any answer."""
+        return int(features.by_sequence["prompt"][index] + features.by_sequence["room"][index])
 
     def shifted(self, name: str, value: Any, shift: int) -> Any:
         """The source's prompt is part of the prompt."""
@@ -125,25 +136,24 @@ def answer_room(task: Task, tokenizer: Any, max_length: int) -> int:
     return 1 + max(map(len, labels["input_ids"]))
 
 
-def _kept(
-    task: Task, prompt: str, row: dict[str, Any], offsets: np.ndarray, limit: int, training: bool
-) -> np.ndarray:
-    """Which tokens of a prompt stay, bool [n]: all, or as many of its first text as `limit` leaves room for."""
+def _kept(task: Task, row: dict[str, Any], offsets: np.ndarray, limit: int, training: bool) -> np.ndarray:
+    """Which tokens of a prompt stay, bool [n]: all, or as many of its texts as `limit` allows, cut from the first."""
     kept = np.ones(len(offsets), bool)
-    excess = len(offsets) - limit
-    if excess <= 0:
-        return kept
-    text = row[task.text_columns[0]]
-    begin = prompt.index(text)
-    mine = np.flatnonzero((offsets[:, 0] >= begin) & (offsets[:, 1] <= begin + len(text)) & (offsets[:, 1] > 0))
-    excess = min(excess, len(mine))
-    first = 0
-    if training and (answers := row.get("answers")):
-        end = begin + answers[0]["start"] + len(answers[0]["text"])
-        needed = int(np.searchsorted(offsets[mine, 0], end))  # tokens up to the answer's end
-        first = max(0, needed - (len(mine) - excess))
-    kept[mine] = False
-    kept[mine[first : first + len(mine) - excess]] = True
+    for column in task.text_columns:
+        excess = int(kept.sum()) - limit
+        if excess <= 0:
+            break
+        begin = task.prompt({**row, column: _PLACE}).index(_PLACE)
+        end = begin + len(row[column])
+        mine = np.flatnonzero((offsets[:, 0] >= begin) & (offsets[:, 1] <= end) & (offsets[:, 1] > 0))
+        excess = min(excess, len(mine))
+        first = 0
+        if training and column == task.text_columns[0] and (answers := row.get("answers")):
+            answered = begin + answers[0]["start"] + len(answers[0]["text"])
+            needed = int(np.searchsorted(offsets[mine, 0], answered))  # tokens up to the answer's end
+            first = max(0, needed - (len(mine) - excess))
+        kept[mine] = False
+        kept[mine[first : first + len(mine) - excess]] = True
     return kept
 
 
