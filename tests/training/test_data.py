@@ -1,49 +1,76 @@
 import numpy as np
 import pyarrow as pa
-import pytest
 
-from flare_ray.training.data import Encoded, encode, pair
-
-
-def encoded(*rows: list[int], ids: str = "abcdef") -> Encoded:
-    starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-    return Encoded(
-        tuple(ids[: len(rows)]),
-        np.array([token for row in rows for token in row], np.int32),
-        starts,
-        np.arange(len(rows)),
-    )
+from flare_ray.forms._features import Builder, Features
+from flare_ray.training.data import english_rows_of, pair
 
 
-def test_padding_stands_right_and_is_as_long_as_the_longest_row_asked_for() -> None:
-    rows = encoded([5], [6, 7, 8], [9, 9])
-    input_ids, mask = rows.padded([2, 0], pad=1)
-    assert input_ids.tolist() == [[9, 9], [5, 1]]
-    assert mask.tolist() == [[1, 1], [1, 0]]
+def features(ids: str, windows: list[int] | None = None, first: int = 1) -> Features:
+    """Rows by id, each with some windows of one token: the row's place, and the window's number in hundreds."""
+    builder = Builder()
+    for row, count in enumerate(windows or [1] * len(ids)):
+        for window in range(count):
+            builder.add([first + row + 100 * window], {"labels": row}, row=row)
+    return builder.finish(pa.table({"id": list(ids)}))
+
+
+def met(target: Features, source: Features) -> list[tuple[str, int, str, int]]:
+    """Which row and window stands beside which."""
+    split = pair(target, source, "key")
+    assert split.source is not None
+    assert split.source_of is not None
+
+    def name(of: Features, k: int) -> tuple[str, int]:
+        return of.table["id"][int(of.row_of[k])].as_py(), int(of.sequence(k)[0]) // 100
+
+    others = split.source_of.tolist()
+    return [(*name(split.target, k), *name(split.source, j)) for k, j in enumerate(others)]
 
 
 def test_pairing_is_by_id_whatever_the_order() -> None:
-    target = encoded([1], [2, 2], [3], ids="cab")
-    source = encoded([10], [20, 20], [30], ids="abc")
-    split = pair(target, source, "key")
-    assert split.source is not None
-    assert split.source.ids == target.ids
-    assert split.source.padded([0, 1, 2], 0)[0].tolist() == [[30, 0], [10, 0], [20, 20]]
+    assert met(features("cab"), features("abc")) == [("c", 0, "c", 0), ("a", 0, "a", 0), ("b", 0, "b", 0)]
 
 
-def test_a_target_row_without_its_english_is_an_error_that_names_it() -> None:
-    with pytest.raises(KeyError, match="1 target rows without an English row, such as x"):
-        pair(encoded([1], [2], ids="ax"), encoded([1], ids="a"), "key")
+def test_rows_without_english_are_left_out_and_counted() -> None:
+    split = pair(features("xaybz"), features("bca"), "key")
+    assert split.unpaired == 3
+    assert split.target.table["id"].to_pylist() == ["a", "b"]
+    assert split.target.tokens.tolist() == [2, 4]
+    assert split.target.by_sequence["labels"].tolist() == [1, 3]
+    assert split.target.row_of.tolist() == [0, 1]
+    assert pair(features("ab"), features("ab")).unpaired == 0
 
 
-def test_encoding_cuts_to_the_length_and_keeps_ids_and_labels(small_sandbox: object) -> None:
-    from transformers import AutoTokenizer
+def test_windows_meet_by_number_and_the_last_one_serves_for_the_surplus() -> None:
+    found = met(features("abc", [3, 1, 2]), features("bca", [2, 1, 2]))
+    assert found == [
+        ("a", 0, "a", 0),
+        ("a", 1, "a", 1),
+        ("a", 2, "a", 1),
+        ("b", 0, "b", 0),
+        ("c", 0, "c", 0),
+        ("c", 1, "c", 0),
+    ]
 
-    tokenizer = AutoTokenizer.from_pretrained(f"{small_sandbox}/models/sandbox-xlm-r")
-    texts = ["the food was very good and the house was old"] * 1100 + ["good"]
-    table = pa.table({"id": [str(k) for k in range(1101)], "text": texts, "label": [0] * 1100 + [2]})
-    rows = encode(table, tokenizer, ["text"], 6)
-    assert len(rows) == 1101
-    assert rows.lengths.max() == 6
-    assert rows.labels[-1] == 2
-    assert rows.take([1100]).tokens.tolist() == tokenizer("good")["input_ids"]
+
+def test_left_out_rows_take_their_windows_along() -> None:
+    found = met(features("axb", [2, 3, 1]), features("ba", [2, 2]))
+    assert found == [("a", 0, "a", 0), ("a", 1, "a", 1), ("b", 0, "b", 0)]
+
+
+def test_every_target_sequence_comes_once() -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        target = features("abcdef", draw.integers(1, 4, 6).tolist())
+        source = features("".join(draw.permutation(list("abcdefgh"))), draw.integers(1, 4, 8).tolist())
+        found = met(target, source)
+        assert len({row[:2] for row in found}) == len(found) == len(target)
+        assert all(row[0] == row[2] for row in found)
+
+
+def test_english_rows_stand_in_the_targets_order() -> None:
+    english, missing = english_rows_of(features("cxa"), features("abc", [1, 1, 2]))
+    assert missing == 1
+    assert english.table["id"].to_pylist() == ["c", "a"]
+    assert english.tokens.tolist() == [3, 103, 1]
+    assert english.row_of.tolist() == [0, 0, 1]

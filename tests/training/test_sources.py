@@ -1,53 +1,77 @@
 import numpy as np
+import pytest
 import torch
 
-from flare_ray.training.data import Encoded
-from flare_ray.training.sources import SourceCache
+from flare_ray.training.sources import SourceCache, States
 
 LAYERS, D = 3, 4
 
 
-def rows_of(*lengths: int) -> Encoded:
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    tokens = np.arange(1, starts[-1] + 1, dtype=np.int32)
-    return Encoded(tuple(map(str, range(len(lengths)))), tokens, starts, np.zeros(len(lengths), int))
+def state(sequence: int, length: int, stack: int) -> torch.Tensor:
+    """States that tell stack, sequence, token, layer and column: [m, layers, d]."""
+    grid = torch.arange(length)[:, None, None] + torch.arange(LAYERS)[None, :, None] / 10
+    return 1000 * stack + 100 * sequence + grid + torch.arange(D) / 100
 
 
-def encode(input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """States that tell token, layer and column: [b, layers, m, d]."""
-    base = input_ids.float()[:, None, :, None]
-    return base + torch.arange(LAYERS)[None, :, None, None] / 10 + torch.arange(D) / 100
+def compute(lengths: np.ndarray, stacks: int = 1):
+    """The states of sequences of these lengths, asked for by number."""
+
+    def states(chosen: list[int]) -> list[States]:
+        return [tuple(state(k, int(lengths[k]), s) for s in range(stacks)) for k in chosen]
+
+    return states
 
 
-def test_padded_states_are_the_real_tokens_states_in_any_row_order() -> None:
-    rows = rows_of(*([3, 1, 5] * 20))
-    states = SourceCache(1e9).get(("k",), rows, 0, encode, "cpu")
+def get(cache: SourceCache, key: str, *lengths: int) -> object:
+    sizes = np.array(lengths)
+    return cache.get((key,), list(range(len(sizes))), sizes, compute(sizes))
+
+
+@pytest.mark.parametrize("stacks", [1, 2])
+def test_padded_states_are_the_real_tokens_states_in_any_order(stacks: int) -> None:
+    lengths = np.array([3, 1, 5] * 30)
+    needed = list(range(10, 80))
+    states = SourceCache(1e9).get(("k",), needed, lengths[needed], compute(lengths, stacks))
     assert states is not None
-    chosen = [40, 2, 0, 59]
-    got, mask = states.padded(chosen)
-    input_ids, expected_mask = rows.padded(chosen, 0)
-    assert torch.equal(mask, expected_mask)
-    expected = encode(input_ids, expected_mask) * expected_mask[:, None, :, None]
-    torch.testing.assert_close(got, expected)
+    chosen = [40, 13, 11, 79, 40]
+    found, mask = states.padded(chosen)
+    assert len(found) == stacks
+    assert mask.sum(1).tolist() == lengths[chosen].tolist()
+    for number, stack in enumerate(found):
+        assert stack.shape == (5, LAYERS, 5, D)
+        for row, k in enumerate(chosen):
+            expected = state(k, int(lengths[k]), number).transpose(0, 1)
+            assert torch.equal(stack[row, :, : lengths[k]], expected)
+            assert not stack[row, :, lengths[k] :].any()
 
 
 def test_computed_once_while_it_fits_and_least_recently_used_goes_first() -> None:
-    size = 4 * LAYERS * D * 10
-    cache = SourceCache(2 * size)
-    one, two, three = rows_of(10), rows_of(4, 6), rows_of(5, 5)
-    for key, rows in [("1", one), ("2", two), ("1", one)]:
-        cache.get((key,), rows, 0, encode, "cpu")
+    cache = SourceCache(2 * 4 * LAYERS * D * 10)
+    for key in "121":
+        get(cache, key, *{"1": [10], "2": [4, 6]}[key])
     assert cache.computed == 2
-    cache.get(("3",), three, 0, encode, "cpu")  # pushes "2" out
-    cache.get(("1",), one, 0, encode, "cpu")
+    get(cache, "3", 5, 5)  # pushes "2" out
+    get(cache, "1", 10)
     assert cache.computed == 3
-    cache.get(("2",), two, 0, encode, "cpu")
+    get(cache, "2", 4, 6)
     assert cache.computed == 4
 
 
 def test_a_split_larger_than_the_budget_is_not_kept_whatever_else_is() -> None:
     cache = SourceCache(4 * LAYERS * D * 9)
-    assert cache.get(("small",), rows_of(9), 0, encode, "cpu") is not None
-    assert cache.get(("large",), rows_of(10), 0, encode, "cpu") is None
-    assert cache.get(("small",), rows_of(9), 0, encode, "cpu") is not None
+    assert get(cache, "small", 9) is not None
+    assert get(cache, "large", 10) is None
+    assert get(cache, "small", 9) is not None
     assert cache.computed == 1
+
+
+def test_too_large_is_found_out_after_one_pass() -> None:
+    asked: list[int] = []
+    lengths = np.full(1000, 5)
+
+    def counted(chosen: list[int]) -> list[States]:
+        asked.extend(chosen)
+        return compute(lengths)(chosen)
+
+    assert SourceCache(4 * LAYERS * D * 100).get(("k",), list(range(1000)), lengths, counted) is None
+    assert len(asked) < 100
