@@ -1,5 +1,6 @@
-"""Laws of training: on a real tiny XLM-R, real DeepSpeed, the small sandbox's rows."""
+"""Laws of a run: on real tiny models, real DeepSpeed, the small sandbox's rows."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,24 +8,32 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from peft import PeftModel, get_peft_model
+from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 
 from flare_ray import registry
-from flare_ray.training.engine import Group, linear_factor
+from flare_ray.training import fit as fit_module
+from flare_ray.training.engine import Group, linear_factor, trained_state
 from flare_ray.training.evaluation import predict
+from flare_ray.training.feeder import Feeder
 from flare_ray.training.fit import Diverged, fit
 from flare_ray.training.stages import train_run
 from flare_ray.training.workbench import Workbench
 
 Open = Callable[..., Workbench]
+Settings = Callable[..., dict[str, Any]]
+
+
+def trained(record: dict[str, Any]) -> dict[str, Any]:
+    """What a record says of the training, without times."""
+    curve = [{k: v for k, v in entry.items() if k != "seconds"} for entry in record["history"]]
+    return {k: record[k] for k in ("validation", "chosen_epoch", "chosen_step")} | {"curve": curve}
 
 
 def results(record: dict[str, Any]) -> dict[str, Any]:
     """What a record says of the result, without times."""
-    kept = {"metrics", "validation", "chosen_epoch", "rows"}
-    curve = [{k: v for k, v in entry.items() if k != "seconds"} for entry in record["history"]]
-    return {k: v for k, v in record.items() if k in kept} | {"curve": curve}
+    return trained(record) | {k: record[k] for k in ("metrics", "rows", "data")}
 
 
 @pytest.mark.parametrize("steps", [1, 7, 100])
@@ -42,134 +51,175 @@ def test_the_schedule_is_linear_with_warm_up(steps: int) -> None:
 
 @pytest.mark.parametrize("method", ["zero_shot", "lora", "flare"])
 def test_a_run_is_the_same_alone_and_after_others(
-    method: str, base_folder: Path, open_bench: Open, settings: dict[str, Any], tmp_path: Path
+    method: str, open_bench: Open, settings_of: Settings, tmp_path: Path
 ) -> None:
-    alone = train_run(open_bench(base_folder), method, "qtu", settings, 5, tmp_path / "alone")
-    bench = open_bench(base_folder)
+    settings = settings_of(method)
+    alone = train_run(open_bench(), method, "qtu", settings, 5, tmp_path / "alone")
+    bench = open_bench()
     for k, (other, language) in enumerate([("flare", "qal"), ("lora", "qtu"), ("zero_shot", "qal")]):
-        train_run(bench, other, language, settings, k, tmp_path / f"other{k}")
+        train_run(bench, other, language, settings_of(other), k, tmp_path / f"other{k}")
     packed = train_run(bench, method, "qtu", settings, 5, tmp_path / "packed")
     assert results(packed) == results(alone)
     tables = [pq.read_table(tmp_path / name / "predictions.parquet") for name in ("alone", "packed")]
     assert tables[0].equals(tables[1])
 
 
-def test_the_base_stays_bitwise_unchanged(
-    base_folder: Path, open_bench: Open, settings: dict[str, Any], tmp_path: Path
-) -> None:
-    bench = open_bench(base_folder)
+def test_the_base_stays_bitwise_unchanged(open_bench: Open, settings_of: Settings, tmp_path: Path) -> None:
+    bench = open_bench()
     before = {name: tensor.clone() for name, tensor in bench.model().state_dict().items()}
-    for method in ("lora", "flare"):
-        train_run(bench, method, "qal", settings, 1, tmp_path / method)
+    for method in ("lora", "flare", "x_mixup"):
+        train_run(bench, method, "qal", settings_of(method), 1, tmp_path / method)
     after = bench.model().state_dict()
     assert before.keys() == after.keys(), "no adapter is left in the base"
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_source_states_are_computed_once_for_a_pack(
-    base_folder: Path, open_bench: Open, settings: dict[str, Any], tmp_path: Path
+@pytest.mark.parametrize("method", ["lora", "flare"])
+def test_the_kept_adapter_gives_the_kept_predictions(
+    method: str,
+    open_bench: Open,
+    base_of: Callable[[str, str], Path],
+    settings_of: Settings,
+    tmp_path: Path,
 ) -> None:
-    bench = open_bench(base_folder)
-    for k, language in enumerate(["qal", "qtu", "qal"]):
-        train_run(bench, "flare", language, {**settings, "rank": 2 + k}, k, tmp_path / str(k))
-    assert bench.sources.computed == 3, "one pass each over the English train, validation and test split"
-
-
-def test_cached_source_states_give_what_the_source_pass_gives(
-    base_folder: Path, open_bench: Open, settings: dict[str, Any], tmp_path: Path
-) -> None:
-    cached = train_run(open_bench(base_folder), "flare", "qtu", settings, 1, tmp_path / "cached")
-    passed = open_bench(base_folder, source_cache_mb=0)
-    record = train_run(passed, "flare", "qtu", settings, 1, tmp_path / "passed")
-    assert passed.sources.computed == 0
-    for one, other in zip(cached["history"], record["history"], strict=True):
-        assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-4)
-    logits = [
-        pq.read_table(tmp_path / name / "predictions.parquet")["logits"] for name in ("cached", "passed")
-    ]
-    pairs = zip(*(column.to_pylist() for column in logits), strict=True)
-    assert max(abs(a - b) for one, other in pairs for a, b in zip(one, other, strict=True)) < 1e-3
-
-
-@pytest.mark.parametrize("micro", [5, 16])
-def test_micro_batches_change_nothing_but_rounding(
-    micro: int, base_folder: Path, open_bench: Open, settings: dict[str, Any], tmp_path: Path
-) -> None:
-    settings = {**settings, "no_dropout": True}
-    losses = []
-    for group in (Group(), Group(micro_batch=micro)):
-        bench = open_bench(base_folder, group)
-        _without_dropout(bench)
-        record = train_run(bench, "lora", "qal", settings, 1, tmp_path / str(group.micro_batch))
-        losses.append([entry["train_loss"] for entry in record["history"]])
-    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-
-
-@pytest.mark.parametrize("stage", [1, 2])
-def test_zero_stages_change_nothing_but_rounding(
-    stage: int, base_folder: Path, open_bench: Open, settings: dict[str, Any], tmp_path: Path
-) -> None:
-    plain = train_run(open_bench(base_folder), "lora", "qal", settings, 1, tmp_path / "0")
-    sharded = train_run(
-        open_bench(base_folder, Group(zero_stage=stage)), "lora", "qal", settings, 1, tmp_path / "z"
+    bench, settings, row = open_bench(), settings_of(method), registry.load("methods", method)
+    train_run(bench, method, "qtu", settings, 1, tmp_path)
+    base = AutoModelForSequenceClassification.from_pretrained(base_of("xlm_roberta", "nusax"), num_labels=3)
+    model = PeftModel.from_pretrained(base, str(tmp_path / "adapter"))
+    split = bench.split(row, settings, "qtu", "test")
+    found = predict(model, Feeder(bench, row, settings, split, "qtu", "test", row.encode_source(model)))
+    kept = pq.read_table(tmp_path / "predictions.parquet")
+    torch.testing.assert_close(
+        torch.tensor([one["logits"] for one in found]),
+        torch.tensor(kept["logits"].to_pylist()),
+        atol=1e-4,
+        rtol=0,
     )
-    for one, other in zip(plain["history"], sharded["history"], strict=True):
-        assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-4)
+
+
+# ---- choosing the state
+
+
+def test_validation_comes_every_k_steps_and_at_the_end(
+    open_bench: Open, settings_of: Settings, tmp_path: Path
+) -> None:
+    settings = settings_of(epochs=2, validate_every=4)  # 64 rows in batches of 24: 3 steps an epoch
+    seen: list[dict[str, float]] = []
+    record = train_run(open_bench(), "lora", "qal", settings, 1, tmp_path, seen.append)
+    assert [entry["step"] for entry in record["history"]] == [4, 6]
+    assert [entry["epoch"] for entry in record["history"]] == pytest.approx([4 / 3, 2])
+    assert seen == record["history"]
+    whole = train_run(open_bench(), "lora", "qal", {**settings, "validate_every": None}, 1, tmp_path / "e")
+    assert [entry["step"] for entry in whole["history"]] == [3, 6]
+    losses = [[entry["train_loss"] for entry in one["history"]] for one in (record, whole)]
+    # Validation disturbs no training: the mean loss of all six steps is the same.
+    assert (4 * losses[0][0] + 2 * losses[0][1]) / 6 == pytest.approx(sum(losses[1]) / 2, abs=1e-6)
+
+
+def test_the_earliest_best_state_is_chosen_and_tested(
+    open_bench: Open, settings_of: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, scores, states = open_bench(), iter([1.0, 3.0, 3.0, 2.0]), []
+
+    def scored(task: Any, table: Any, predictions: Any) -> dict[str, float]:
+        return {task.metric: next(scores)}
+
+    def watched(engine: Any, feeder: Feeder) -> Any:
+        states.append(trained_state(engine.module, 0))
+        return predict(engine, feeder)
+
+    monkeypatch.setattr(fit_module, "score", scored)
+    monkeypatch.setattr(fit_module, "predict", watched)
+    tested = []
+    monkeypatch.setattr(
+        "flare_ray.training.stages.predict",
+        lambda engine, feeder: tested.append(trained_state(engine.module, 0)) or predict(engine, feeder),
+    )
+    settings = settings_of(epochs=2, batch_size=32, validate_every=1)
+    record = train_run(bench, "lora", "qal", settings, 1, tmp_path)
+    assert (record["chosen_step"], record["chosen_epoch"]) == (2, 1)
+    assert record["validation"] == {"validation_macro_f1": 3.0}
+    chosen, others = states[1], (states[0], states[2], states[3])
+    assert all(torch.equal(tested[0][name], chosen[name]) for name in chosen)
+    assert all(any(not torch.equal(one[name], chosen[name]) for name in chosen) for one in others)
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    flat = {name.replace(".default", "").replace(".modules_to_save", ""): p for name, p in chosen.items()}
+    assert {name: p.tolist() for name, p in saved.items()} == {name: p.tolist() for name, p in flat.items()}
+
+
+@pytest.mark.parametrize("every", [None, 2])
+def test_a_diverged_run_names_its_step(every: int | None, open_bench: Open, settings_of: Settings) -> None:
+    bench, row = open_bench(), registry.load("methods", "lora")
+    settings = settings_of(epochs=3, learning_rate=1e30, max_grad_norm=1e30, validate_every=every)
+    model = row.build(bench.model(), settings, bench.posed)
+    train, validation = (
+        Feeder(bench, row, settings, bench.split(row, settings, "qal", name), "qal", name)
+        for name in ("train", "validation")
+    )
+    with pytest.raises(Diverged, match=r"the loss is (nan|inf) at step 2 of 9; no validation came before"):
+        fit(model, train, validation, settings, 1, Group())
+
+
+# ---- the test split
 
 
 @pytest.mark.parametrize("method", ["lora", "flare"])
-def test_the_kept_adapter_gives_the_kept_predictions(
-    method: str, base_folder: Path, open_bench: Open, settings: dict[str, Any], tmp_path: Path
+def test_the_test_split_is_read_once_after_training(
+    method: str, open_bench: Open, settings_of: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = open_bench(base_folder)
-    train_run(bench, method, "qtu", settings, 1, tmp_path)
-    base = AutoModelForSequenceClassification.from_pretrained(base_folder, num_labels=3)
-    model = PeftModel.from_pretrained(base, str(tmp_path / "adapter"))
-    reads_source = registry.load("methods", method).reads_source
-    feeder = bench.feeder(bench.split("qtu", "test", settings["max_length"], reads_source))
-    logits = predict(model, feeder, Group())
-    kept = pq.read_table(tmp_path / "predictions.parquet")
-    torch.testing.assert_close(
-        torch.tensor(logits), torch.tensor(kept["logits"].to_pylist()), atol=1e-4, rtol=0
-    )
+    bench, log = open_bench(), []
+    read = bench.task.read
+
+    def logged(source: str, language: str, split: str, **rest: Any) -> Any:
+        log.append(f"{language} {split}")
+        return read(source, language, split, **rest)
+
+    monkeypatch.setattr(bench.task, "read", logged)
+    train_run(bench, method, "qal", settings_of(method), 1, tmp_path, lambda entry: log.append("validated"))
+    mine = [entry for entry in log if not entry.startswith("eng")]
+    assert mine == ["qal train", "qal validation", "validated", "qal test"]
+    assert log.index("validated") < min(k for k, entry in enumerate(log) if entry.endswith("test"))
 
 
-def test_the_earliest_best_epoch_is_chosen_and_tested(
-    base_folder: Path, open_bench: Open, settings: dict[str, Any], tmp_path: Path
+@pytest.mark.parametrize("method", ["lora", "flare"])
+def test_a_poisoned_test_split_changes_nothing_of_the_training(
+    method: str,
+    small_sandbox: Path,
+    open_bench: Open,
+    settings_of: Settings,
+    tmp_path: Path,
 ) -> None:
-    bench = open_bench(base_folder)
-    record = train_run(bench, "lora", "qal", {**settings, "epochs": 4}, 1, tmp_path)
-    curve = [entry["validation_macro_f1"] for entry in record["history"]]
-    assert record["chosen_epoch"] == curve.index(max(curve)) + 1
-    rows = len(bench.split("qal", "train", 32, False))
-    assert record["chosen_step"] == record["chosen_epoch"] * -(-rows // 32)
+    data = shutil.copytree(small_sandbox / "data" / "nusax", tmp_path / "nusax")
+    for language in ("qal", "english"):
+        file = data / language / "test.csv"
+        ids = [line.split(",", 1)[0] for line in file.read_text().splitlines()[1:]]
+        file.write_text("id,text,label\n" + "".join(f"{k},zzz {k} zzz,negative\n" for k in reversed(ids)))
+    settings, records = settings_of(method), []
+    for name, folder in [("clean", None), ("poisoned", data)]:
+        bench = open_bench(data=folder)
+        records.append(train_run(bench, method, "qal", settings, 1, tmp_path / name))
+    assert trained(records[0]) == trained(records[1])
+    assert records[0]["metrics"] != records[1]["metrics"]
+    files = [tmp_path / name / "adapter" / "adapter_model.safetensors" for name in ("clean", "poisoned")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_a_diverged_run_names_its_step(base_folder: Path, open_bench: Open, settings: dict[str, Any]) -> None:
-    bench = open_bench(base_folder)
-    method = registry.load("methods", "lora")
-    model = get_peft_model(bench.model(), method.adapter(settings, bench.family))
-    train, validation = (
-        bench.feeder(bench.split("qal", name, 32, False)) for name in ("train", "validation")
-    )
-    with pytest.raises(Diverged, match=r"the loss is (nan|inf) at step \d+ \(epoch \d+\)"):
-        fit(
-            model,
-            train,
-            validation,
-            bench.task,
-            {**settings, "learning_rate": 1e30, "max_grad_norm": 1e30},
-            1,
-            Group(),
-        )
-
-
-def _without_dropout(bench: Workbench) -> None:
-    """Dropout draws differ with the number of passes; everything else must not."""
-    loaded = bench.load_base()
-    for module in loaded.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-        setattr(loaded.config, name, 0.0)
-    bench._base = loaded
+def test_the_order_of_the_english_rows_changes_nothing(
+    small_sandbox: Path, open_bench: Open, settings_of: Settings, tmp_path: Path
+) -> None:
+    """Rows meet by id, and what else a pass over the source reads has no say in a state."""
+    data = shutil.copytree(small_sandbox / "data" / "nusax", tmp_path / "nusax")
+    for file in (data / "english").glob("*.csv"):
+        head, *rows = file.read_text().splitlines()
+        file.write_text("\n".join([head, *reversed(rows)]) + "\n")
+    settings, records = settings_of("flare"), []
+    for name, folder in [("given", None), ("reversed", data)]:
+        bench = open_bench(data=folder)
+        records.append(train_run(bench, "flare", "qal", settings, 1, tmp_path / name))
+    for one, other in zip(records[0]["history"], records[1]["history"], strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], abs=1e-5)
+    logits = [
+        torch.tensor(pq.read_table(tmp_path / name / "predictions.parquet")["logits"].to_pylist())
+        for name in ("given", "reversed")
+    ]
+    torch.testing.assert_close(*logits, atol=1e-4, rtol=0)
