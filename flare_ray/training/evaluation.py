@@ -26,11 +26,16 @@ def predict(model: Any, feeder: Feeder) -> list[Prediction]:
     mine: list[Prediction] = []
     model.eval()
     with torch.inference_mode():
-        for start in range(0, len(sequences), per_pass):
-            chosen = sequences[start : start + per_pass]
-            mine += feeder.form.predict(
-                model, feeder.inputs(chosen), features, chosen, bench.task, bench.tokenizer, synced
-            )
+        while len(mine) < len(sequences):
+            chosen = sequences[len(mine) : len(mine) + per_pass]
+            try:
+                mine += feeder.form.predict(
+                    model, feeder.inputs(chosen), features, chosen, bench.task, bench.tokenizer, synced
+                )
+            except torch.OutOfMemoryError:
+                if len(chosen) == 1 or synced:
+                    raise  # under ZeRO-3 other workers wait in a collective operation
+                per_pass = -(-len(chosen) // 2)
     model.train()
     parts = [(sequences, mine)]
     if group.workers > 1:

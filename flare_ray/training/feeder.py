@@ -97,9 +97,7 @@ class Feeder:
             stacks = found if isinstance(found, tuple) else (found,)
             masks = inputs["attention_mask"].bool().cpu()
             stacks = tuple(stack.cpu().transpose(1, 2) for stack in stacks)
-            return [
-                tuple(stack[row][mask] for stack in stacks) for row, mask in enumerate(masks)
-            ]
+            return [tuple(stack[row][mask] for stack in stacks) for row, mask in enumerate(masks)]
 
         needed, key = bench.needed(split)
         full = (key, self.settings.get("source_offset", 1), bench.posed.family.fusion_modules)

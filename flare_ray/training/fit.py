@@ -93,9 +93,7 @@ class _Loop:
         self.engine.train()
         started, step = time.perf_counter(), 0
         for epoch in range(1, self.settings["epochs"] + 1):
-            for batch in epoch_batches(
-                self.train.lengths, self.settings["batch_size"], self.seed, epoch
-            ):
+            for batch in epoch_batches(self.train.lengths, self.settings["batch_size"], self.seed, epoch):
                 step += 1
                 self.losses.append(self._step(batch, step))
                 if step % every == 0 or step == self.steps:
@@ -151,8 +149,6 @@ class _Loop:
                 if self.fitted.history
                 else "no validation came before"
             )
-            raise Diverged(
-                f"the loss is {losses[bad[0]].item()} at step {number} of {self.steps}; {good}"
-            )
+            raise Diverged(f"the loss is {losses[bad[0]].item()} at step {number} of {self.steps}; {good}")
         self.losses = []
         return float(losses.mean())

@@ -41,7 +41,6 @@ def train_base(
     the record, with the English test metrics where there is an English test split.
     """
     work = _Work(bench, registry.load("methods", "lora"), bench.task.source_language, settings, seed)
-    set_seed(seed)
     tested, fitted = work.train(bench.load_base, on_validation)
     metrics = work.test(tested)[0] if bench.has(work.language, "test", settings["max_length"]) else {}
     if bench.group.first:
@@ -109,8 +108,9 @@ class _Work:
                 self.group = replace(self.group, micro_batch=-(-rows // 2))
 
     def _fit(self, load: Callable[[], Any], on_validation: OnValidation | None) -> tuple[Any, Fitted]:
+        set_seed(self.seed)  # a head that the checkpoint lacks is the same in a second attempt
         base = load()
-        set_seed(self.seed)  # after loading: whether this run is the first of its pack must not show in its adapter
+        set_seed(self.seed)  # whether this run is the first of its pack must not show in its adapter
         self.model = self.method.build(base, self.settings, self.bench.posed)
         if self.group.gradient_checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})

@@ -111,7 +111,8 @@ class Workbench:
                 raise InputError(
                     "translation", [Problem(f"data.{self.task.name}", found, "translation: gold, or files")]
                 )
-            self.dropped[language, split] = rows.dropped
+            if not translated:  # a row whose translation is unusable counts as one without English
+                self.dropped[language, split] = rows.dropped
             training = split == "train"
             self._features[key] = self.posed.form.encode(
                 self.task, rows.table, self.tokenizer, max_length, training
