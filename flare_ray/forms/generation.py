@@ -149,9 +149,11 @@ def _kept(task: Task, row: dict[str, Any], offsets: np.ndarray, limit: int, trai
         excess = min(excess, len(mine))
         first = 0
         if training and column == task.text_columns[0] and (answers := row.get("answers")):
-            answered = begin + answers[0]["start"] + len(answers[0]["text"])
-            needed = int(np.searchsorted(offsets[mine, 0], answered))  # tokens up to the answer's end
-            first = max(0, needed - (len(mine) - excess))
+            middle = begin + answers[0]["start"] + len(answers[0]["text"]) // 2
+            token = int(np.searchsorted(offsets[mine, 0], middle))
+            first = min(
+                excess, max(0, token - (len(mine) - excess) // 2)
+            )  # the answer in the middle, not at an end
         kept[mine] = False
         kept[mine[first : first + len(mine) - excess]] = True
     return kept

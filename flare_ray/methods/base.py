@@ -87,6 +87,10 @@ class Method(ABC):
         """
         return None
 
+    def speaks(self, language: str) -> bool:
+        """Whether a target language is known to what the method reads it with."""
+        return True
+
     def source_at_test(self, options: Mapping[str, Any]) -> Literal["translation", "gold", "none"]:
         """Where the English of the test rows comes from: the sweep's `translation`, the corpus, or nowhere."""
         return "translation"

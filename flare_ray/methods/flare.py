@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 
 from flare_ray.methods.base import Batch, Method, Options, Posed, lora_settings
 
@@ -22,6 +25,14 @@ class FlareOptions(Options):
     """Appendix E: the source in half of the training instances, none at test."""
     test_source: Literal["translation", "gold"] = "translation"
     """`gold`: the corpus's own English at test (Table 4)."""
+
+    @model_validator(mode="after")
+    def _reads_something_at_test(self) -> Self:
+        if self.train_only and self.test_source == "gold":
+            raise PydanticCustomError(
+                "unread", "{wanted}", {"wanted": "test_source left out: train_only reads no source at test"}
+            )
+        return self
 
 
 class Flare(Method):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from flare_ray.methods.base import Batch, Method, Options, Posed, lora_settings
-from flare_ray.translation.checkpoints import translator
+from flare_ray.translation.checkpoints import flores, translator
 
 if TYPE_CHECKING:
     from flare_ray.fusion import FlareConfig
@@ -36,6 +36,13 @@ class FlareMT(Method):
     def translator(self, options: Mapping[str, Any]) -> str:
         """The translation model's checkpoint."""
         return translator(options["mt_model"])
+
+    def speaks(self, language: str) -> bool:
+        """Whether NLLB has a code for the language."""
+        try:
+            return bool(flores(language))
+        except KeyError:
+            return False
 
     def adapter(self, settings: Mapping[str, Any], posed: Posed) -> FlareConfig:
         """Fusion with projected states; settings have the encoder's width as `source_width`."""

@@ -184,6 +184,13 @@ def _data_problems(sweep: Sweep) -> list[Problem]:
             wanted = "a folder of: " + ", ".join(task.languages.values())
             found = [Problem(f"data.{name}", f"{source!r} with no target language", wanted)]
         problems += found
+        for place, entry in enumerate(sweep.methods):
+            mute = [code for code in chosen if not registry.load("methods", entry.name).speaks(code)]
+            if mute:
+                what = f"{entry.name} on {', '.join(mute)}"
+                problems.append(
+                    Problem(f"methods[{place}]", what, "languages that its translation model knows")
+                )
     if sweep.languages != "all" and everywhere:
         for index, code in enumerate(sweep.languages):
             if code not in everywhere:

@@ -49,6 +49,12 @@ def pair(target: Features, source: Features, source_key: str = "") -> Split:
 
 
 def english_rows_of(target: Features, source: Features) -> tuple[Features, int]:
-    """The English rows of the target's ids, in the target's order, and how many target rows have none."""
+    """The English rows of the target's ids, in the target's order, and how many target rows have none.
+
+    A translated question without a translated answer is none: nothing could be right about it.
+    """
+    if "answers" in source.table.column_names:
+        answered = pc.greater(pc.list_value_length(source.table["answers"]), 0)
+        source = source.take_rows(np.flatnonzero(answered.to_numpy()))
     places = pc.index_in(target.table["id"], value_set=source.table["id"].combine_chunks())
     return source.take_rows(places.drop_null().to_numpy()), places.null_count

@@ -132,6 +132,8 @@ class Workbench:
     def split(self, method: Method, settings: Mapping[str, Any], language: str, name: str) -> Split:
         """Rows as the method reads them: target, English, both beside each other, or both in one input."""
         length = settings["max_length"]
+        if method.joins:  # both texts must have room in one input
+            length = min(length, self.tokenizer.model_max_length // 2)
         target = self.features(language, name, length)
         origin = method.source_at_test(settings) if name == "test" else "gold"
         if not method.reads_source or origin == "none":

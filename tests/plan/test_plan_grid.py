@@ -322,7 +322,9 @@ def test_rules_keep_and_leave_out_points_with_their_reasons(grid: MakeGrid) -> N
     reasons = {skipped.reason for skipped in [*kept.skipped, *rest.skipped]}
     assert reasons == {"no rule of include matches", "exclude[0]", "exclude[1]"}
     known = {run.label: run.fingerprint for run in whole.runs}
-    assert all(known[run.label] == run.fingerprint for run in rest.runs), "what a rule keeps is the run it was"
+    assert all(known[run.label] == run.fingerprint for run in rest.runs), (
+        "what a rule keeps is the run it was"
+    )
 
 
 def test_options_of_a_method_are_part_of_its_runs(grid: MakeGrid) -> None:

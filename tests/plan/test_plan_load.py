@@ -359,3 +359,17 @@ def test_a_known_model_can_be_changed_in_part(load: Load) -> None:
     assert (model.family, model.quantization, model.precision) == ("llama", "int8", "bf16")
     found = problems(lambda: load(models=["llama-3.1-8b"], resources={"zero_stage": 3}))
     assert "llama-3.1-8b in nf4" in found["resources.zero_stage"].found
+
+
+def test_options_that_contradict_each_other_and_languages_without_a_code_are_problems(load: Load) -> None:
+    found = problems(lambda: load(methods=[{"name": "flare", "train_only": True, "test_source": "gold"}]))
+    assert "train_only reads no source at test" in found["methods[0]"].wanted
+    assert load(methods=["flare_mt"]).methods[0].mt_model == "nllb-200-distilled-600m"
+
+
+def test_flare_mt_wants_languages_that_its_translator_knows(load: Load, tmp_path: Path) -> None:
+    write_data(tmp_path / "mine", ["english", "klingon"])
+    found = problems(
+        lambda: load(data={"nusax": str(tmp_path / "mine")}, languages="all", methods=["flare_mt"])
+    )
+    assert "flare_mt on klingon" in found["methods[0]"].found
