@@ -17,7 +17,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-EXPORTS = {"forms": "FORM", "tasks": "TASK", "methods": "METHOD", "models": "FAMILY", "fusion.functions": "FUSION"}
+EXPORTS = {
+    "forms": "FORM",
+    "tasks": "TASK",
+    "methods": "METHOD",
+    "models": "FAMILY",
+    "fusion.functions": "FUSION",
+}
 
 
 class UnknownName(LookupError):

@@ -45,6 +45,10 @@ class Form(ABC):
     ) -> Features:
         """Rows as sequences of at most `max_length` tokens. training: whether gold answers may steer a cut."""
 
+    def prepare(self, model: Any) -> None:
+        """What a loaded model still needs for this form; nothing by default."""
+        return
+
     @abstractmethod
     def targets(self, features: Features, sequences: Sequence[int], width: int) -> dict[str, torch.Tensor]:
         """The labels a training pass takes for sequences padded on the right to `width`."""

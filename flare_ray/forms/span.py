@@ -31,6 +31,10 @@ class Span(Form):
     auto_class = "AutoModelForQuestionAnswering"
     task_type = "QUESTION_ANS"
 
+    def prepare(self, model: Any) -> None:
+        """The loss leaves padding out."""
+        model.register_forward_hook(loss_of_real_tokens, with_kwargs=True)
+
     def encode(
         self,
         task: Task,
@@ -114,6 +118,24 @@ class Span(Form):
             skipped = len(text) - len(text.lstrip())
             found.append({"prediction": text.strip(), "score": score[place], "start": int(begin) + skipped})
         return found
+
+
+def loss_of_real_tokens(model: Any, args: Any, given: Mapping[str, Any], output: Any) -> None:
+    """The loss of a span over real tokens.
+
+    transformers' own lets padding take part in the softmax, so that a row's loss would depend on what it is padded
+    with: on micro-batch and workers. X-Mixup's losses leave padding out as well.
+    """
+    if given.get("start_positions") is None:
+        return
+    padding = ~given["attention_mask"].bool()
+    parts = [
+        torch.nn.functional.cross_entropy(
+            logits.float().masked_fill(padding, torch.finfo(torch.float32).min), given[f"{end}_positions"]
+        )
+        for end, logits in (("start", output.start_logits), ("end", output.end_logits))
+    ]
+    output.loss = (parts[0] + parts[1]) / 2
 
 
 def best_span(

@@ -76,8 +76,7 @@ class Workbench:
             self.group.device,
         )
         model.config.pad_token_id = self.tokenizer.pad_token_id
-        if self.posed.form.name == "span":
-            model.register_forward_hook(_span_loss, with_kwargs=True)
+        self.posed.form.prepare(model)
         return model
 
     def model(self) -> PreTrainedModel:
@@ -160,21 +159,3 @@ class Workbench:
         needed = np.unique(split.source_of).tolist()
         whole = len(needed) == len(split.source or ())
         return needed, split.source_key + ("" if whole else fingerprint({"needed": needed}))
-
-
-def _span_loss(model: Any, args: Any, given: Mapping[str, Any], output: Any) -> None:
-    """The loss of a span over real tokens.
-
-    transformers' own lets padding take part in the softmax, so that a row's loss would depend on what it is padded
-    with: on micro-batch and workers. X-Mixup's losses leave padding out as well.
-    """
-    if given.get("start_positions") is None:
-        return
-    padding = ~given["attention_mask"].bool()
-    parts = [
-        torch.nn.functional.cross_entropy(
-            logits.float().masked_fill(padding, torch.finfo(torch.float32).min), given[f"{end}_positions"]
-        )
-        for end, logits in (("start", output.start_logits), ("end", output.end_logits))
-    ]
-    output.loss = (parts[0] + parts[1]) / 2
