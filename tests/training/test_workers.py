@@ -1,0 +1,73 @@
+"""Two workers give one worker's run, at every ZeRO stage."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from safetensors.torch import load_file
+
+from flare_ray.training.stages import train_run
+from flare_ray.training.workbench import Workbench
+
+WORKER = Path(__file__).with_name("two_workers.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "task", "method", "stage", "micro"),
+    [
+        ("xlm_roberta", "nusax", "lora", 0, None),
+        ("xlm_roberta", "tydiqa", "lora", 2, 5),
+        ("xlm_roberta", "nusax", "flare", 3, None),
+        ("llama", "nusax", "flare", 2, 5),
+    ],
+)
+def test_two_workers_are_one(
+    family: str,
+    task: str,
+    method: str,
+    stage: int,
+    micro: int | None,
+    open_bench: Callable[..., Workbench],
+    settings_of: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    """With a last batch that does not share out evenly, and 49 test rows or so between two."""
+    bench, settings = open_bench(family, task), settings_of(method, family, task, batch_size=21)
+    one = train_run(bench, method, "qal", settings, 1, tmp_path / "one")
+    job = {
+        "subject": asdict(bench.subject),
+        "method": method,
+        "settings": settings,
+        "stage": stage,
+        "micro_batch": micro,
+        "out": str(tmp_path / "two"),
+    }
+    file = tmp_path / "job.json"
+    file.write_text(json.dumps(job))
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(WORKER), str(file)]
+    done = subprocess.run(
+        [sys.executable, *run],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    two = json.loads((tmp_path / "two" / "record.json").read_text())
+    losses = [[entry["train_loss"] for entry in record["history"]] for record in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
+    assert two["rows"] == one["rows"]
+    tables = [pq.read_table(tmp_path / name / "predictions.parquet") for name in ("one", "two")]
+    assert tables[0]["id"].equals(tables[1]["id"])
+    adapters = [
+        load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("one", "two")
+    ]
+    assert {k: v.shape for k, v in adapters[0].items()} == {k: v.shape for k, v in adapters[1].items()}
