@@ -42,7 +42,7 @@ def train_base(
     """
     work = _Work(bench, registry.load("methods", "lora"), bench.task.source_language, settings, seed)
     tested, fitted = work.train(bench.load_base, on_validation)
-    metrics = work.test(tested)[0] if bench.has(work.language, "test", settings["max_length"]) else {}
+    metrics = work.test(tested)[0] if bench.has(work.language, "test") else {}
     if bench.group.first:
         set_seed(seed)
         merged: Any = work.method.build(bench.load_base(quantization="none"), settings, bench.posed)
@@ -105,6 +105,7 @@ class _Work:
                 rows = self.group.micro_batch or self.settings["batch_size"]
                 if self.group.workers > 1 or rows == 1:
                     raise  # other workers wait in a collective operation
+                self.model = None
                 self.group = replace(self.group, micro_batch=-(-rows // 2))
 
     def _fit(self, load: Callable[[], Any], on_validation: OnValidation | None) -> tuple[Any, Fitted]:
@@ -114,8 +115,11 @@ class _Work:
         self.model = self.method.build(base, self.settings, self.bench.posed)
         if self.group.gradient_checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
-            base.config.use_cache = False
         train, validation = self.feeder("train"), self.feeder("validation")
+        if not (len(train) and len(validation)):
+            raise ValueError(
+                f"no {self.language} row to train or to validate on has an English row beside it"
+            )
         if self.group.device != "cpu":
             rows = fitting_micro_batch(self.model, train, self.settings, self.group)
             self.group = replace(self.group, micro_batch=rows)

@@ -120,10 +120,10 @@ class Workbench:
             )
         return self._features[key]
 
-    def has(self, language: str, split: str, max_length: int) -> bool:
-        """Whether a split is there to be read."""
+    def has(self, language: str, split: str) -> bool:
+        """Whether a split is there; one that is there with too many unusable rows is an error when it is read."""
         try:
-            self.features(language, split, max_length)
+            self.task.read(self.subject.data, language, split, max_dropped=1.0)
         except InputError:
             return False
         return True
