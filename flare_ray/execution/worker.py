@@ -22,7 +22,7 @@ from ray.train.torch import get_device
 from flare_ray.execution.store import Store
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.wire import base_from_dict, run_facts, run_from_dict
-from flare_ray.training.engine import Group
+from flare_ray.training.engine import Group, join_group
 from flare_ray.training.stages import train_base, train_run
 from flare_ray.training.workbench import Subject, Workbench
 
@@ -58,13 +58,7 @@ class StageWorker:
             gradient_checkpointing=self.base.model.gradient_checkpointing,
             device=device,
         )
-        import deepspeed
-
-        deepspeed.init_distributed(
-            dist_backend="nccl" if device.startswith("cuda") else "gloo",
-            auto_mpi_discovery=False,
-            verbose=False,
-        )
+        join_group(device)
 
     def base_model(self) -> None:
         """Trains the base model and keeps it, unless another worker already has."""

@@ -27,6 +27,18 @@ class Group:
         return self.worker == 0
 
 
+def join_group(device: str) -> None:
+    """DeepSpeed's communication over the process group that is there already, with nothing to compile first.
+
+    On a CPU with a compiler DeepSpeed would build its shared-memory op, for a minute in every new environment.
+    """
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
+
+
 def linear_factor(step: int, steps: int, warmup: float) -> float:
     """Learning rate at a step, as a share of its peak: rising over `warmup` of the steps, then falling to 0."""
     rising = max(1, round(warmup * steps))

@@ -12,7 +12,7 @@ import torch
 
 from flare_ray import registry
 from flare_ray.methods.base import Posed
-from flare_ray.training.engine import Group
+from flare_ray.training.engine import Group, join_group
 from flare_ray.training.stages import train_base
 from flare_ray.training.workbench import Subject, Workbench
 
@@ -70,12 +70,10 @@ def group() -> Iterator[Group]:
     torch.set_num_threads(1)
     mine = not torch.distributed.is_initialized()
     if mine:
-        import deepspeed
-
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
         place = Path(tempfile.mkdtemp()) / "file"
         torch.distributed.init_process_group("gloo", init_method=f"file://{place}", rank=0, world_size=1)
-        deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
+        join_group("cpu")
     yield Group()
     if mine:
         torch.distributed.destroy_process_group()

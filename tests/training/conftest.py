@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flare_ray import registry
-from flare_ray.training.engine import Group
+from flare_ray.training.engine import Group, join_group
 from flare_ray.training.stages import train_base
 from flare_ray.training.workbench import Subject, Workbench
 
@@ -51,12 +51,11 @@ def settings_of(small_sandbox: Path) -> Callable[..., dict[str, Any]]:
 @pytest.fixture(scope="session")
 def distributed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A process group of one, which DeepSpeed needs."""
-    import deepspeed
 
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
     place = tmp_path_factory.mktemp("group") / "file"
     torch.distributed.init_process_group("gloo", init_method=f"file://{place}", rank=0, world_size=1)
-    deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
+    join_group("cpu")
     yield
     torch.distributed.destroy_process_group()
 

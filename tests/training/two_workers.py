@@ -9,11 +9,10 @@ import json
 import sys
 from pathlib import Path
 
-import deepspeed
 import torch
 import torch.distributed as dist
 
-from flare_ray.training.engine import Group
+from flare_ray.training.engine import Group, join_group
 from flare_ray.training.stages import train_run
 from flare_ray.training.workbench import Subject, Workbench
 
@@ -22,7 +21,7 @@ def main(job: dict[str, object]) -> None:
     """job: subject, method, settings, stage, micro_batch, out."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
+    join_group("cpu")
     group = Group(dist.get_world_size(), dist.get_rank(), job["stage"], job["micro_batch"])  # type: ignore[arg-type]
     bench = Workbench(Subject(**job["subject"]), group)  # type: ignore[arg-type]
     out = Path(str(job["out"]))
