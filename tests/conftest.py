@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,21 @@ def small_sandbox() -> Path:
     from flare_ray.sandbox.build import ensure
 
     return ensure(cache_folder(), small=True)
+
+
+@pytest.fixture(scope="session")
+def distributed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A process group of one, which DeepSpeed needs: one for all tests, as it can be made only once."""
+    import torch
+
+    from flare_ray.training.engine import join_group
+
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
+    place = tmp_path_factory.mktemp("group") / "file"
+    torch.distributed.init_process_group("gloo", init_method=f"file://{place}", rank=0, world_size=1)
+    join_group("cpu")
+    yield
+    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture

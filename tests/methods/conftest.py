@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 
 from flare_ray import registry
 from flare_ray.methods.base import Posed
-from flare_ray.training.engine import Group, join_group
+from flare_ray.training.engine import Group
 from flare_ray.training.stages import train_base
 from flare_ray.training.workbench import Subject, Workbench
 
@@ -63,20 +62,10 @@ def posed() -> Callable[[str, str], Posed]:
 
 
 @pytest.fixture(scope="session")
-def group() -> Iterator[Group]:
-    """A process group of one, which DeepSpeed needs; another folder's is taken if there is one."""
-    import tempfile
-
+def group(distributed: None) -> Group:
+    """The one worker of a process group."""
     torch.set_num_threads(1)
-    mine = not torch.distributed.is_initialized()
-    if mine:
-        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
-        place = Path(tempfile.mkdtemp()) / "file"
-        torch.distributed.init_process_group("gloo", init_method=f"file://{place}", rank=0, world_size=1)
-        join_group("cpu")
-    yield Group()
-    if mine:
-        torch.distributed.destroy_process_group()
+    return Group()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Benches, settings and base models on the small sandbox: real tiny models of every family, real DeepSpeed."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from flare_ray import registry
-from flare_ray.training.engine import Group, join_group
+from flare_ray.training.engine import Group
 from flare_ray.training.stages import train_base
 from flare_ray.training.workbench import Subject, Workbench
 
@@ -46,18 +45,6 @@ def settings_of(small_sandbox: Path) -> Callable[..., dict[str, Any]]:
         return {**COMMON, "max_length": length, **options, **changes}
 
     return make
-
-
-@pytest.fixture(scope="session")
-def distributed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A process group of one, which DeepSpeed needs."""
-
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
-    place = tmp_path_factory.mktemp("group") / "file"
-    torch.distributed.init_process_group("gloo", init_method=f"file://{place}", rank=0, world_size=1)
-    join_group("cpu")
-    yield
-    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="session")
