@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -85,6 +86,24 @@ def start_engine(
         dist_init_required=False,
     )
     return engine
+
+
+def release(engine: Any) -> None:
+    """Undoes what would keep a finished engine and its model for good, for the garbage collector to find them."""
+    stage = engine.zero_optimization_stage()
+    engine.destroy()  # the hooks that ZeRO leaves on parameters
+    if stage == 3:
+        _forget_modules()
+
+
+def _forget_modules() -> None:
+    """ZeRO-3 remembers every model it ever cut up: in a list that never ends, and in a method's cache (0.19)."""
+    from deepspeed.runtime.zero import parameter_offload
+    from deepspeed.runtime.zero.partitioned_param_coordinator import PartitionedParameterCoordinator
+
+    parameter_offload.FWD_MODULE_STACK.clear()
+    method = vars(PartitionedParameterCoordinator)["_PartitionedParameterCoordinator__params_to_release"]
+    inspect.getclosurevars(method).nonlocals["func"].cache_clear()
 
 
 def trained_state(model: torch.nn.Module, zero_stage: int) -> dict[str, torch.Tensor]:

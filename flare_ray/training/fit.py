@@ -12,7 +12,7 @@ import torch
 from transformers import set_seed
 
 from flare_ray.training.batches import accumulation, epoch_batches, micro_batches
-from flare_ray.training.engine import Group, restore_state, start_engine, trained_state
+from flare_ray.training.engine import Group, release, restore_state, start_engine, trained_state
 from flare_ray.training.evaluation import predict, score
 from flare_ray.training.feeder import Feeder
 
@@ -61,7 +61,12 @@ def fit(
     best metric of the task is chosen, the earliest of equals. Raises Diverged when the loss of a step is not finite,
     naming the step and the last good validation.
     """
-    return _Loop(model, train, validation, settings, seed, group, on_validation).run()
+    loop = _Loop(model, train, validation, settings, seed, group, on_validation)
+    try:
+        return loop.run()
+    except BaseException:
+        release(loop.engine)
+        raise
 
 
 class _Loop:

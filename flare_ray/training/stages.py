@@ -5,9 +5,11 @@ Both return plain records and leave files in a folder; neither knows Ray, the st
 
 from __future__ import annotations
 
+import gc
 import resource
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from flare_ray import registry
 from flare_ray.forms.base import Prediction
 from flare_ray.methods.base import Method
 from flare_ray.training.data import Split
+from flare_ray.training.engine import release
 from flare_ray.training.evaluation import predict, predictions_table, score
 from flare_ray.training.feeder import Feeder
 from flare_ray.training.fit import Fitted, OnValidation, fit
@@ -41,8 +44,9 @@ def train_base(
     the record, with the English test metrics where there is an English test split.
     """
     work = _Work(bench, registry.load("methods", "lora"), bench.task.source_language, settings, seed)
-    tested, fitted = work.train(bench.load_base, on_validation)
-    metrics = work.test(tested)[0] if bench.has(work.language, "test") else {}
+    with closing(work):
+        fitted = work.train(bench.load_base, on_validation)
+        metrics = work.test()[0] if bench.has(work.language, "test") else {}
     if bench.group.first:
         set_seed(seed)
         merged: Any = work.method.build(bench.load_base(quantization="none"), settings, bench.posed)
@@ -69,15 +73,15 @@ def train_run(
     by the chosen state. Returns the record.
     """
     work = _Work(bench, registry.load("methods", method_name), language, settings, seed)
-    fitted, tested = Fitted(), None
-    if work.method.trains:
-        tested, fitted = work.train(bench.model, on_validation)
-    metrics, split, predictions = work.test(tested)
-    if bench.group.first:
-        out.mkdir(parents=True, exist_ok=True)
-        pq.write_table(predictions_table(bench.task, split.target, predictions), out / "predictions.parquet")
-        if tested is not None:
-            work.model.save_pretrained(out / "adapter", state_dict=fitted.state)
+    with closing(work):
+        fitted = work.train(bench.model, on_validation) if work.method.trains else Fitted()
+        metrics, split, predictions = work.test()
+        if bench.group.first:
+            out.mkdir(parents=True, exist_ok=True)
+            found = predictions_table(bench.task, split.target, predictions)
+            pq.write_table(found, out / "predictions.parquet")
+            if work.model is not None:
+                work.model.save_pretrained(out / "adapter", state_dict=fitted.state)
     return work.record(fitted, metrics)
 
 
@@ -93,8 +97,18 @@ class _Work:
         self.group = bench.group
         self.splits: dict[str, Split] = {}
         self.model: Any = None
+        self.engine: Any = None
 
-    def train(self, load: Callable[[], Any], on_validation: OnValidation | None) -> tuple[Any, Fitted]:
+    def close(self) -> None:
+        """Frees what was trained, for the memory's next user."""
+        if self.engine is not None:
+            release(self.engine)
+        self.engine = self.model = None
+        gc.collect()  # a model, its hooks and its engine hold each other
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def train(self, load: Callable[[], Any], on_validation: OnValidation | None) -> Fitted:
         """Builds the model and fits it, with a smaller micro-batch where memory runs out."""
         if translator := self.method.translator(self.settings):
             self.settings["source_width"] = self.bench.translator(translator).width
@@ -105,10 +119,10 @@ class _Work:
                 rows = self.group.micro_batch or self.settings["batch_size"]
                 if self.group.workers > 1 or rows == 1:
                     raise  # other workers wait in a collective operation
-                self.model = None
                 self.group = replace(self.group, micro_batch=-(-rows // 2))
+            self.close()
 
-    def _fit(self, load: Callable[[], Any], on_validation: OnValidation | None) -> tuple[Any, Fitted]:
+    def _fit(self, load: Callable[[], Any], on_validation: OnValidation | None) -> Fitted:
         set_seed(self.seed)  # a head that the checkpoint lacks is the same in a second attempt
         base = load()
         set_seed(self.seed)  # whether this run is the first of its pack must not show in its adapter
@@ -123,7 +137,10 @@ class _Work:
         if self.group.device != "cpu":
             rows = fitting_micro_batch(self.model, train, self.settings, self.group)
             self.group = replace(self.group, micro_batch=rows)
-        return fit(self.model, train, validation, self.settings, self.seed, self.group, on_validation)
+        self.engine, fitted = fit(
+            self.model, train, validation, self.settings, self.seed, self.group, on_validation
+        )
+        return fitted
 
     def feeder(self, name: str) -> Feeder:
         """A split as this run reads it."""
@@ -132,10 +149,10 @@ class _Work:
         encode = self.method.encode_source(self.model) if self.model is not None else None
         return Feeder(self.bench, self.method, self.settings, split, self.language, name, encode)
 
-    def test(self, tested: Any) -> tuple[dict[str, float], Split, list[Prediction]]:
+    def test(self) -> tuple[dict[str, float], Split, list[Prediction]]:
         """Predictions for the test split and their metrics; what is not trained shares its predictions."""
         feeder = self.feeder("test")
-        predictions = predict(tested, feeder) if tested is not None else self._untrained(feeder)
+        predictions = predict(self.engine, feeder) if self.engine is not None else self._untrained(feeder)
         return score(self.bench.task, feeder.split.target.table, predictions), feeder.split, predictions
 
     def _untrained(self, feeder: Feeder) -> list[Prediction]:
