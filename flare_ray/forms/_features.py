@@ -114,7 +114,7 @@ class Builder:
             np.asarray(self.row_of, np.int64),
             {name: np.asarray(values) for name, values in self._by_sequence.items()},
             arrays,
-            dict(counts or {}),
+            {name: int(count) for name, count in (counts or {}).items()},
         )
 
 

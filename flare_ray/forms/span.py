@@ -46,18 +46,25 @@ class Span(Form):
         """Windows of question and context. counts: `windowed` rows, and rows whose answer is whole in none.
 
         by_token offsets [tokens, 2]: characters of the context, -1 outside of it. by_sequence span [2]: first and
-        last token of the first gold answer, 0 and 0 where the window lacks it.
+        last token of the first gold answer, 0 and 0 where the window lacks it. Raises ValueError for a `max_length`
+        that leaves a long question's context no room.
         """
         builder, windowed, cut = Builder(), 0, 0
+        longest_question = max_length // 2
+        room = max_length - tokenizer.num_special_tokens_to_add(pair=True) - longest_question
+        if room < 4:
+            raise ValueError(
+                f"max_length {max_length} leaves a question and its context no room: at least 16"
+            )
         for start in range(0, table.num_rows, ROWS_PER_CALL):
             part = table.slice(start, ROWS_PER_CALL)
-            questions = _shortened(part["question"].to_pylist(), tokenizer, max_length // 2)
+            questions = _shortened(part["question"].to_pylist(), tokenizer, longest_question)
             encoded = tokenizer(
                 questions,
                 part["context"].to_pylist(),
                 truncation="only_second",
                 max_length=max_length,
-                stride=max_length // 4,
+                stride=min(max_length // 4, room - 2),  # a question cut anew may have a token more
                 return_overflowing_tokens=True,
                 return_offsets_mapping=True,
             )

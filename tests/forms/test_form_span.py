@@ -84,8 +84,12 @@ def test_windows_cover_the_context_overlap_by_the_stride_and_hold_the_answer(
     )
     tokenizer = tokenizer_of(name)
     features = FORM.encode(TASK, table, tokenizer, length, True)
+    room = length - length // 2 - tokenizer.num_special_tokens_to_add(pair=True)
+    stride = min(length // 4, room - 2)
+    assert stride == length // 4 or length < 24
     assert features.lengths.max() <= length
     assert features.counts["windowed"] == len(answers)
+    assert all(type(count) is int for count in features.counts.values()), "a record is JSON"
     whole = tokenizer("who na?", context, return_offsets_mapping=True)
     every = [
         pair for pair, part in zip(whole["offset_mapping"], whole.sequence_ids(0), strict=True) if part == 1
@@ -96,13 +100,28 @@ def test_windows_cover_the_context_overlap_by_the_stride_and_hold_the_answer(
         for place, index in enumerate(windows):
             offsets = [tuple(pair) for pair in features.of_token("offsets", index).tolist() if pair[0] >= 0]
             if place:
-                assert offsets[: length // 4] == seen[-(length // 4) :]
-            seen += offsets[length // 4 if place else 0 :]
+                assert offsets[:stride] == seen[-stride:]
+            seen += offsets[stride if place else 0 :]
         assert seen == every
         holding = [k for k in windows if features.by_sequence["span"][k].any()]
         assert holding
         assert all(span_text(features, k, context).strip() == answer for k in holding)
     assert features.counts["answer_cut"] == 0
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_the_longest_question_leaves_the_context_room_or_is_an_error(
+    tokenizer_of: Callable[[str], Any], questions: Callable[..., pa.Table], name: str
+) -> None:
+    table = questions(("w na " * 20 + "b", "na w " * 20, "b", 0))
+    tokenizer = tokenizer_of(name)
+    for length in range(16, 40):
+        features = FORM.encode(TASK, table, tokenizer, length, True)
+        assert features.lengths.max() <= length
+        seen = {pair for k in range(len(features)) for pair in map(tuple, features.of_token("offsets", k))}
+        assert len({pair for pair in seen if pair[0] >= 0 and pair[1] > pair[0]}) >= 41
+    with pytest.raises(ValueError, match="max_length 8 leaves"):
+        FORM.encode(TASK, table, tokenizer, 8, True)
 
 
 @pytest.mark.parametrize("name", ["sandbox-xlm-r", "sandbox-mt5"])

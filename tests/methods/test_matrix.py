@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def test_a_run_trains_and_is_tested(
     bench, method = based_bench(family, task), registry.load("methods", name)
     out = tmp_path / "run"
     record = train_run(bench, name, "qal", settings_of(name), 1, out)
+    assert json.loads(json.dumps(record)) == record, "plain values, for the store"
     found = pq.read_table(out / "predictions.parquet")
     rows = bench.task.read(bench.subject.data, "qal", "test").table
     assert found["id"].to_pylist() == rows["id"].to_pylist()
