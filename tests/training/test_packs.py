@@ -36,13 +36,13 @@ def alive(models: list[weakref.ref[Any]]) -> list[bool]:
     return [model() is not None for model in models]
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("stage", [0, pytest.param(1, marks=pytest.mark.slow), 2, 3])
 def test_a_finished_run_leaves_no_model_behind(
     stage: int, open_bench: Open, settings_of: Settings, tmp_path: Path, trained: list[weakref.ref[Any]]
 ) -> None:
     """DeepSpeed's hooks and caches would keep each run's weights, gradients and optimiser for good."""
     bench = open_bench(group=Group(zero_stage=stage))
-    for method in ("lora", "flare", "flare_mt", "x_mixup"):
+    for method in ("lora", "x_mixup") if stage in (0, 3) else ("flare", "flare_mt"):
         train_run(bench, method, "qal", settings_of(method), 1, tmp_path / method)
         assert trained
         assert not any(alive(trained)), method
