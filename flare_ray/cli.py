@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flare_ray.errors import InputError
-from flare_ray.execution.store import open_store
+from flare_ray.store import open_store
 from flare_ray.study import Study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)

@@ -15,7 +15,6 @@ from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.execution.cluster import cluster_problems, concurrency, connect
-from flare_ray.execution.store import Store, open_store
 from flare_ray.models._gates import gate_problems
 from flare_ray.plan.grid import Grid, Run, expand
 from flare_ray.plan.load import load_sweep
@@ -23,6 +22,7 @@ from flare_ray.plan.schema import Sweep
 from flare_ray.plan.stages import Stages, stages
 from flare_ray.plan.wire import run_facts
 from flare_ray.report import table
+from flare_ray.store import Store, open_store
 from flare_ray.tracking.writer import Writer, unreachable
 
 

@@ -16,10 +16,10 @@ from small_study import write_csv, write_study, write_sweep
 from typer.testing import CliRunner
 
 from flare_ray import cli, sweep
-from flare_ray.execution.store import Store
 from flare_ray.plan.grid import Run, expand
 from flare_ray.plan.load import load_sweep
 from flare_ray.plan.wire import run_facts
+from flare_ray.store import Store
 
 
 @pytest.fixture(autouse=True)

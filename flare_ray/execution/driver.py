@@ -11,9 +11,9 @@ from typing import Any
 
 from flare_ray.execution.board import Board
 from flare_ray.execution.outcomes import OnEvent, Outcomes
-from flare_ray.execution.store import Store
 from flare_ray.plan.schema import Resources
 from flare_ray.plan.stages import Stages
+from flare_ray.store import Store
 
 
 class Interrupted(RuntimeError):

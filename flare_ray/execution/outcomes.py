@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flare_ray.execution.store import Store
 from flare_ray.plan.grid import Base, Run
+from flare_ray.store import Store
 
 OnEvent = Callable[[dict[str, Any]], None]
 

@@ -19,9 +19,9 @@ import ray.train
 import torch
 from ray.train.torch import get_device
 
-from flare_ray.execution.store import Store
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.wire import base_from_dict, run_facts, run_from_dict
+from flare_ray.store import Store
 from flare_ray.training.engine import Group, join_group
 from flare_ray.training.stages import train_base, train_run
 from flare_ray.training.workbench import Subject, Workbench

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flare_ray.errors import InputError
-from flare_ray.execution.store import Store, open_store
+from flare_ray.store import Store, open_store
 
 RECORD = {
     "metrics": {"macro_f1": 61.25},
