@@ -1,0 +1,1 @@
+"""Ways to run a translation model: one file each, loaded by `base.load`."""
