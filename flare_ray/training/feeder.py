@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 
+from flare_ray.cache import cache_folder
 from flare_ray.methods.base import Batch, Method
 from flare_ray.training.data import Split
 from flare_ray.training.sources import Compute, SourceStates, States, pad_states
 from flare_ray.training.workbench import Workbench
+from flare_ray.translation.states import StatesFolder, ensure
 
 
 class Feeder:
@@ -105,16 +108,26 @@ class Feeder:
         self._encode = compute if self.states is not None else None
 
     def _from_translator(self, translator: str, language: str, name: str) -> None:
-        """States of a translation model's encoder on the target text."""
-        settings, features = self.settings, self.split.target
-        encoder = self.bench.translator(translator)
+        """States of a translation model's encoder on the target text: from this machine's folder of them.
+
+        The first run that needs a split's states encodes what the folder lacks and lets go of the encoder. Splits
+        within the budget are held in memory as well.
+        """
+        features, length = self.split.target, self.settings["max_length"]
+
+        @cache
+        def folder() -> tuple[StatesFolder, np.ndarray]:
+            texts = self.form.texts(self.bench.task, features, range(len(features)))
+            encoder = self.bench.translator(translator)
+            states = ensure(cache_folder() / "mt-states", encoder, texts, language, length)
+            encoder.unload()  # the memory is the training's, whether or not there was something to encode
+            return states, states.places(texts)
 
         def compute(chosen: list[int]) -> list[States]:
-            texts = self.form.texts(self.bench.task, features, chosen)
-            return [(states,) for states in encoder.states(texts, language, settings["max_length"])]
+            states, places = folder()
+            return [(states.at(place).clone(),) for place in places[chosen]]
 
-        key = (translator, language, name, settings["max_length"])
-        everything = list(range(len(features)))
+        everything, key = list(range(len(features))), (translator, language, name, length)
         self.states = self.bench.sources.get(key, everything, features.lengths, compute)
         self._encode = compute
 

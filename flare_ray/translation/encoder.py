@@ -3,29 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
 from flare_ray.models.base import origin
+from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.translation.checkpoints import flores
+
+_TOKENIZED_AT_ONCE = 1000
 
 
 class TranslationEncoder:
-    """A frozen encoder with its tokenizer.
+    """A frozen encoder with its tokenizer, both loaded when they are first needed.
 
-    width: d_M, of its states.
+    What states are already known for (`states.py`) costs no weights: `width` is read from the configuration.
     """
 
     def __init__(self, checkpoint: str, dtype: torch.dtype, device: str):
-        from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+        self.checkpoint, self.dtype, self.device = checkpoint, dtype, device
 
-        place = origin(checkpoint)
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(**place)
-        model: Any = AutoModelForSeq2SeqLM.from_pretrained(**place, dtype=dtype)
-        self.encoder = model.get_encoder().to(device).eval().requires_grad_(False)
-        self.width = int(model.config.d_model)
-        self.device = device
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """What determines the weights and the tokenizer."""
+        return checkpoint_identity(self.checkpoint)
+
+    @cached_property
+    def width(self) -> int:
+        """d_M, of the states."""
+        from transformers import AutoConfig
+
+        return int(AutoConfig.from_pretrained(**origin(self.checkpoint)).d_model)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The translation model's tokenizer."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(**origin(self.checkpoint))
+
+    @cached_property
+    def encoder(self) -> Any:
+        """The encoder alone, on its device."""
+        from transformers import AutoModelForSeq2SeqLM
+
+        model: Any = AutoModelForSeq2SeqLM.from_pretrained(**origin(self.checkpoint), dtype=self.dtype)
+        return model.get_encoder().to(self.device).eval().requires_grad_(False)
+
+    def unload(self) -> None:
+        """Frees the weights; they are loaded again when they are needed again."""
+        if self.__dict__.pop("encoder", None) is not None and self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    def lengths(self, texts: Sequence[str], language: str, max_length: int) -> np.ndarray:
+        """Tokens of each text, special ones included, after the cut at `max_length`: int64 [texts]."""
+        self.tokenizer.src_lang = flores(language)
+        found: list[int] = []
+        for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
+            some = list(texts[start : start + _TOKENIZED_AT_ONCE])
+            found += map(len, self.tokenizer(some, truncation=True, max_length=max_length)["input_ids"])
+        return np.array(found, np.int64)
 
     @torch.no_grad()
     def states(self, texts: Sequence[str], language: str, max_length: int) -> list[torch.Tensor]:
