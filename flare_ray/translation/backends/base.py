@@ -28,12 +28,12 @@ class Decoding:
     """What, beside the checkpoint and the backend, determines a translation.
 
     beams: 1 is greedy (paper). max_length: most tokens of a translation, its end token counted, its language code
-    not. precision: of weights and passes; `auto` is what suits the device: transformers fp32 on a CPU, bf16 on a GPU
+    not; 512 or what the model has, when left out. precision: of weights and passes; `auto` is what suits the device: transformers fp32 on a CPU, bf16 on a GPU
     (fp16 on one without); ctranslate2 int8 on a CPU, fp16 on a GPU.
     """
 
     beams: int = 1
-    max_length: int = 256
+    max_length: int | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
 
 
@@ -67,10 +67,10 @@ class Backend(ABC):
         self.codes = codes_of(self.tokenizer)
         positions = self.config.max_position_embeddings
         self.limit = min(positions, self.tokenizer.model_max_length)
-        if decoding.max_length > positions - 2:  # the start token and the language code have one each
-            found = Problem(
-                "max_length", str(decoding.max_length), f"at most {positions - 2} for {checkpoint}"
-            )
+        most = positions - 2  # the start token and the language code have one each
+        self.max_length = min(512, most) if decoding.max_length is None else decoding.max_length
+        if self.max_length > most:
+            found = Problem("max_length", str(decoding.max_length), f"at most {most} for {checkpoint}")
             raise InputError("cannot translate", [found])
 
     def lengths(self, texts: Sequence[str], source: str) -> list[int]:

@@ -51,7 +51,7 @@ class TransformersBackend(Backend):
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             forced_bos_token_id=forced,
-            max_new_tokens=self.decoding.max_length + given - 1,
+            max_new_tokens=self.max_length + given - 1,
         )
         end = self.tokenizer.eos_token_id
         return [_until(ids, end) for ids in made[:, given:].tolist()]
