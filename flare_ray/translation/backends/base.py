@@ -28,8 +28,8 @@ class Decoding:
     """What, beside the checkpoint and the backend, determines a translation.
 
     beams: 1 is greedy (paper). max_length: most tokens of a translation, its end token counted, its language code
-    not; 512 or what the model has, when left out. precision: of weights and passes; `auto` is what suits the device: transformers fp32 on a CPU, bf16 on a GPU
-    (fp16 on one without); ctranslate2 int8 on a CPU, fp16 on a GPU.
+    not; 512 or what the model has, when left out. precision: of weights and passes; `auto` is what suits the device:
+    transformers fp32 on a CPU, bf16 on a GPU (fp16 on one without); ctranslate2 int8 on a CPU, fp16 on a GPU.
     """
 
     beams: int = 1
@@ -52,10 +52,11 @@ class Translated:
 class Backend(ABC):
     """A checkpoint that is loaded on one device of this process.
 
-    limit: most input tokens that the model reads, special tokens counted.
+    limit: most input tokens that the model reads, special tokens counted. max_length: most tokens of a translation.
     """
 
     limit: int
+    max_length: int
 
     def __init__(self, checkpoint: str, decoding: Decoding, device: str = "cpu", threads: int = 1):
         from transformers import AutoConfig, AutoTokenizer

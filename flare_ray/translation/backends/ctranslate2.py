@@ -97,8 +97,8 @@ def _convert(checkpoint: str, stored: str, folder: Path) -> None:
             return tokenizer_class.from_pretrained(**place, **settings)
 
     name, revision = place["pretrained_model_name_or_path"], place.get("revision")
-    config = Path(cached_file(name, "config.json", revision=revision))
-    Converter(str(config.parent)).convert(str(folder), quantization=stored, force=True)
+    config = cached_file(name, "config.json", revision=revision)
+    Converter(str(Path(str(config)).parent)).convert(str(folder), quantization=stored, force=True)
 
 
 def _stored(precision: str, kind: str) -> str:
