@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from flare_ray.plan.fingerprint import fingerprint
+from flare_ray.translation.batching import batches
 from flare_ray.translation.checkpoints import flores
 from flare_ray.translation.encoder import TranslationEncoder
 
@@ -148,7 +149,7 @@ def _encode(
     digests, texts = zip(*sorted({_digest(text): text for text in missing}.items()), strict=True)
     lengths = encoder.lengths(texts, language, max_length)
     most = shard_bytes // (encoder.width * encoder.dtype.itemsize)
-    for shard in _shards(_batches(lengths, BUDGET), lengths, most):
+    for shard in _shards(batches(lengths.tolist(), BUDGET), lengths, most):
         order = [index for batch in shard for index in batch]
         starts = np.concatenate([[0], np.cumsum(lengths[order])])
         states = torch.empty(int(starts[-1]), encoder.width, dtype=encoder.dtype)
@@ -163,23 +164,11 @@ def _encode(
         _save(folder, states, names.reshape(-1, _DIGEST), starts)
 
 
-def _batches(lengths: np.ndarray, budget: int) -> Iterator[list[int]]:
-    """Indices in batches of at most `budget` tokens when padded (or one text), the longest first."""
-    batch: list[int] = []
-    for index in np.argsort(-lengths, kind="stable").tolist():
-        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
-def _shards(batches: Iterator[list[int]], lengths: np.ndarray, most: int) -> Iterator[list[list[int]]]:
+def _shards(whole: list[list[int]], lengths: np.ndarray, most: int) -> Iterator[list[list[int]]]:
     """Whole batches in shards of at most `most` tokens, or one batch."""
     shard: list[list[int]] = []
     tokens = 0
-    for batch in batches:
+    for batch in whole:
         more = int(lengths[batch].sum())
         if shard and tokens + more > most:
             yield shard
