@@ -16,7 +16,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from flare_ray.errors import InputError
+from flare_ray.errors import InputError, Problem
+from flare_ray.plan.schema import Resources
+from flare_ray.plan.stages import Stages
 from flare_ray.store import open_store
 from flare_ray.study import Study
 
@@ -57,6 +59,39 @@ def plan(
 def report(file: File, overrides: Overrides = None) -> None:
     """Prints a sweep's tables from the store, and writes them there as Markdown and CSV."""
     raise typer.Exit(_guarded(lambda: _report(file, overrides)))
+
+
+@app.command()
+def translate(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A CSV, TSV, JSONL or Parquet.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="A task instead of a file.")] = None,
+    to: Annotated[list[str] | None, typer.Option(help="Target language. Repeatable with --task.")] = None,
+    model: Annotated[str, typer.Option(help="An NLLB by name, a hub id or a folder.")] = "nllb-200-3.3b",
+    column: Annotated[list[str] | None, typer.Option(help="Column of the file. Repeatable.")] = None,
+    source: Annotated[str, typer.Option("--from", help="Language of the file's text.")] = "eng",
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; <name>.<language>.<format> if left out.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="The task's data, as in a sweep.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Repeatable; all three if left out.")] = None,
+    backend: Annotated[str, typer.Option(help="transformers or ctranslate2.")] = "transformers",
+    precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8.")] = "fp32",
+    beams: Annotated[int, typer.Option(help="1 is greedy.")] = 1,
+    gpus: Annotated[float, typer.Option(help="GPUs of one translator.")] = 0,
+    translators: Annotated[int | None, typer.Option(help="Most at once; what fits, if left out.")] = None,
+    storage: Annotated[str, typer.Option(help="Folder or URL that keeps every translation.")] = "results",
+) -> None:
+    """Translates a task's splits, or columns of a table. What was translated before is not translated again."""
+    fields = {"model": model, "backend": backend, "precision": precision, "beams": beams}
+    many = {"translators": translators, "gpus_per_translator": gpus}
+    work = (
+        (lambda: _translate_task(task or "", data, to or [], split, fields, many, storage))
+        if task
+        else (lambda: _translate_table(file, column or [], source, to or [], out, fields, many, storage))
+    )
+    raise typer.Exit(_guarded(work))
 
 
 @app.command()
@@ -134,10 +169,66 @@ def _report(file: Path, overrides: list[str] | None) -> int:
     return 0
 
 
+def _translate_task(
+    task: str,
+    data: str | None,
+    to: list[str],
+    split: list[str] | None,
+    fields: dict[str, Any],
+    many: dict[str, Any],
+    storage: str,
+) -> int:
+    from flare_ray import translate
+
+    if not to:
+        raise InputError("translate", [Problem("--to", "nothing", "a target language")])
+    places = translate.translate_task(
+        task,
+        data,
+        to,
+        split or ["train", "validation", "test"],
+        translate.translation_of(fields),
+        Resources(**many),
+        storage,
+        console,
+    )
+    for place in places:
+        console.print(f"written: {place}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _translate_table(
+    file: Path | None,
+    columns: list[str],
+    source: str,
+    to: list[str],
+    out: Path | None,
+    fields: dict[str, Any],
+    many: dict[str, Any],
+    storage: str,
+) -> int:
+    from flare_ray import translate
+
+    problems = [Problem("FILE", "nothing", "a table to translate, or --task")] if file is None else []
+    problems += [] if columns else [Problem("--column", "nothing", "a column of the table")]
+    problems += [] if len(to) == 1 else [Problem("--to", ", ".join(to) or "nothing", "one target language")]
+    if problems or file is None:
+        raise InputError("translate", problems)
+    place = out or file.with_suffix(f".{to[0]}{file.suffix}")
+    translation = translate.translation_of(fields)
+    counts = translate.translate_table(
+        file, columns, (source, to[0]), place, translation, Resources(**many), storage, console
+    )
+    failed = "".join(f", {count} {reason}" for reason, count in counts["failed"].items())
+    console.print(f"written: {place} ({counts['rows']} rows{failed})", markup=False, soft_wrap=True)
+    return 0
+
+
 def _print_plan(study: Study) -> None:
     grid, stages = study.grid, study.stages()
     console.print(f"[bold]{study.sweep.name}[/bold]: {len(grid.cells)} cells, {len(grid.runs)} runs")
     console.print(
+        f"{_translations(stages)}"
         f"  base models: {len(stages.bases)} to train, {stages.bases_done} stored\n"
         f"  runs: {len(stages.todo)} to do in {len(stages.packs)} packs, {len(stages.done)} done"
     )
@@ -153,6 +244,12 @@ def _print_plan(study: Study) -> None:
         console.print(f"  skipped: {some}: {reason}", markup=False, soft_wrap=True)
 
 
+def _translations(stages: Stages) -> str:
+    left = sum(len(stage.corpora) for stage in stages.translations)
+    done = stages.corpora_done
+    return f"  translated splits: {left} to make, {done} stored\n" if left or done else ""
+
+
 def _plan_json(study: Study) -> dict[str, Any]:
     grid, stages = study.grid, study.stages()
     done = {run.fingerprint for run in stages.done}
@@ -161,6 +258,11 @@ def _plan_json(study: Study) -> dict[str, Any]:
         "cells": len(grid.cells),
         "runs": [
             {"fingerprint": r.fingerprint, "label": r.label, "done": r.fingerprint in done} for r in grid.runs
+        ],
+        "translations": [
+            {"fingerprint": corpus.fingerprint, "label": corpus.label}
+            for stage in stages.translations
+            for corpus in stage.corpora
         ],
         "bases": [{"fingerprint": base.fingerprint, "label": base.label} for base in stages.bases],
         "packs": [

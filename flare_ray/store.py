@@ -3,6 +3,8 @@
     bases/<fingerprint>/            model files, then record.json
     runs/<fingerprint>/             predictions.parquet, adapter/, then record.json
     failures/<fingerprint>.json     why a run or base failed last time; removed when it succeeds
+    corpora/<fingerprint>/          a machine-translated split: rows.parquet, then record.json
+    translations/<translator>/<pair>/   shards of texts and their translations
     reports/<sweep>/                tables
 
 `record.json` is written last and in one piece: work that has one is whole, work that has none does not exist. The
@@ -24,6 +26,7 @@ from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 
 RECORD = "record.json"
+_UNFINISHED = ".unfinished"
 
 
 class Store:
@@ -107,8 +110,31 @@ class Store:
 
     def write_text(self, place: str, text: str) -> str:
         """A file under the root, written in one piece; returns its path or URL."""
-        self._write_whole(f"{self.root}/{place}", text.encode())
+        self.write_bytes(place, text.encode())
         return self._for_people(f"{self.root}/{place}")
+
+    def write_bytes(self, place: str, content: bytes) -> None:
+        """A file under the root, all of it or nothing."""
+        self._write_whole(f"{self.root}/{place}", content)
+
+    def read_bytes(self, place: str) -> bytes:
+        """A file under the root. Raises FileNotFoundError."""
+        return self.fs.cat_file(f"{self.root}/{place}")
+
+    def names(self, folder: str) -> list[str]:
+        """Sorted names of the whole files in a folder under the root, seen afresh; none where there is no folder."""
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.ls(f"{self.root}/{folder}", detail=False)
+        except FileNotFoundError:
+            return []
+        names = (place.rstrip("/").rsplit("/", 1)[-1] for place in found)
+        return sorted(name for name in names if not name.endswith(_UNFINISHED))
+
+    def remove(self, folder: str) -> None:
+        """Removes a folder under the root, if it is there."""
+        if self.fs.exists(f"{self.root}/{folder}"):
+            self.fs.rm(f"{self.root}/{folder}", recursive=True)
 
     def _failure(self, fingerprint: str) -> str:
         return f"{self.root}/failures/{fingerprint}.json"
@@ -123,7 +149,7 @@ class Store:
         if not self.local:
             self.fs.pipe_file(place, content)
             return
-        scratch = Path(f"{place}.{uuid.uuid4().hex}")
+        scratch = Path(f"{place}.{uuid.uuid4().hex}{_UNFINISHED}")
         scratch.write_bytes(content)
         scratch.replace(place)
 

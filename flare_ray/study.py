@@ -16,6 +16,7 @@ from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.execution.cluster import cluster_problems, concurrency, connect
 from flare_ray.models._gates import gate_problems
+from flare_ray.plan.checkpoints import SANDBOX
 from flare_ray.plan.grid import Grid, Run, expand
 from flare_ray.plan.load import load_sweep
 from flare_ray.plan.schema import Sweep
@@ -83,6 +84,7 @@ class Study:
             self.store.finished("runs"),
             self.store.finished("bases"),
             self.sweep.resources.pack_size,
+            self.store.finished("corpora"),
         )
 
     @property
@@ -142,7 +144,9 @@ class Study:
         writer.submit(run.cell.task, run.fingerprint, load)
 
     def _build_sandbox(self, console: Console) -> None:
-        uses_models = any(model.checkpoint.startswith("sandbox:") for model in self.sweep.models)
+        checkpoints = [model.checkpoint for model in self.sweep.models]
+        checkpoints += [corpus.translator["checkpoint"] for corpus in self.grid.corpora]
+        uses_models = any(checkpoint.startswith(SANDBOX) for checkpoint in checkpoints)
         if not uses_models and "sandbox" not in self.sweep.data.values():
             return
         from flare_ray.sandbox.build import ensure
@@ -177,7 +181,27 @@ class Study:
                 "Parallel text: gold. Target and English rows are the corpus's own, not machine translation: "
                 "a method that reads the source reads gold English at test too."
             ]
-        return ["Parallel text: the test rows' English is the machine translation beside the data files."]
+        if self.sweep.translation == "files":
+            return ["Parallel text: the test rows' English is the machine translation beside the data files."]
+        return [
+            f"Parallel text: machine translation by {self.sweep.translation.model}. Training rows are English rows "
+            "translated into the target, the English of a test row is translated from it.",
+            *self._corpora_notes(),
+        ]
+
+    def _corpora_notes(self) -> list[str]:
+        """What of the translations is stored: rows lost, answers kept."""
+        finished = self.store.finished("corpora")
+        lines = []
+        for corpus in self.grid.corpora:
+            if corpus.fingerprint not in finished:
+                continue
+            record = self.store.record("corpora", corpus.fingerprint)
+            lost = ", ".join(f"{count} {reason}" for reason, count in record["failed"].items())
+            kept = f", answers kept {record['retention']:.1%}" if "retention" in record else ""
+            if lost or kept:
+                lines.append(f"{corpus.label}: {record['rows']} rows{', ' + lost if lost else ''}{kept}.")
+        return lines
 
     def write_report(self) -> list[str]:
         """Tables as Markdown and CSV in the store; returns where."""

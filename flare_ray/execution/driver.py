@@ -33,7 +33,8 @@ def execute(
     on_event: called in this process for every run or base model that starts, finishes or fails, with `event`,
     `kind` ("base" | "run"), `fingerprint`, `label`, `trial`, and what the event brings (seconds, metrics, error).
     """
-    for work in (*stages.bases, *stages.todo):
+    corpora = [corpus for work in stages.translations for corpus in work.corpora]
+    for work in (*corpora, *stages.bases, *stages.todo):
         store.forget_failure(work.fingerprint)
     board = Board.of(stages, Outcomes(store, provenance, on_event), resources.max_attempts)
     shared = {

@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Run
 from flare_ray.store import Store
 
+KINDS: dict[type, str] = {Run: "runs", Base: "bases", Corpus: "corpora"}
+"""Folders of the store."""
 OnEvent = Callable[[dict[str, Any]], None]
 
 
@@ -21,18 +24,18 @@ class Outcomes:
     def __init__(self, store: Store, provenance: dict[str, Any], on_event: OnEvent):
         self.store, self.provenance, self.on_event = store, provenance, on_event
 
-    def settled(self, work: Run | Base) -> bool:
+    def settled(self, work: Run | Base | Corpus) -> bool:
         """Whether it is finished, or its worker wrote down why not."""
-        kind = "bases" if isinstance(work, Base) else "runs"
+        kind = KINDS[type(work)]
         return self.store.has(kind, work.fingerprint) or self.store.failure(work.fingerprint) is not None
 
-    def reason(self, work: Run | Base) -> str | None:
+    def reason(self, work: Run | Base | Corpus) -> str | None:
         """What is written about its failure."""
         return (self.store.failure(work.fingerprint) or {}).get("error")
 
-    def failed(self, work: Run | Base, error: str) -> None:
+    def failed(self, work: Run | Base | Corpus, error: str) -> None:
         """Writes down a failure that no worker lived to write."""
         facts = {"fingerprint": work.fingerprint, "label": work.label, "error": error}
         self.store.write_failure(work.fingerprint, facts | {"provenance": self.provenance, "at": time.time()})
-        kind = "base" if isinstance(work, Base) else "run"
+        kind = {Run: "run", Base: "base", Corpus: "corpus"}[type(work)]
         self.on_event(facts | {"event": "failed", "kind": kind})

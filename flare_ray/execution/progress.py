@@ -23,6 +23,7 @@ class Progress:
         self.finished = self.failed = self.bases_done = 0
         self._current: dict[str, tuple[str, float]] = {}
         self._first_run: float | None = None
+        self._told = 0.0
         self._live = Live(get_renderable=self._panel, console=console, refresh_per_second=2)
         self._is_live = console.is_terminal
 
@@ -45,17 +46,32 @@ class Progress:
             self._current[trial] = (event["label"], time.monotonic())
             if event["kind"] == "run" and self._first_run is None:
                 self._first_run = time.monotonic()
-            if event["kind"] == "base":
-                self._line(f"{event['label']}: training")
+            if event["kind"] != "run":
+                doing = "training" if event["kind"] == "base" else "translating"
+                self._line(f"{event['label']}: {doing}")
+            return
+        if event["event"] == "progress":
+            self._translated(event)
             return
         self._current.pop(trial, None)
         if event["kind"] == "base":
             self.bases_done += event["event"] == "finished"
+        elif event["kind"] == "corpus":
+            pass
         elif event["event"] == "finished":
             self.finished += 1
         else:
             self.failed += 1
         self._line(self._outcome(event))
+
+    def _translated(self, event: dict[str, Any]) -> None:
+        """A line for what a translation stage has done so far, at most every half minute."""
+        done, missing, rate = event["done"], event["missing"], event["rate"]
+        now, left = time.monotonic(), timedelta(seconds=round((missing - done) / rate)) if rate else "…"
+        if done < missing and now - self._told < 30:
+            return
+        self._told = now
+        self._line(f"{event['label']}: {done} of {missing} texts, {rate:.1f}/s, {left} left")
 
     def left(self) -> timedelta | None:
         """Time to the end at the pace since the first run began; None before one is finished."""

@@ -8,7 +8,8 @@ from ray.tune.search import Searcher
 
 from flare_ray.execution.board import Board, Stage
 from flare_ray.plan.grid import Base
-from flare_ray.plan.wire import base_to_dict, run_to_dict
+from flare_ray.plan.stages import Translating
+from flare_ray.plan.wire import base_to_dict, corpus_to_dict, run_to_dict
 
 
 class StageSearcher(Searcher):
@@ -53,6 +54,9 @@ class StageSearcher(Searcher):
 
 def stage_to_dict(stage: Stage) -> dict[str, Any]:
     """A stage as JSON values: kind, key, the base, and the runs of a pack; `first` when it trains its own base."""
+    if isinstance(stage.work, Translating):
+        corpora = [corpus_to_dict(corpus) for corpus in stage.work.corpora]
+        return {"kind": "translation", "key": stage.key, "corpora": corpora}
     if isinstance(stage.work, Base):
         return {"kind": "base", "key": stage.key, "base": base_to_dict(stage.work)}
     runs = [run_to_dict(run) for run in stage.work.runs]

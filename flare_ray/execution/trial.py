@@ -1,4 +1,4 @@
-"""A Tune trial: one stage, trained by a Ray Train worker group of its own."""
+"""A Tune trial: one stage, trained by a Ray Train worker group of its own, or translated by a Ray Data pool."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ def run_stage(config: dict[str, Any]) -> None:
 
     Train does not restart a dead worker group here: the board does, without the runs that are finished.
     """
+    if config["stage"]["kind"] == "translation":
+        from flare_ray.execution.translating import run_translation
+
+        run_translation(config)
+        return
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback

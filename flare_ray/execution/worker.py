@@ -25,6 +25,7 @@ from flare_ray.store import Store
 from flare_ray.training.engine import Group, join_group
 from flare_ray.training.stages import train_base, train_run
 from flare_ray.training.workbench import Subject, Workbench
+from flare_ray.translation.corpus import ROWS
 
 
 def train_loop(config: dict[str, Any]) -> None:
@@ -89,12 +90,20 @@ class StageWorker:
 
             def work(out: Path, run: Run = run) -> dict[str, Any]:
                 cell = run.cell
+                bench.corpora = self._corpora(run)
                 record = train_run(bench, cell.method, cell.language, run.settings, run.seed, out)
                 return run_facts(run) | record
 
             error = self._guarded(run, "runs", work)
             if error is not None and self.group.workers > 1:
                 raise error  # the other workers wait in a collective operation: only a new group can go on
+
+    def _corpora(self, run: Run) -> dict[tuple[str, str], Path]:
+        """The run's translated splits, as files of this machine."""
+        return {
+            (corpus.language, corpus.split): self.store.folder("corpora", corpus.fingerprint) / ROWS
+            for corpus in run.corpora
+        }
 
     def _workbench(self, checkpoint: str) -> Workbench:
         base = self.base

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from flare_ray.methods.base import Batch, Method, Options, Posed, lora_settings
-from flare_ray.translation.checkpoints import flores, translator
+from flare_ray.plan.checkpoints import translator
+from flare_ray.translation.checkpoints import flores
 
 if TYPE_CHECKING:
     from flare_ray.fusion import FlareConfig

@@ -23,6 +23,20 @@ SANDBOX = "sandbox:"
 _CONTENT = (".safetensors", ".bin", ".json", ".txt", ".model")
 
 
+TRANSLATORS = {
+    "nllb-200-3.3b": "facebook/nllb-200-3.3B",
+    "nllb-200-1.3b": "facebook/nllb-200-1.3B",
+    "nllb-200-distilled-600m": "facebook/nllb-200-distilled-600M",
+    **{name: SANDBOX + name for name in world.TRANSLATORS},
+}
+"""Name -> checkpoint. The paper translates with 3.3B and takes FLARE MT's states from the distilled 600M."""
+
+
+def translator(name: str) -> str:
+    """The checkpoint of a translation model: of a known name, else the reference itself."""
+    return TRANSLATORS.get(name, name)
+
+
 @cache
 def known_models() -> dict[str, dict[str, Any]]:
     """Model name -> family, checkpoint and what goes with it, from the family files and the sandbox."""

@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 LENGTH = 20  # hex digits: 80 bits, a collision among a million runs has a chance below 1e-12
@@ -46,3 +47,14 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
     """20 hex digits of the BLAKE2b hash of the canonical identity."""
     text = json.dumps(canonical(identity), ensure_ascii=False, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=LENGTH // 2).hexdigest()
+
+
+class Identified:
+    """Work known by a fingerprint of its identity."""
+
+    identity: dict[str, Any]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """20 hex digits."""
+        return fingerprint(self.identity)

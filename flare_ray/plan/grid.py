@@ -8,28 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import product
 from typing import Any
 
 from flare_ray import registry
 from flare_ray.plan.checkpoints import checkpoint_identity
-from flare_ray.plan.fingerprint import fingerprint
-from flare_ray.plan.schema import ModelSpec, Rule, Sweep, Training
+from flare_ray.plan.corpora import Corpus, corpus, wanted
+from flare_ray.plan.fingerprint import Identified
+from flare_ray.plan.schema import ModelSpec, Rule, Sweep, Training, Translation
 
 BASE_VERSION = "2"  # bumped by hand when a change of code changes base models
 RUN_VERSION = "2"  # the same for every run's training and evaluation
-
-
-class Identified:
-    """Work known by a fingerprint of its identity."""
-
-    identity: dict[str, Any]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """20 hex digits."""
-        return fingerprint(self.identity)
 
 
 @dataclass(frozen=True)
@@ -86,6 +75,7 @@ class Run(Identified):
     base: Base
     settings: dict[str, Any] = field(hash=False)
     identity: dict[str, Any] = field(hash=False)
+    corpora: tuple[Corpus, ...] = ()
 
     @property
     def label(self) -> str:
@@ -112,6 +102,12 @@ class Grid:
     def cells(self) -> list[Cell]:
         """Each cell once, in the order of the runs."""
         return list(dict.fromkeys(run.cell for run in self.runs))
+
+    @property
+    def corpora(self) -> list[Corpus]:
+        """Each translated split once, by fingerprint."""
+        every = (one for run in self.runs for one in run.corpora)
+        return list({one.fingerprint: one for one in every}.values())
 
     @property
     def bases(self) -> list[Base]:
@@ -163,6 +159,8 @@ class _Builder:
         self._models: dict[str, dict[str, Any]] = {}
         self._data: dict[tuple[str, str], Any] = {}
         self._bases: dict[tuple[str, str, int], Base] = {}
+        self._corpora: dict[tuple[str, str, str], Corpus] = {}
+        self.mt = sweep.translation if isinstance(sweep.translation, Translation) else None
 
     def languages(self, model: ModelSpec, task: str) -> list[str]:
         source = data_source(self.sweep, task)
@@ -224,14 +222,18 @@ class _Builder:
         }
         if method.reads_source:
             data["source"] = self.data(cell.task, task.source_language)
-            settings["translation"] = self.sweep.translation
+            settings["translation"] = "gold" if self.mt else self.sweep.translation
+        corpora = self.corpora(cell, settings)
+        if corpora:
+            settings["translation"] = "machine"
+            data["translated"] = {one.split: one.fingerprint for one in corpora}
         if method.trains:
             axes = dict(cell.axes)
             settings |= self.training(self.sweep.training, cell.model, cell.task) | axes
             settings["alpha"] = self.sweep.alpha or 2 * axes["rank"]
         known = dict(settings)
-        if translator := method.translator(settings):
-            known["mt_model"] = self.checkpoint(translator)
+        if encoder := method.translator(settings):
+            known["mt_model"] = self.checkpoint(encoder)
         identity = {
             "kind": "run",
             "version": [RUN_VERSION, method.VERSION],
@@ -242,7 +244,24 @@ class _Builder:
             "settings": known,
             "seed": seed,
         }
-        return Run(cell, seed, base, settings, identity)
+        return Run(cell, seed, base, settings, identity, corpora)
+
+    def corpora(self, cell: Cell, settings: dict[str, Any]) -> tuple[Corpus, ...]:
+        """What a run reads in machine translation, when the sweep has some."""
+        if self.mt is None:
+            return ()
+        method = registry.load("methods", cell.method)
+        splits = wanted(method.trains, method.source_at_test(settings), method.reads_source)
+        return tuple(self.corpus(self.mt, cell.task, cell.language, split) for split in splits)
+
+    def corpus(self, mt: Translation, task: str, language: str, split: str) -> Corpus:
+        key = (task, language, split)
+        if key not in self._corpora:
+            source = data_source(self.sweep, task)
+            self._corpora[key] = corpus(
+                task, source, language, split, mt, self.checkpoint, self.sweep.max_dropped
+            )
+        return self._corpora[key]
 
     def training(self, given: Training, model: ModelSpec, task: str) -> dict[str, Any]:
         """The sweep's values over the paper's Table 5."""

@@ -14,7 +14,7 @@ from flare_ray.errors import InputError, Problem
 from flare_ray.plan.checkpoints import checkpoint_identity, known_models
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
-from flare_ray.plan.schema import ModelSpec, Section, Sweep
+from flare_ray.plan.schema import ModelSpec, Section, Sweep, Translation
 
 
 def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
@@ -173,11 +173,12 @@ def _data_problems(sweep: Sweep) -> list[Problem]:
             targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
         )
         methods = [registry.load("methods", entry.name) for entry in sweep.methods]
+        human = not isinstance(sweep.translation, Translation)  # else only test rows are read in the target
         found = task.problems(
             source,
             chosen,
-            paired=any(method.reads_source for method in methods),
-            trained=any(method.trains for method in methods),
+            paired=human and any(method.reads_source for method in methods),
+            trained=human and any(method.trains for method in methods),
             max_dropped=sweep.max_dropped,
         )
         if not found and not targets:
@@ -216,7 +217,7 @@ def _sound_part(raw: dict[str, Any], error: ValidationError) -> tuple[Sweep, set
 def _problem(detail: Any) -> Problem:
     """One pydantic error in our words."""
     loc = detail["loc"]
-    where = _dotted(loc[:2] + loc[3:] if loc[0] == "methods" else loc)  # the third part is the method's name
+    where = _dotted(_without_tag(loc))
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return Problem(
@@ -232,6 +233,12 @@ def _problem(detail: Any) -> Problem:
         "Value error, "
     )
     return Problem(where, repr(detail["input"]), wanted)
+
+
+def _without_tag(loc: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The place without what pydantic adds to tell which of several sections it is."""
+    tagged = {"methods": 2, "translation": 1}.get(str(loc[0]), len(loc))
+    return loc[:tagged] + loc[tagged + 1 :]
 
 
 def _dotted(loc: Iterable[Any]) -> str:

@@ -18,16 +18,18 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PositiveFloat,
     PositiveInt,
+    Tag,
     create_model,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from flare_ray import registry
-from flare_ray.plan.checkpoints import is_local, known_models, local_path
+from flare_ray.plan.checkpoints import TRANSLATORS, is_local, known_models, local_path
 
 
 def _known(kind: str) -> AfterValidator:
@@ -93,6 +95,19 @@ def _checkpoint(reference: str) -> str:
     return reference
 
 
+def _translator(reference: str) -> str:
+    if reference in TRANSLATORS or "/" in reference:
+        return _checkpoint(reference)
+    wanted = registry.wanted(reference, TRANSLATORS) + "; or a hub id org/name, a folder, gold, files"
+    raise PydanticCustomError("unknown_name", "{wanted}", {"wanted": wanted})
+
+
+def _named_translator(value: Any) -> Any:
+    """`gold`, `files`, or a translation model by its name alone."""
+    return {"model": value} if isinstance(value, str) and value not in ("gold", "files") else value
+
+
+Marker = Literal["brackets", "angles", "tags", "quotes"]
 Reference = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 NotEmpty = Field(min_length=1)
 Unique = AfterValidator(_unique)
@@ -197,10 +212,44 @@ class Resources(Section):
     """Trials at a time; when left out, as many as the cluster's CPUs and GPUs hold."""
     micro_batch: PositiveInt | None = None
     """Instances per forward pass and worker; the model's own when left out."""
+    translators: PositiveInt | None = None
+    """Most processes that translate at once; when left out, as many as the cluster holds."""
+    cpus_per_translator: PositiveFloat = 1
+    gpus_per_translator: float | None = Field(None, ge=0)
+    """As `gpus_per_worker`, at most 1, when left out."""
+    translation_tokens: PositiveInt = 4096
+    """Input tokens that a translator reads at once, padding counted."""
     max_attempts: PositiveInt = 2
     """How often a run is started whose worker died under it."""
     source_cache_mb: float = Field(2048, ge=0)
     """Memory per worker for source states that are computed once and shared by the runs of a pack."""
+
+
+class Translation(Section):
+    """Machine translation: of English training rows into the target, of test rows into English (paper, section 4)."""
+
+    model: Annotated[Reference, AfterValidator(_translator)]
+    """A name the package knows, a hub id, or a folder with an NLLB, M2M100 or Marian checkpoint."""
+    backend: Literal["transformers", "ctranslate2"] = "transformers"
+    """ctranslate2 is faster, and an extra: pip install flare-ray[ct2]."""
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    """Of the translation model's weights; int8 with ctranslate2 only."""
+    beams: PositiveInt = 1
+    """1 is greedy decoding, as in the paper."""
+    max_length: PositiveInt | None = None
+    """Most tokens of a translation, and of a text that is read at once: longer ones are cut between sentences. When
+    left out 512, or what the model has."""
+    markers: Annotated[list[Marker], NotEmpty, Unique] = ["brackets", "angles", "tags", "quotes"]
+    """Markers around an answer (EasyProject), tried in this order until one survives translation."""
+    answer_alone: bool = False
+    """Where no markers survive: whether the answer is translated by itself and looked up."""
+
+
+Parallel = Annotated[
+    Annotated[Literal["gold", "files"], Tag("corpus")] | Annotated[Translation, Tag("machine")],
+    Discriminator(lambda value: "corpus" if isinstance(value, str) else "machine"),
+    BeforeValidator(_named_translator),
+]
 
 
 class Tracking(Section):
@@ -233,9 +282,11 @@ class Sweep(Section):
     """When given, only the points that match one of these rules are run."""
     exclude: list[Rule] = []
     """Points that match one of these rules are not run."""
-    translation: Literal["gold", "files"] = "gold"
-    """Where the English of a test row comes from. `gold`: the corpus's own English. `files`: machine translations
-    that lie beside a local folder's test files (`<language>.test.english.<format>`)."""
+    translation: Parallel = "gold"
+    """Where parallel text comes from. A translation model (by name, or a section): training rows are English rows
+    translated into the target, a test row's English is translated from it. `gold`: the corpus's own rows in both
+    languages. `files`: the same, with machine translations that lie beside a local folder's test files
+    (`<language>.test.english.<format>`)."""
     precision: Literal["fp32", "bf16"] | None = None
     """Of the frozen weights and the forward pass, for all models; each model's own when left out. Optimiser states
     are always fp32."""

@@ -1,4 +1,4 @@
-"""The stage graph: base models, then packs of runs that start from one of them.
+"""The stage graph: translations and base models, then packs of runs that start from one of them.
 
 A **pack** is the set of runs that one Train worker group executes one after another on one loaded base model.
 Packing is execution: it changes when and where a run is trained, never what it is.
@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Grid, Run
 
 
@@ -28,13 +29,29 @@ class Pack:
 
 
 @dataclass(frozen=True)
+class Translating:
+    """Splits of one language that one translator makes, of all tasks, in both directions."""
+
+    corpora: tuple[Corpus, ...]
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        first = self.corpora[0]
+        splits = ", ".join(dict.fromkeys(f"{corpus.task} {corpus.split}" for corpus in self.corpora))
+        return f"{first.language} by {first.translator['model']}: {splits}"
+
+
+@dataclass(frozen=True)
 class Stages:
-    """What is left to do, and what is done. Each stage needs its base model, and nothing else."""
+    """What is left to do, and what is done. A pack needs its base model and its runs' translated splits."""
 
     bases: tuple[Base, ...]
     packs: tuple[Pack, ...]
     done: tuple[Run, ...]
     bases_done: int
+    translations: tuple[Translating, ...] = ()
+    corpora_done: int = 0
 
     @property
     def todo(self) -> list[Run]:
@@ -42,10 +59,16 @@ class Stages:
         return [run for pack in self.packs for run in pack.runs]
 
 
-def stages(grid: Grid, finished: Collection[str], bases_stored: Collection[str], pack_size: int) -> Stages:
-    """The stages of a grid, given the fingerprints of finished runs and stored base models.
+def stages(
+    grid: Grid,
+    finished: Collection[str],
+    bases_stored: Collection[str],
+    pack_size: int,
+    corpora_stored: Collection[str] = (),
+) -> Stages:
+    """The stages of a grid, given the fingerprints of finished runs, stored base models and translated splits.
 
-    A base model is made only when a run needs it: one whose runs are all finished is not.
+    A base model or translation is made only when a run needs it: one whose runs are all finished is not.
     """
     done: list[Run] = []
     waiting: dict[str, dict[str, Run]] = {}
@@ -59,7 +82,17 @@ def stages(grid: Grid, finished: Collection[str], bases_stored: Collection[str],
         base for base in grid.bases if base.fingerprint in waiting and base.fingerprint not in bases_stored
     ]
     stored = sum(base.fingerprint in bases_stored for base in grid.bases)
-    return Stages(tuple(bases), tuple(packs), tuple(done), stored)
+    needed = {corpus.fingerprint: corpus for pack in packs for run in pack.runs for corpus in run.corpora}
+    absent = [corpus for corpus in needed.values() if corpus.fingerprint not in corpora_stored]
+    there = sum(corpus.fingerprint in corpora_stored for corpus in grid.corpora)
+    return Stages(tuple(bases), tuple(packs), tuple(done), stored, _by_language(absent), there)
+
+
+def _by_language(corpora: Sequence[Corpus]) -> tuple[Translating, ...]:
+    groups: dict[tuple[str, str], list[Corpus]] = {}
+    for corpus in corpora:
+        groups.setdefault((corpus.translator_key, corpus.language), []).append(corpus)
+    return tuple(Translating(tuple(group)) for group in groups.values())
 
 
 def pack_runs(runs: Sequence[Run], pack_size: int) -> list[Pack]:

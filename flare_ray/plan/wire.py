@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
+from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Cell, Run
 from flare_ray.plan.schema import ModelSpec
+
+_CORPUS = tuple(field.name for field in fields(Corpus))
 
 
 def base_to_dict(base: Base) -> dict[str, Any]:
@@ -37,14 +41,21 @@ def run_to_dict(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "settings": run.settings,
         "identity": run.identity,
+        "corpora": [corpus_to_dict(corpus) for corpus in run.corpora],
     }
+
+
+def corpus_to_dict(corpus: Corpus) -> dict[str, Any]:
+    """A translated split as JSON values; `Corpus(**value)` gives it back."""
+    return {name: getattr(corpus, name) for name in _CORPUS}
 
 
 def run_from_dict(value: dict[str, Any], base: Base) -> Run:
     """The inverse of `run_to_dict`."""
     axes, options = (tuple(value[name].items()) for name in ("axes", "options"))
     cell = Cell(base.model, base.task, value["language"], value["method"], axes, options)
-    return Run(cell, value["seed"], base, value["settings"], value["identity"])
+    corpora = tuple(Corpus(**corpus) for corpus in value["corpora"])
+    return Run(cell, value["seed"], base, value["settings"], value["identity"], corpora)
 
 
 def run_facts(run: Run) -> dict[str, Any]:
@@ -67,4 +78,5 @@ def run_facts(run: Run) -> dict[str, Any]:
         "settings": run.settings,
         "identity": run.identity,
         "base": run.base.fingerprint,
+        "corpora": {corpus.split: corpus.fingerprint for corpus in run.corpora},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from flare_ray.forms._features import Features
 from flare_ray.forms.base import Prediction
 from flare_ray.methods.base import Method, Posed
 from flare_ray.plan.fingerprint import fingerprint
+from flare_ray.tasks._rows import Rows
 from flare_ray.training.data import Split, english_rows_of, pair
 from flare_ray.training.engine import Group
 from flare_ray.training.sources import SourceCache
+from flare_ray.translation.corpus import read as read_corpus
 from flare_ray.translation.encoder import TranslationEncoder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -44,12 +47,15 @@ class Workbench:
     """A checkpoint opened for several runs.
 
     tested: predictions of the base model itself, by what it reads and row id: runs that train nothing share them.
+    corpora: machine-translated splits by target language and split: train and validation in that language, test in
+    English; what is not there is read from the task's own data.
     """
 
     subject: Subject
     group: Group
     source_cache_mb: float = 2048
     tested: dict[str, dict[str, Prediction]] = field(default_factory=dict)
+    corpora: dict[tuple[str, str], Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.family = registry.load("models", self.subject.family)
@@ -93,7 +99,7 @@ class Workbench:
         return copy.deepcopy(self._base, {id(tensor): tensor for tensor in shared})
 
     def translator(self, checkpoint: str) -> TranslationEncoder:
-        """A translation model's encoder, loaded once."""
+        """A translation model's encoder, whose weights are loaded when a text is encoded."""
         if checkpoint not in self._translators:
             dtype = DTYPES[self.subject.precision]
             self._translators[checkpoint] = TranslationEncoder(checkpoint, dtype, self.group.device)
@@ -105,8 +111,7 @@ class Workbench:
         """One encoded split, read once. translated: the English translation of a language's rows instead."""
         key = (language, split, max_length, translated)
         if key not in self._features:
-            read = self.task.read_translation if translated else self.task.read
-            rows = read(self.subject.data, language, split, max_dropped=self.subject.max_dropped)
+            rows = self._rows(language, split, translated)
             if rows is None:
                 found = f"no English translation of the {language} {split} split"
                 raise InputError(
@@ -119,6 +124,13 @@ class Workbench:
                 self.task, rows.table, self.tokenizer, max_length, training
             )
         return self._features[key]
+
+    def _rows(self, language: str, split: str, translated: bool) -> Rows | None:
+        corpus = self.corpora.get((language, split))
+        if corpus and (translated or split != "test"):
+            return read_corpus(self.task, corpus)
+        read = self.task.read_translation if translated else self.task.read
+        return read(self.subject.data, language, split, max_dropped=self.subject.max_dropped)
 
     def has(self, language: str, split: str) -> bool:
         """Whether a split is there; one that is there with too many unusable rows is an error when it is read."""
@@ -137,7 +149,7 @@ class Workbench:
         origin = method.source_at_test(settings) if name == "test" else "gold"
         if not method.reads_source or origin == "none":
             return Split(target)
-        translated = name == "test" and origin == "translation" and settings["translation"] == "files"
+        translated = name == "test" and origin == "translation" and settings["translation"] != "gold"
         spoken = language if translated else self.task.source_language
         source = self.features(spoken, name, length, translated)
         key = fingerprint({"language": spoken, "split": name, "length": length, "translated": translated})

@@ -1,17 +1,8 @@
-"""Translation checkpoints by name, and the codes by which NLLB models know the study's languages (FLORES-200)."""
+"""The codes by which NLLB models know the study's languages (FLORES-200)."""
 
 from __future__ import annotations
 
-from flare_ray.plan.checkpoints import SANDBOX
 from flare_ray.sandbox import world
-
-TRANSLATORS = {
-    "nllb-200-3.3b": "facebook/nllb-200-3.3B",
-    "nllb-200-1.3b": "facebook/nllb-200-1.3B",
-    "nllb-200-distilled-600m": "facebook/nllb-200-distilled-600M",
-    **{name: SANDBOX + name for name in world.TRANSLATORS},
-}
-"""Name -> checkpoint. The paper translates with 3.3B and takes FLARE MT's states from the distilled 600M."""
 
 FLORES = {
     # XNLI
@@ -49,11 +40,6 @@ FLORES = {
     "en": "eng_Latn",
     "eng": "eng_Latn",
 }
-
-
-def translator(name: str) -> str:
-    """The checkpoint of a translation model: of a known name, else the reference itself."""
-    return TRANSLATORS.get(name, name)
 
 
 def flores(language: str) -> str:

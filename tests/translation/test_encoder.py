@@ -9,7 +9,8 @@ import torch
 
 from flare_ray import registry
 from flare_ray.sandbox import world
-from flare_ray.translation.checkpoints import FLORES, TRANSLATORS, flores, translator
+from flare_ray.plan.checkpoints import TRANSLATORS, translator
+from flare_ray.translation.checkpoints import FLORES, flores
 from flare_ray.translation.encoder import TranslationEncoder
 
 TEXTS = ["jonas bringed lamp", "ger film be very long and ger natvar be horrible.", "a"]

@@ -88,13 +88,19 @@ def _convert(checkpoint: str, stored: str, folder: Path) -> None:
     place = origin(checkpoint)
 
     class Converter(TransformersConverter):
-        """Reads model and tokenizer at the checkpoint's revision, where the original reads the newest."""
+        """Reads model and tokenizer at the checkpoint's revision, where the original reads the newest.
+
+        M2M100's language tokens stand beside its vocabulary, where the original looks for them in vain.
+        """
 
         def load_model(self, model_class: Any, model_name_or_path: str, **settings: Any) -> Any:
             return model_class.from_pretrained(**place, **settings)
 
         def load_tokenizer(self, tokenizer_class: Any, model_name_or_path: str, **settings: Any) -> Any:
-            return tokenizer_class.from_pretrained(**place, **settings)
+            tokenizer = tokenizer_class.from_pretrained(**place, **settings)
+            vocabulary = tokenizer.get_vocab() | getattr(tokenizer, "lang_token_to_id", {})
+            tokenizer.get_vocab = lambda: vocabulary
+            return tokenizer
 
     name, revision = place["pretrained_model_name_or_path"], place.get("revision")
     config = cached_file(name, "config.json", revision=revision)

@@ -1,0 +1,140 @@
+"""Translators as a Ray Data actor pool, and the Tune trial that feeds them.
+
+The trial itself holds no CPU: it reads rows, writes worklists and puts the corpora together, and Ray Data brings
+each chunk to one of a pool of processes that grows and shrinks with the work and with what the cluster has free.
+Only the places of chunks go through Ray; nothing else of the pipeline asks for a CPU, so it cannot starve itself.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flare_ray.plan.corpora import Corpus
+from flare_ray.store import Store
+from flare_ray.translation.memory import Pair
+from flare_ray.translation.stage import build
+
+OnProgress = Callable[[dict[str, Any]], None]
+
+
+class _Translators:
+    """What one process of the pool runs."""
+
+    def __init__(
+        self, storage: str, pair: dict[str, str], settings: dict[str, Any], tokens: int, cpus: float
+    ):
+        import torch
+
+        from flare_ray.translation.translator import Translator
+
+        threads = max(1, int(cpus))
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        torch.set_num_threads(threads)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.translator = Translator(Store(storage), Pair(**pair), settings, tokens, device, threads)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
+        """One chunk, by its place; counts of what was translated."""
+        made = [self.translator.chunk(str(place)) for place in batch["place"]]
+        return {name: [counts[name] for counts in made] for name in ("texts", "tokens")}
+
+
+class RayPool:
+    """A pool (translation/stage.py) on the Ray that this process is joined to.
+
+    resources: the sweep's. on_progress: called with done, missing, seconds and texts per second.
+    """
+
+    def __init__(self, storage: str, resources: dict[str, Any], on_progress: OnProgress):
+        self.storage, self.resources, self.on_progress = storage, resources, on_progress
+
+    def __call__(self, pair: Pair, settings: dict[str, Any], places: list[str], missing: int) -> None:
+        """Translates the chunks; returns when all are done."""
+        import pyarrow as pa
+        import ray.data
+
+        _quiet()
+        cpus, gpus = self.resources["cpus_per_translator"], translator_gpus(self.resources)
+        most = min(len(places), self.resources["translators"] or _fitting(cpus, gpus))
+        rows = ray.data.from_arrow([pa.table({"place": [place]}) for place in places])
+        done = rows.map_batches(
+            _Translators,
+            fn_constructor_args=(
+                self.storage,
+                vars(pair),
+                settings,
+                self.resources["translation_tokens"],
+                cpus,
+            ),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, most)),
+            num_cpus=cpus,
+            num_gpus=gpus or None,
+        )
+        started, texts = time.perf_counter(), 0
+        for row in done.iter_rows():
+            texts += int(row["texts"])
+            seconds = time.perf_counter() - started
+            self.on_progress(
+                {"pair": pair, "done": texts, "missing": missing, "seconds": seconds, "rate": texts / seconds}
+            )
+
+
+def translator_gpus(resources: dict[str, Any]) -> float:
+    """GPUs of one translator."""
+    given = resources["gpus_per_translator"]
+    return float(min(1, resources["gpus_per_worker"]) if given is None else given)
+
+
+def _fitting(cpus: float, gpus: float) -> int:
+    """How many translators the whole cluster holds."""
+    import ray
+
+    has = ray.cluster_resources()
+    fits = int(has.get("CPU", 0) // cpus)
+    return max(1, min(fits, int(has.get("GPU", 0) // gpus)) if gpus else fits)
+
+
+def _quiet() -> None:
+    import logging
+
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+
+def run_translation(config: dict[str, Any]) -> None:
+    """The stage of a trial: a language's splits by one translator. config: see trial.py."""
+    from ray import tune
+
+    store = Store(config["storage"])
+    corpora = [Corpus(**value) for value in config["stage"]["corpora"]]
+
+    def report(event: str, corpus: Corpus, facts: dict[str, Any]) -> None:
+        about = {"event": event, "kind": "corpus", "fingerprint": corpus.fingerprint, "label": corpus.label}
+        tune.report({**about, **facts})
+
+    def on_progress(facts: dict[str, Any]) -> None:
+        report("progress", corpora[0], {name: facts[name] for name in ("done", "missing", "rate")})
+
+    def done(corpus: Corpus, record: dict[str, Any]) -> None:
+        report("finished", corpus, {"metrics": headline(record), "seconds": record["cost"]["stage_seconds"]})
+
+    report("started", corpora[0], {})
+    pool = RayPool(config["storage"], config["resources"], on_progress)
+    build(store, corpora, pool, done, config["provenance"] | {"host": socket.gethostname()})
+
+
+def headline(record: dict[str, Any]) -> dict[str, float]:
+    """The few numbers of a corpus that a line of the log has."""
+    found = {"rows": float(record["usable"])}
+    if "retention" in record:
+        found["retention"] = 100 * record["retention"]
+    return found | {f"chrf_{column}": scores["chrf"] for column, scores in record["against_gold"].items()}

@@ -1,0 +1,140 @@
+"""The translation stage by itself: a task's splits, or columns of a table of one's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from flare_ray import registry
+from flare_ray.cache import cache_folder
+from flare_ray.errors import InputError, Problem
+from flare_ray.execution.cluster import connect
+from flare_ray.execution.provenance import provenance
+from flare_ray.execution.translating import RayPool, headline
+from flare_ray.plan.checkpoints import SANDBOX
+from flare_ray.plan.corpora import Corpus, corpus, translator_identity
+from flare_ray.plan.fingerprint import fingerprint
+from flare_ray.plan.schema import Resources, Translation
+from flare_ray.store import Store, open_store
+
+
+def translation_of(fields: dict[str, Any]) -> Translation:
+    """A validated section. Raises InputError with every problem."""
+    try:
+        return Translation(**fields)
+    except ValidationError as error:
+        problems = [
+            Problem(
+                f"--{'.'.join(map(str, one['loc'])).replace('_', '-')}",
+                repr(one["input"]),
+                one["msg"].removeprefix("Input should be "),
+            )
+            for one in error.errors()
+        ]
+        raise InputError("translate", problems) from error
+
+
+def translate_task(
+    task_name: str,
+    data: str | None,
+    languages: Sequence[str],
+    splits: Sequence[str],
+    translation: Translation,
+    resources: Resources,
+    storage: str,
+    console: Console,
+) -> list[Path]:
+    """Puts a task's splits in translation into the store; returns their tables.
+
+    Train and validation are translated from English, the test split into English. Raises InputError.
+    """
+    from flare_ray.translation.corpus import ROWS
+    from flare_ray.translation.stage import build
+
+    source = _task_source(task_name, data, languages, splits)
+    store = open_store(storage)
+    connect()
+    _ensure_sandbox(translation, source, console)
+    corpora = [corpus(task_name, source, code, split, translation) for code in languages for split in splits]
+
+    def done(one: Corpus, record: dict[str, Any]) -> None:
+        facts = "  ".join(f"{name} {value:.1f}" for name, value in headline(record).items())
+        console.print(f"{one.label}: {facts}", markup=False, soft_wrap=True)
+
+    build(store, corpora, _pool(store, resources, console), done, provenance())
+    return [store.folder("corpora", one.fingerprint) / ROWS for one in corpora]
+
+
+def translate_table(
+    file: Path,
+    columns: Sequence[str],
+    languages: tuple[str, str],
+    out: Path,
+    translation: Translation,
+    resources: Resources,
+    storage: str,
+    console: Console,
+) -> dict[str, Any]:
+    """Translates columns of a CSV, TSV, JSONL or Parquet file; returns the counts. Raises InputError."""
+    from flare_ray.translation.files import file_problems, translate_file
+    from flare_ray.translation.memory import Pair
+
+    if problems := file_problems(file, columns, out):
+        raise InputError(str(file), problems)
+    store = open_store(storage)
+    connect()
+    _ensure_sandbox(translation, "", console)
+    loaded, identity = translator_identity(translation)
+    pair = Pair(fingerprint(identity), *languages)
+    pool = _pool(store, resources, console)
+    return translate_file(store, file, columns, pair, loaded, out, pool)
+
+
+def _task_source(task_name: str, data: str | None, languages: Sequence[str], splits: Sequence[str]) -> str:
+    """Where the rows come from. Raises InputError with everything that is not there."""
+    problems = []
+    if task_name not in registry.names("tasks"):
+        wanted = registry.wanted(task_name, registry.names("tasks"))
+        raise InputError("translate", [Problem("--task", repr(task_name), wanted)])
+    task = registry.load("tasks", task_name)
+    source = data or task.hub
+    known = task.targets(source)
+    problems += [
+        Problem("--to", repr(code), registry.wanted(code, known)) for code in languages if code not in known
+    ]
+    every = ("train", "validation", "test")
+    problems += [
+        Problem("--split", repr(one), registry.wanted(one, every)) for one in splits if one not in every
+    ]
+    if problems:
+        raise InputError("translate", problems)
+    return source
+
+
+def _ensure_sandbox(translation: Translation, source: str, console: Console) -> None:
+    from flare_ray.plan.checkpoints import translator
+    from flare_ray.sandbox.build import ensure
+
+    if source == "sandbox" or translator(translation.model).startswith(SANDBOX):
+        ensure(cache_folder(), report=console.print)
+
+
+def _pool(store: Store, resources: Resources, console: Console) -> RayPool:
+    told = 0.0
+
+    def on_progress(facts: dict[str, Any]) -> None:
+        nonlocal told
+        done, missing, rate = facts["done"], facts["missing"], facts["rate"]
+        if done < missing and time.monotonic() - told < 10:
+            return
+        told = time.monotonic()
+        left = f", {(missing - done) / rate:.0f} s left" if rate and done < missing else ""
+        pair = facts["pair"]
+        console.print(f"{pair.source} → {pair.target}: {done} of {missing} texts, {rate:.1f}/s{left}")
+
+    return RayPool(store.url, resources.model_dump(), on_progress)

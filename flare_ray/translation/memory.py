@@ -1,0 +1,163 @@
+"""The translation memory: every text that was ever translated, with its translation, once.
+
+A translation is known by what determines it: the translator (checkpoint, decoding), the language pair and the text.
+The store keeps shards, written whole and never changed:
+
+    translations/<translator>/<source>-<target>/<shard>.parquet     text, translation, tokens, flags
+
+Each machine copies them into a SQLite file in its cache, where any of millions of texts is looked up without being
+held in memory. That file is only a copy: it is made anew when it does not agree with the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flare_ray.cache import cache_folder
+from flare_ray.plan.fingerprint import fingerprint
+from flare_ray.store import Store
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS shards (name TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS entries (
+  digest BLOB PRIMARY KEY, translation TEXT NOT NULL, tokens INTEGER NOT NULL, flags TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+_ASKED_AT_ONCE = 500  # below SQLite's limit of variables in one statement
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One translator in one direction. translator: 20 hex digits (`settings.translator_key`)."""
+
+    translator: str
+    source: str
+    target: str
+
+    @property
+    def folder(self) -> str:
+        """Its shards' folder in the store."""
+        return f"translations/{self.translator}/{self.source}-{self.target}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A text's translation. flags: what looks wrong with it (quality.py), `empty` among them."""
+
+    text: str
+    translation: str
+    tokens: int = 0
+    flags: tuple[str, ...] = ()
+
+
+def digest(text: str) -> bytes:
+    """By which a text is looked up: 16 bytes."""
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def write_shard(store: Store, pair: Pair, name: str, entries: Sequence[Entry]) -> None:
+    """Adds translations to the store, all of them or none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table(
+        {
+            "text": [entry.text for entry in entries],
+            "translation": [entry.translation for entry in entries],
+            "tokens": pa.array([entry.tokens for entry in entries], pa.int32()),
+            "flags": [" ".join(entry.flags) for entry in entries],
+        }
+    )
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    store.write_bytes(f"{pair.folder}/{name}.parquet", buffer.getvalue())
+
+
+class Memory:
+    """What one machine knows of a pair's translations. Use as a context manager, and `refresh` it."""
+
+    def __init__(self, store: Store, pair: Pair):
+        self.store, self.pair = store, pair
+        self._file = _copy_of(store, pair)
+
+    def __enter__(self) -> Memory:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._database = _opened(self._file)
+        self.refresh()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def refresh(self) -> None:
+        """Copies the shards that are new in the store; starts anew where the store has lost one."""
+        there = self.store.names(self.pair.folder)
+        known = {name for (name,) in self._database.execute("SELECT name FROM shards")}
+        if not known <= set(there):
+            with self._database:
+                self._database.execute("DELETE FROM entries")
+                self._database.execute("DELETE FROM shards")
+            known = set()
+        for name in there:
+            if name not in known:
+                self._copy(name)
+
+    def _copy(self, name: str) -> None:
+        import pyarrow.parquet as pq
+
+        content = self.store.read_bytes(f"{self.pair.folder}/{name}")
+        with self._database, closing(pq.ParquetFile(io.BytesIO(content))) as shard:
+            for batch in shard.iter_batches():
+                columns = (batch[column].to_pylist() for column in ("text", "translation", "tokens", "flags"))
+                rows = [(digest(text), *rest) for text, *rest in zip(*columns, strict=True)]
+                self._database.executemany("INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?)", rows)
+            self._database.execute("INSERT OR IGNORE INTO shards VALUES (?)", (name,))
+
+    def get(self, texts: Iterable[str]) -> dict[str, Entry]:
+        """The translations of those texts that have one."""
+        wanted = {digest(text): text for text in texts}
+        found: dict[str, Entry] = {}
+        keys = list(wanted)
+        for start in range(0, len(keys), _ASKED_AT_ONCE):
+            some = keys[start : start + _ASKED_AT_ONCE]
+            marks = ",".join("?" * len(some))
+            rows = self._database.execute(f"SELECT * FROM entries WHERE digest IN ({marks})", some)
+            for key, translation, tokens, flags in rows:
+                text = wanted[key]
+                found[text] = Entry(text, translation, tokens, tuple(flags.split()))
+        return found
+
+    def find(self, text: str) -> Entry | None:
+        """The translation of one text."""
+        return self.get([text]).get(text)
+
+    def __len__(self) -> int:
+        return int(self._database.execute("SELECT count(*) FROM entries").fetchone()[0])
+
+
+def _copy_of(store: Store, pair: Pair) -> Path:
+    key = fingerprint({"store": store.url, "pair": vars(pair)})
+    return cache_folder() / "translations" / f"{key}.sqlite"
+
+
+def _opened(file: Path) -> Any:
+    """The copy; a file that is no database (a disk that was full) is thrown away."""
+    for last in (False, True):
+        database = sqlite3.connect(file, timeout=120)
+        try:
+            database.execute("PRAGMA synchronous=OFF")  # lost with the machine, and made again
+            database.executescript(_SCHEMA)
+            return database
+        except sqlite3.DatabaseError as error:
+            database.close()
+            if last or isinstance(error, sqlite3.OperationalError):
+                raise
+            file.unlink(missing_ok=True)
+    raise AssertionError

@@ -1,0 +1,122 @@
+"""The translation stage: splits in, parallel corpora in the store out.
+
+Every distinct text of all the splits is translated once into the memory, and the corpora are put together from it.
+Question answering takes further steps, for the contexts whose markers did not survive. Who translates is handed
+in: a pool of processes on a Ray cluster (execution/translating.py), or one translator right here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from flare_ray.plan.corpora import Corpus
+from flare_ray.store import Store
+from flare_ray.translation.corpus import Translating, pair
+from flare_ray.translation.memory import Memory, Pair
+from flare_ray.translation.worklist import chunks, folder, write_chunk
+
+Pool = Callable[[Pair, dict[str, Any], list[str], int], None]
+"""Translates chunks, by their places in the store, of a pair with a translator's settings; texts missing in all."""
+
+Asked = Callable[[int], Iterable[str]]
+"""The texts of a step, all of them whether translated or not; those of the steps before are."""
+
+
+def fill(store: Store, memory: Memory, settings: dict[str, Any], asked: Asked, pool: Pool) -> None:
+    """Translates step by step what the memory lacks, until a step asks for nothing.
+
+    In each step the worklist follows from the corpora alone, so that batches are the same after an interruption.
+    """
+    pair, step, more = memory.pair, 0, True
+    while more:
+        texts = _Counted(asked(step))
+        places: list[str] = []
+        missing = 0
+        for chunk in chunks(texts, memory):
+            places.append(write_chunk(store, pair, chunk))
+            missing += chunk.missing
+        if places:
+            pool(pair, settings, places, missing)
+            memory.refresh()
+        step, more = step + 1, texts.count > 0
+    store.remove(folder(pair))
+
+
+class _Counted:
+    def __init__(self, texts: Iterable[str]):
+        self.texts, self.count = texts, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for text in self.texts:
+            self.count += 1
+            yield text
+
+
+def build(
+    store: Store,
+    corpora: Sequence[Corpus],
+    pool: Pool,
+    done: Callable[[Corpus, dict[str, Any]], None] = lambda corpus, record: None,
+    provenance: dict[str, Any] | None = None,
+) -> None:
+    """Makes the corpora that the store lacks. done: called for each, with its record."""
+    left = [corpus for corpus in corpora if not store.has("corpora", corpus.fingerprint)]
+    by_pair: dict[Pair, list[Corpus]] = {}
+    for corpus in left:
+        by_pair.setdefault(pair(corpus), []).append(corpus)
+    for one, members in by_pair.items():
+        started = time.perf_counter()
+        with Memory(store, one) as memory:
+            opened = [Translating(corpus, memory) for corpus in members]
+
+            def asked(step: int, opened: list[Translating] = opened) -> Iterator[str]:
+                return (text for corpus in opened for text in corpus.asked(step))
+
+            fill(store, memory, members[0].translator, asked, pool)
+            seconds = time.perf_counter() - started
+            for work in opened:
+                record = _keep(store, work, provenance or {}, seconds)
+                done(work.corpus, record)
+
+
+def _keep(store: Store, work: Translating, provenance: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Writes a corpus and its record. seconds: of the translation of all corpora of the pair together."""
+    corpus = work.corpus
+    with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
+        counts = work.write(Path(scratch))
+        record = {
+            "fingerprint": corpus.fingerprint,
+            "label": corpus.label,
+            "task": corpus.task,
+            "language": corpus.language,
+            "split": corpus.split,
+            "translator": corpus.translator,
+            "answers": corpus.answers,
+            "identity": corpus.identity,
+            "dropped": dict(work.read.dropped),
+            **counts,
+            "cost": {"stage_seconds": seconds},
+            "provenance": provenance,
+            "ended": time.time(),
+        }
+        store.write("corpora", corpus.fingerprint, record, Path(scratch))
+    return record
+
+
+class Here:
+    """A pool of one: this process. For tests, and for what is too small for a cluster."""
+
+    def __init__(self, store: Store, **options: Any):
+        self.store, self.options = store, options
+
+    def __call__(self, pair: Pair, settings: dict[str, Any], places: list[str], missing: int) -> None:
+        """Translates the chunks one after another."""
+        from flare_ray.translation.translator import Translator
+
+        translator = Translator(self.store, pair, settings, **self.options)
+        for place in places:
+            translator.chunk(place)

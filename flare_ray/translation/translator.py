@@ -1,0 +1,108 @@
+"""One process that translates: a loaded model, and chunks of a worklist to be done.
+
+Texts of a chunk are sorted by length and put into batches of a number of tokens. What is done is saved every half
+minute as a shard of whole batches: a process that dies loses no more than that, and whoever takes its chunk over
+forms the same batches and goes on behind the last one saved.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from flare_ray.store import Store
+from flare_ray.translation import pieces
+from flare_ray.translation.backends.base import Backend, Decoding, Translated
+from flare_ray.translation.batching import batches
+from flare_ray.translation.memory import Entry, Pair, write_shard
+from flare_ray.translation.quality import flags
+from flare_ray.translation.worklist import read_chunk
+
+SAVE_EVERY = 30.0
+"""Seconds."""
+
+
+class Translator:
+    """Translates chunks of one pair.
+
+    settings: `checkpoint`, `backend` and the decoding (plan/corpora.py). batch_tokens: input tokens of a batch,
+    padding counted.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        pair: Pair,
+        settings: Mapping[str, Any],
+        batch_tokens: int = 4096,
+        device: str = "cpu",
+        threads: int = 1,
+        save_every: float = SAVE_EVERY,
+    ):
+        from flare_ray.translation.backends.base import load
+
+        self.store, self.pair, self.batch_tokens, self.save_every = store, pair, batch_tokens, save_every
+        decoding = Decoding(settings["beams"], settings["max_length"], settings["precision"])
+        self.backend: Backend = load(settings["backend"], settings["checkpoint"], decoding, device, threads)
+        self.limit = min(self.backend.limit, self.backend.max_length)
+
+    def chunk(self, place: str) -> dict[str, int]:
+        """Translates what is missing of a chunk into the store; counts `texts` and `tokens` translated now."""
+        chunk = read_chunk(self.store, place)
+        lengths = self.backend.lengths(chunk.texts, self.pair.source)
+        done: list[Entry] = []
+        counts = {"texts": 0, "tokens": 0}
+        units = batches(lengths, self.batch_tokens)
+        name = f"{chunk.name}-{self.batch_tokens}"  # other batches in other sizes
+        first, saved, since = 0, self._saved(name), time.monotonic()
+        for number, unit in enumerate(units):
+            missing = [index for index in unit if not chunk.known[index]]
+            if missing and number not in saved:
+                done += self.entries([chunk.texts[index] for index in missing])
+            if number + 1 == len(units) or time.monotonic() - since >= self.save_every:
+                if done:
+                    write_shard(self.store, self.pair, f"{name}-{first:05d}-{number:05d}", done)
+                counts["texts"] += len(done)
+                counts["tokens"] += sum(entry.tokens for entry in done)
+                first, done, since = number + 1, [], time.monotonic()
+        return counts
+
+    def _saved(self, name: str) -> set[int]:
+        """Batches of a chunk that a process before this one saved."""
+        mine = [shard for shard in self.store.names(self.pair.folder) if shard.startswith(f"{name}-")]
+        bounds = (shard.removesuffix(".parquet").rsplit("-", 2)[1:] for shard in mine)
+        return {number for first, last in bounds for number in range(int(first), int(last) + 1)}
+
+    def entries(self, texts: Sequence[str]) -> list[Entry]:
+        """Translations of a batch of texts, in their order."""
+        lengths = self.backend.lengths(texts, self.pair.source)
+        cuts = [
+            [(text, "")] if length <= self.limit else pieces.cut(text, self._fits)
+            for text, length in zip(texts, lengths, strict=True)
+        ]
+        parts = [part for cut in cuts for part, _ in cut]
+        translated = iter(self._translate(parts))
+        return [
+            self._entry(text, cut, [next(translated) for _ in cut])
+            for text, cut in zip(texts, cuts, strict=True)
+        ]
+
+    def _entry(self, text: str, cut: list[pieces.Piece], made: list[Translated]) -> Entry:
+        whole = pieces.join([one.text for one in made], [space for _, space in cut])
+        truncated = any(one.truncated for one in made)
+        return Entry(text, whole, sum(one.tokens for one in made), tuple(flags(text, whole, truncated)))
+
+    def _translate(self, parts: Sequence[str]) -> Iterator[Translated]:
+        """Batches again: the pieces of long texts are more than the texts."""
+        lengths = self.backend.lengths(parts, self.pair.source)
+        found: dict[int, Translated] = {}
+        for batch in batches(lengths, self.batch_tokens):
+            made = self.backend.translate(
+                [parts[index] for index in batch], self.pair.source, self.pair.target
+            )
+            found.update(zip(batch, made, strict=True))
+        return (found[index] for index in range(len(parts)))
+
+    def _fits(self, text: str) -> bool:
+        return self.backend.lengths([text], self.pair.source)[0] <= self.limit
