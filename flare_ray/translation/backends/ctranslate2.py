@@ -41,15 +41,13 @@ class CTranslate2Backend(Backend):
 
     def generate(self, rows: list[list[int]], first: str | None) -> list[list[int]]:
         """See `Backend`."""
-        padding = self.tokenizer.pad_token
-        starts_with_it = self.config.decoder_start_token_id == self.tokenizer.pad_token_id
         made = self.translator.translate_batch(
             [self.tokenizer.convert_ids_to_tokens(row) for row in rows],
             target_prefix=[[first]] * len(rows) if first else None,
             beam_size=self.decoding.beams,
             max_decoding_length=self.max_length + bool(first),
+            min_decoding_length=0,  # as `generate`; the default forbids an empty translation
             max_input_length=0,  # the base checks it; the default cuts silently
-            suppress_sequences=[[padding]] if starts_with_it else None,  # Marian's start is no prediction
             return_end_token=True,
         )
         hypotheses = [one.hypotheses[0][bool(first) :] for one in made]
