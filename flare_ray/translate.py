@@ -129,7 +129,7 @@ def _pool(store: Store, resources: Resources, console: Console) -> RayPool:
 
     def on_progress(facts: dict[str, Any]) -> None:
         nonlocal told
-        done, missing, rate = facts["done"], facts["missing"], facts["rate"]
+        done, missing, rate = facts["texts"], facts["missing"], facts["rate"]
         if done < missing and time.monotonic() - told < 10:
             return
         told = time.monotonic()

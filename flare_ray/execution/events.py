@@ -9,7 +9,7 @@ from ray.tune import Callback
 
 from flare_ray.execution.searcher import StageSearcher
 
-_FACTS = ("event", "kind", "fingerprint", "label", "seconds", "metrics", "error", "done", "missing", "rate")
+_FACTS = ("event", "kind", "fingerprint", "label", "seconds", "metrics", "error", "texts", "missing", "rate")
 
 
 class Events(Callback):

@@ -66,7 +66,7 @@ class Progress:
 
     def _translated(self, event: dict[str, Any]) -> None:
         """A line for what a translation stage has done so far, at most every half minute."""
-        done, missing, rate = event["done"], event["missing"], event["rate"]
+        done, missing, rate = event["texts"], event["missing"], event["rate"]
         now, left = time.monotonic(), timedelta(seconds=round((missing - done) / rate)) if rate else "…"
         if done < missing and now - self._told < 30:
             return

@@ -46,7 +46,7 @@ class _Translators:
 class RayPool:
     """A pool (translation/stage.py) on the Ray that this process is joined to.
 
-    resources: the sweep's. on_progress: called with done, missing, seconds and texts per second.
+    resources: the sweep's. on_progress: called with pair, texts (done), missing, seconds and texts per second.
     """
 
     def __init__(self, storage: str, resources: dict[str, Any], on_progress: OnProgress):
@@ -80,7 +80,7 @@ class RayPool:
             texts += int(row["texts"])
             seconds = time.perf_counter() - started
             self.on_progress(
-                {"pair": pair, "done": texts, "missing": missing, "seconds": seconds, "rate": texts / seconds}
+                {"pair": pair, "texts": texts, "missing": missing, "seconds": seconds, "rate": texts / seconds}
             )
 
 
@@ -122,7 +122,7 @@ def run_translation(config: dict[str, Any]) -> None:
         tune.report({**about, **facts})
 
     def on_progress(facts: dict[str, Any]) -> None:
-        report("progress", corpora[0], {name: facts[name] for name in ("done", "missing", "rate")})
+        report("progress", corpora[0], {name: facts[name] for name in ("texts", "missing", "rate")})
 
     def done(corpus: Corpus, record: dict[str, Any]) -> None:
         report("finished", corpus, {"metrics": headline(record), "seconds": record["cost"]["stage_seconds"]})
