@@ -19,7 +19,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import NamedTuple, Protocol
 
 from flare_ray.registry import wanted
@@ -164,7 +164,7 @@ def enclose(context: str, spans: Sequence[Span], style: str) -> str | None:
         return None
     whole = [_whole(context, span) for span in spans]
     placed = sorted((span.start, span.end, number) for number, span in enumerate(whole) if span)
-    if len(placed) < len(spans) or any(one[1] > two[0] for one, two in zip(placed, placed[1:], strict=False)):
+    if len(placed) < len(spans) or any(one[1] > two[0] for one, two in pairwise(placed)):
         return None
     parts, last = [], 0
     for start, end, number in placed:
@@ -302,7 +302,7 @@ def _is_word(sign: str) -> bool:
 
 def _bounded(text: str, place: int) -> bool:
     """Whether a word may begin or end there."""
-    before, behind = text[:place][-1:], text[place : place + 1]
+    before, behind = text[max(0, place - 1) : place], text[place : place + 1]
     if _joined(text, place):
         return False
     unspaced = _UNSPACED.match(before) or _UNSPACED.match(behind)
