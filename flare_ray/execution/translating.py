@@ -137,4 +137,4 @@ def headline(record: dict[str, Any]) -> dict[str, float]:
     found = {"rows": float(record["usable"])}
     if "retention" in record:
         found["retention"] = 100 * record["retention"]
-    return found | {f"chrf_{column}": scores["chrf"] for column, scores in record["against_gold"].items()}
+    return found | {f"chrf_{column}": scores["chrf"]["score"] for column, scores in record["against_gold"].items()}
