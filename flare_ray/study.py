@@ -24,6 +24,7 @@ from flare_ray.plan.stages import Stages, stages
 from flare_ray.plan.wire import run_facts
 from flare_ray.report import table
 from flare_ray.store import Store, open_store
+from flare_ray.tracking.views import corpus_view
 from flare_ray.tracking.writer import Writer, unreachable
 
 
@@ -111,6 +112,10 @@ class Study:
         try:
             for run in todo.done:
                 self._submit(writer, run)
+            stored = self.store.finished("corpora")
+            for corpus in self.grid.corpora:
+                if corpus.fingerprint in stored:
+                    self._submit_corpus(writer, corpus.fingerprint)
             if todo.packs:
                 self._train(todo, writer, console)
         finally:
@@ -132,6 +137,8 @@ class Study:
                 progress.on_event(event)
                 if event["kind"] == "run" and event["event"] == "finished":
                     self._submit(writer, runs[event["fingerprint"]])
+                if event["kind"] == "corpus" and event["event"] == "finished":
+                    self._submit_corpus(writer, event["fingerprint"])
 
             facts = provenance() | {"sweep": self.sweep.name}
             driver.execute(todo, self.store, self.sweep.resources, facts, slots, on_event)
@@ -142,6 +149,12 @@ class Study:
             return self.store.record("runs", run.fingerprint), folder
 
         writer.submit(run.cell.task, run.fingerprint, load)
+
+    def _submit_corpus(self, writer: Writer, fingerprint: str) -> None:
+        def load() -> tuple[dict[str, Any], Path]:
+            return self.store.record("corpora", fingerprint), self.store.folder("corpora", fingerprint)
+
+        writer.submit("translation", fingerprint, load, corpus_view)
 
     def _build_sandbox(self, console: Console) -> None:
         checkpoints = [model.checkpoint for model in self.sweep.models]

@@ -80,7 +80,13 @@ class RayPool:
             texts += int(row["texts"])
             seconds = time.perf_counter() - started
             self.on_progress(
-                {"pair": pair, "texts": texts, "missing": missing, "seconds": seconds, "rate": texts / seconds}
+                {
+                    "pair": pair,
+                    "texts": texts,
+                    "missing": missing,
+                    "seconds": seconds,
+                    "rate": texts / seconds,
+                }
             )
 
 
@@ -137,4 +143,6 @@ def headline(record: dict[str, Any]) -> dict[str, float]:
     found = {"rows": float(record["usable"])}
     if "retention" in record:
         found["retention"] = 100 * record["retention"]
-    return found | {f"chrf_{column}": scores["chrf"]["score"] for column, scores in record["against_gold"].items()}
+    return found | {
+        f"chrf_{column}": scores["chrf"]["score"] for column, scores in record["against_gold"].items()
+    }

@@ -7,17 +7,17 @@ writing, the writer looks up which fingerprints are there; one that a killed wri
 from __future__ import annotations
 
 import http.client
-import json
 import logging
 import queue
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_ray.errors import Problem
+from flare_ray.tracking.views import View, run_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +26,8 @@ FINGERPRINT = "flare_ray.fingerprint"
 _PARAMS_PER_BATCH, _METRICS_PER_BATCH = 100, 1000  # MLflow's limits per request
 
 Load = Callable[[], tuple[Mapping[str, Any], Path]]
-"""Gives a run's record and the folder with its files."""
+"""Gives a record and the folder with its files."""
+MakeView = Callable[[Mapping[str, Any]], View]
 
 
 def unreachable(uri: str) -> list[Problem]:
@@ -59,13 +60,13 @@ class Writer:
         self.errors: list[str] = []
         self._known: dict[str, dict[str, str]] = {}
         self._experiments: dict[str, str] = {}
-        self._queue: queue.Queue[tuple[str, str, Load] | None] = queue.Queue()
+        self._queue: queue.Queue[tuple[str, str, Load, MakeView] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, task: str, fingerprint: str, load: Load) -> None:
-        """Hands over a run; returns at once. Its record is loaded only if MLflow does not have it yet."""
-        self._queue.put((task, fingerprint, load))
+    def submit(self, task: str, fingerprint: str, load: Load, view: MakeView = run_view) -> None:
+        """Hands over a record; returns at once. It is loaded only if MLflow does not have it yet."""
+        self._queue.put((task, fingerprint, load, view))
 
     def close(self) -> None:
         """Waits until everything handed over is written."""
@@ -81,27 +82,32 @@ class Writer:
             except Exception as error:  # the view must not take the sweep with it
                 self.errors.append(f"{item[1]}: {type(error).__name__}: {error}")
 
-    def _write(self, client: MlflowClient, task: str, fingerprint: str, load: Load) -> None:
+    def _write(
+        self, client: MlflowClient, task: str, fingerprint: str, load: Load, make_view: MakeView
+    ) -> None:
+        from mlflow.entities import Metric, Param
+
         experiment = self._experiment(client, task)
         if fingerprint in self._known[experiment]:
             return
         record, folder = load()
+        view, end = make_view(record), int(1000 * record["ended"])
         run = client.create_run(
             experiment,
             start_time=int(1000 * record["started"]),
-            tags=_tags(record, self.sweep),
+            tags={FINGERPRINT: fingerprint, "sweep": self.sweep, **view.tags},
             run_name=record["label"],
         )
         run_id = run.info.run_id
-        params = _params(record)
+        params = [Param(name, str(value)[:6000]) for name, value in view.params.items()]
         for start in range(0, len(params), _PARAMS_PER_BATCH):
             client.log_batch(run_id, params=params[start : start + _PARAMS_PER_BATCH])
-        metrics = _metrics(record)
+        metrics = [Metric(name, value, end, step) for name, value, step in view.metrics]
         for start in range(0, len(metrics), _METRICS_PER_BATCH):
             client.log_batch(run_id, metrics=metrics[start : start + _METRICS_PER_BATCH])
-        client.log_artifact(run_id, str(folder / "predictions.parquet"))
-        client.log_artifact(run_id, str(folder / "record.json"))
-        client.set_terminated(run_id, status="FINISHED", end_time=int(1000 * record["ended"]))
+        for file in view.files:
+            client.log_artifact(run_id, str(folder / file))
+        client.set_terminated(run_id, status="FINISHED", end_time=end)
         self._known[experiment][fingerprint] = run_id
         self.written += 1
 
@@ -148,60 +154,3 @@ def _finished_runs(client: MlflowClient, experiment: str) -> dict[str, str]:
     for run_id in half_written:
         client.delete_run(run_id)
     return known
-
-
-def _tags(record: Mapping[str, Any], sweep: str) -> dict[str, str]:
-    provenance = record["provenance"]
-    tags = {
-        FINGERPRINT: record["fingerprint"],
-        "flare_ray.base": record["base"],
-        "sweep": sweep,
-        "cell": record["cell"],
-        "model": record["model"],
-        "task": record["task"],
-        "language": record["language"],
-        "method": record["method"],
-        "variant": record["variant"],
-        "seed": str(record["seed"]),
-        "mlflow.source.git.commit": provenance.get("git_commit") or "unknown",
-        "git_commit": provenance.get("git_commit") or "unknown",
-        "device": provenance.get("device", "unknown"),
-    }
-    return tags | {f"version.{name}": version for name, version in provenance["versions"].items()}
-
-
-def _params(record: Mapping[str, Any]) -> list[Any]:
-    from mlflow.entities import Param
-
-    named = {name: record[name] for name in ("model", "checkpoint", "task", "language", "method", "seed")}
-    flat = dict(_flat({**named, **record["axes"], **record["settings"]}))
-    return [Param(name, str(value)[:6000]) for name, value in flat.items()]
-
-
-def _metrics(record: Mapping[str, Any]) -> list[Any]:
-    """Test metrics, costs and counts at the chosen step; the learning curve by step."""
-    from mlflow.entities import Metric
-
-    end, chosen = int(1000 * record["ended"]), record["chosen_step"]
-    final = {f"test_{name}": value for name, value in record["metrics"].items()}
-    final |= {f"chosen_{name}": value for name, value in record["validation"].items()}
-    final |= {f"rows_{name}": value for name, value in record["rows"].items()}
-    final |= {
-        f"data_{split}_{reason}".replace(":", "").replace(" ", "_"): count
-        for split, counts in record["data"].items()
-        for reason, count in counts.items()
-    }
-    final |= record["cost"] | {"chosen_epoch": record["chosen_epoch"], "chosen_step": chosen}
-    metrics = [Metric(name, float(value), end, chosen) for name, value in final.items()]
-    for entry in record["history"]:
-        curve = {name: value for name, value in entry.items() if name != "step"}
-        metrics += [Metric(name, float(value), end, int(entry["step"])) for name, value in curve.items()]
-    return metrics
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", json.dumps(value) if isinstance(value, list) else value

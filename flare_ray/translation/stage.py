@@ -100,6 +100,7 @@ def _keep(store: Store, work: Translating, provenance: dict[str, Any], seconds: 
             "dropped": dict(work.read.dropped),
             **counts,
             "cost": {"stage_seconds": seconds},
+            "started": time.time() - seconds,
             "provenance": provenance,
             "ended": time.time(),
         }
