@@ -29,7 +29,7 @@ PLAIN = [
     "\n",
 ]
 OWN_SIGNS = {
-    "brackets": ["[", "]", "[1]", "［", "】", "&#91;"],
+    "brackets": ["[", "]", "[1]", "［", "】", "〖", "&#91;"],
     "angles": ["<", ">", "</b>", "->", "«", "》", "＞", "&lt;"],
     "tags": ["<", "<a>", "</a>", "< b >", "＜", "&gt;"],
     "quotes": ['"', "“", "”", "「", "''", " 'n", "5′", "5″", "&quot;"],
@@ -194,6 +194,7 @@ def test_spaces_that_markers_kept_apart(translated: str, text: str, answer: str)
 def test_adjacent_answers_keep_the_one_space_between_them() -> None:
     found = recover("<a> x </a><b> y </b>", 2, "tags")
     assert found == Recovered("x y", (Span(0, 1), Span(2, 3)))
+    assert recover("<a>x </a><b>y</b>", 2, "tags") == Recovered("x y", (Span(0, 1), Span(2, 3)))
     assert recover("<a>x</a><b>y</b>", 2, "tags") == Recovered("xy", (Span(0, 1), Span(1, 2)))
 
 
@@ -245,12 +246,14 @@ def test_forms_of_other_scripts(style: str, translated: str) -> None:
         ("brackets", "]a["),
         ("brackets", "[ ]"),
         ("brackets", "[\u200b]"),
+        ("brackets", "[\u0301a]"),
         ("brackets", "(a)"),
         ("brackets", "“a”"),
         ("angles", "<<a>>"),
         ("angles", "«a»"),
         ("angles", "&lt;a&gt;"),
         ("tags", "<a>x<a>"),
+        ("tags", "</a>x</a>"),
         ("tags", "<a>x<a/>"),
         ("tags", "<b>x</b>"),
         ("tags", "<a>x</a> a>"),
@@ -309,6 +312,7 @@ def test_what_cannot_be_marked() -> None:
     assert enclose("a b", [], "tags") is None
     assert enclose("a b", [Span(1, 2)], "tags") is None
     assert enclose("\u0301a", [Span(0, 1)], "tags") is None
+    assert enclose("b \u0301a", [Span(2, 4)], "tags") is None
     assert enclose("a b c", [Span(0, 3), Span(2, 5)], "tags") is None
     assert enclose("কা", [Span(0, 1), Span(1, 2)], "tags") is None  # one letter
     assert enclose("a" * 27, [Span(place, place + 1) for place in range(27)], "tags") is None
@@ -343,7 +347,7 @@ def test_distinct_keeps_the_first_of_those_that_overlap() -> None:
         ("gardens of arden", "arden", "arden"),
         ("gardens", "arden", None),
         ("in 1999 oder 19", "19", "19"),
-        ("aaa", "aa", None),
+        ("哈哈哈", "哈哈", None),  # twice
         ("nothing", "", None),
         ("a. b.", " . ", None),
         ("ภาษาไทยในกรุงเทพมี", "กรุงเทพ", "กรุงเทพ"),
