@@ -20,7 +20,7 @@ from flare_ray.translation.backends.codes import codes_of
 
 BACKENDS = {"transformers": "TransformersBackend", "ctranslate2": "CTranslate2Backend"}
 """File of this folder -> its class."""
-_NEEDED = {"ctranslate2": "flare-ray[ct2]", "sentencepiece": "sentencepiece"}  # module -> what to install
+_NEEDED = {"ctranslate2": "flare-ray[ct2]", "sentencepiece": "flare-ray[marian]"}  # module -> what to install
 
 
 @dataclass(frozen=True)
