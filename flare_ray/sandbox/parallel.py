@@ -2,7 +2,8 @@
 
 Most are single sentences, some are whole documents. In some a part stands between markers, as in texts whose
 answer is to be found again in the translation (EasyProject, Chen et al., 2023): ``anna saw a lamp in [arden].``
-No sentence of a task is among them.
+In some of those another part has marks of its own, which must not be mistaken for them. No sentence of a task is
+among them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from flare_ray.sandbox.grammar import Role, Sentence, find, write
 from flare_ray.sandbox.text import clean, document
 
 MARKERS = ("[]", '""', "<>")
-MARKED = 0.25
+MARKED = 0.5
 """Share of the texts with a marked part."""
-WHOLE = 0.3
+TWICE = 0.55
+"""Share of the marked texts in which another part has other marks."""
+WHOLE = 0.42
 """Share of the texts that are all that a document tells, and not one sentence of it."""
 
 
@@ -31,13 +34,20 @@ class Pair:
     """The target."""
 
 
-def marked(
-    sentences: tuple[Sentence, ...], language: world.Language, index: int, role: Role, markers: str
-) -> str:
-    """The sentences with the `role` of sentence `index` between the two `markers`."""
+Mark = tuple[int, Role, str, str]
+"""What is marked: a sentence's number, a role in it, and the signs before and behind that."""
+
+
+def marked(sentences: tuple[Sentence, ...], language: world.Language, marks: list[Mark]) -> str:
+    """The sentences with signs around some of their parts."""
     text = write(sentences, language)
-    part, start = find(sentences, language, index, role)
-    return f"{text[:start]}{markers[0]}{part}{markers[1]}{text[start + len(part) :]}"
+    signs: list[tuple[int, str]] = []
+    for index, role, opening, closing in marks:
+        part, start = find(sentences, language, index, role)
+        signs += [(start, opening), (start + len(part), closing)]
+    for place, sign in sorted(signs, reverse=True):
+        text = text[:place] + sign + text[place:]
+    return text
 
 
 def _parts(sentences: tuple[Sentence, ...]) -> list[tuple[int, Role]]:
@@ -67,12 +77,11 @@ def pairs(count: int, forbidden: dict[str, frozenset[str]], seed: str = "transla
             continue
         sentences = words.told if draw.random() < WHOLE else (draw.choice(words.sentences),)
         parts = _parts(sentences)
+        marks: list[Mark] = []
         if parts and draw.random() < MARKED:
-            (index, role), markers = draw.choice(parts), draw.choice(MARKERS)
-            texts = [
-                marked(sentences, language, index, role, markers) for language in (world.ENGLISH, target)
-            ]
-        else:
-            texts = [write(sentences, language) for language in (world.ENGLISH, target)]
+            several = min(len(parts), 2 if draw.random() < TWICE else 1)
+            chosen, signs = draw.sample(parts, several), draw.sample(MARKERS, several)
+            marks = [(*part, *sign) for part, sign in zip(chosen, signs, strict=True)]
+        texts = [marked(sentences, language, marks) for language in (world.ENGLISH, target)]
         made.append(Pair(texts[0], texts[1], target.folder))
     return made

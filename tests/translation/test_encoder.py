@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from flare_ray import registry
-from flare_ray.sandbox import world
 from flare_ray.plan.checkpoints import TRANSLATORS, translator
+from flare_ray.sandbox import world
 from flare_ray.translation.checkpoints import FLORES, flores
 from flare_ray.translation.encoder import TranslationEncoder
 
