@@ -25,17 +25,25 @@ class _Translators:
     """What one process of the pool runs."""
 
     def __init__(
-        self, storage: str, pair: dict[str, str], settings: dict[str, Any], tokens: int, cpus: float
+        self, storage: str, pair: dict[str, str], settings: dict[str, Any], resources: dict[str, Any]
     ):
         import torch
 
         from flare_ray.translation.translator import Translator
 
-        threads = max(1, int(cpus))
+        threads = max(1, int(resources["cpus_per_translator"]))
         os.environ["OMP_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.translator = Translator(Store(storage), Pair(**pair), settings, tokens, device, threads)
+        self.translator = Translator(
+            Store(storage),
+            Pair(**pair),
+            settings,
+            resources["translation_tokens"],
+            device,
+            threads,
+            resources["translation_saved_every"],
+        )
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
         """One chunk, by its place; counts of what was translated."""
@@ -63,13 +71,7 @@ class RayPool:
         rows = ray.data.from_arrow([pa.table({"place": [place]}) for place in places])
         done = rows.map_batches(
             _Translators,
-            fn_constructor_args=(
-                self.storage,
-                vars(pair),
-                settings,
-                self.resources["translation_tokens"],
-                cpus,
-            ),
+            fn_constructor_args=(self.storage, vars(pair), settings, self.resources),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, most)),
             num_cpus=cpus,

@@ -219,6 +219,8 @@ class Resources(Section):
     """As `gpus_per_worker`, at most 1, when left out."""
     translation_tokens: PositiveInt = 4096
     """Input tokens that a translator reads at once, padding counted."""
+    translation_saved_every: PositiveFloat = 30
+    """Seconds of translating that a killed process loses at most."""
     max_attempts: PositiveInt = 2
     """How often a run is started whose worker died under it."""
     source_cache_mb: float = Field(2048, ge=0)

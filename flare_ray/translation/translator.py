@@ -1,8 +1,8 @@
 """One process that translates: a loaded model, and chunks of a worklist to be done.
 
 Texts of a chunk are sorted by length and put into batches of a number of tokens. What is done is saved every half
-minute as a shard of whole batches: a process that dies loses no more than that, and whoever takes its chunk over
-forms the same batches and goes on behind the last one saved.
+minute or so as a shard of whole batches: a process that dies loses no more than that, and whoever takes over its
+chunk forms the same batches and goes on behind the last one saved.
 """
 
 from __future__ import annotations
@@ -19,15 +19,12 @@ from flare_ray.translation.memory import Entry, Pair, write_shard
 from flare_ray.translation.quality import flags
 from flare_ray.translation.worklist import read_chunk
 
-SAVE_EVERY = 30.0
-"""Seconds."""
-
 
 class Translator:
     """Translates chunks of one pair.
 
     settings: `checkpoint`, `backend` and the decoding (plan/corpora.py). batch_tokens: input tokens of a batch,
-    padding counted.
+    padding counted. save_every: seconds.
     """
 
     def __init__(
@@ -38,7 +35,7 @@ class Translator:
         batch_tokens: int = 4096,
         device: str = "cpu",
         threads: int = 1,
-        save_every: float = SAVE_EVERY,
+        save_every: float = 30,
     ):
         from flare_ray.translation.backends.base import load
 

@@ -16,18 +16,27 @@ import pyarrow.parquet as pq
 import pytest
 
 from flare_ray.plan.corpora import corpus
-from flare_ray.plan.schema import Resources, Translation
+from flare_ray.plan.schema import Translation
 from flare_ray.store import Store
-from flare_ray.translation import worklist
 from flare_ray.translation.corpus import ROWS
 from flare_ray.translation.stage import Here, build
 
+SCRIPT = """
+import sys
+from rich.console import Console
+from flare_ray.plan.schema import Resources, Translation
+from flare_ray.translate import translate_task
+sandbox, storage, task = sys.argv[1:]
+translate_task(
+    task, f"{sandbox}/data/{task}", ["qal"], ["train", "validation", "test"],
+    Translation(model=f"{sandbox}/models/sandbox-nllb"),
+    Resources(translation_saved_every=0.01, translation_tokens=128), storage, Console(),
+)
+"""
 
-def command(sandbox: Path, storage: Path, task: str, *more: str) -> list[str]:
-    model = str(sandbox / "models" / "sandbox-nllb")
-    data = str(sandbox / "data" / task)
-    start = [sys.executable, "-m", "flare_ray.cli", "translate", "--task", task, "--data", data, "--to", "qal"]
-    return [*start, "--model", model, "--storage", str(storage), *more]
+
+def command(sandbox: Path, storage: Path, task: str) -> list[str]:
+    return [sys.executable, "-c", SCRIPT, str(sandbox), str(storage), task]
 
 
 def tables(storage: Path) -> dict[str, list[dict[str, Any]]]:
@@ -37,7 +46,7 @@ def tables(storage: Path) -> dict[str, list[dict[str, Any]]]:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """Kills a driver and then what it started, as a machine that goes down does."""
-    family = psutil.Process(process.pid).children(recursive=True)
+    family = _children(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
     for child in family:
@@ -63,28 +72,38 @@ def test_the_pool_makes_what_one_process_makes(small_sandbox: Path, tmp_path: Pa
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_killed_at_five_moments_it_ends_in_the_same_files(small_sandbox: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "FLARE_RAY_TEST_CHUNK": "40"}
+    """The driver and all its processes, or a translator first; while it reads, loads, translates or writes."""
     start = command(small_sandbox, tmp_path / "hit", "xnli")
     draw = random.Random(os.environ.get("FLARE_RAY_KILL_SEED", "5"))
-    for _ in range(5):
-        driver = subprocess.Popen(start, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + draw.uniform(5, 40)
-        while time.monotonic() < deadline and driver.poll() is None:
-            time.sleep(0.2)
+    shards = tmp_path / "hit" / "translations"
+    counts = []
+    for attempt in range(5):
+        driver = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before = len(list(shards.rglob("*.parquet")))
+        while driver.poll() is None and attempt and len(list(shards.rglob("*.parquet"))) < before + 2:
+            time.sleep(0.1)  # the first one dies early, the others in their work
+        time.sleep(draw.uniform(0, 3))
         if driver.poll() is None and draw.random() < 0.5:
             _kill_a_translator(driver.pid)
         end(driver)
-    subprocess.run(start, check=True, env=environment, timeout=600)
-    quiet = command(small_sandbox, tmp_path / "quiet", "xnli")
-    subprocess.run(quiet, check=True, timeout=600)
+        counts.append(len(list(shards.rglob("*.parquet"))))
+    assert counts[-1] > counts[1] > 0, "it was killed in its work, and got on each time"
+    subprocess.run(start, check=True, timeout=600)
+    subprocess.run(command(small_sandbox, tmp_path / "quiet", "xnli"), check=True, timeout=600)
     assert tables(tmp_path / "hit") == tables(tmp_path / "quiet")
-    shards = [sorted(tmp_path.glob(f"{name}/translations/*/*/*.parquet")) for name in ("hit", "quiet")]
-    texts = [[text for shard in group for text in pq.read_table(shard)["text"].to_pylist()] for group in shards]
+    made = [sorted(tmp_path.glob(f"{name}/translations/*/*/*.parquet")) for name in ("hit", "quiet")]
+    texts = [[text for shard in group for text in pq.read_table(shard)["text"].to_pylist()] for group in made]
     assert sorted(texts[0]) == sorted(texts[1]), "each text once, none missing"
 
 
 def _kill_a_translator(driver: int) -> None:
-    translators = [p for p in psutil.Process(driver).children(recursive=True) if "MapWorker" in p.name()]
-    for process in translators[:1]:
+    for process in [child for child in _children(driver) if "MapWorker" in " ".join(child.cmdline())][:1]:
         process.kill()
         time.sleep(3)
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
