@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flare_ray.errors import InputError, Problem
-from flare_ray.plan.schema import Resources
+from flare_ray.plan.schema import Resources, Translation
 from flare_ray.plan.stages import Stages
 from flare_ray.store import open_store
 from flare_ray.study import Study
@@ -187,8 +187,8 @@ def _translate_task(
         data,
         to,
         split or ["train", "validation", "test"],
-        translate.translation_of(fields),
-        Resources(**many),
+        translate.section_of(Translation, fields),
+        translate.section_of(Resources, many),
         storage,
         console,
     )
@@ -215,9 +215,16 @@ def _translate_table(
     if problems or file is None:
         raise InputError("translate", problems)
     place = out or file.with_suffix(f".{to[0]}{file.suffix}")
-    translation = translate.translation_of(fields)
+    translation = translate.section_of(Translation, fields)
     counts = translate.translate_table(
-        file, columns, (source, to[0]), place, translation, Resources(**many), storage, console
+        file,
+        columns,
+        (source, to[0]),
+        place,
+        translation,
+        translate.section_of(Resources, many),
+        storage,
+        console,
     )
     failed = "".join(f", {count} {reason}" for reason, count in counts["failed"].items())
     console.print(f"written: {place} ({counts['rows']} rows{failed})", markup=False, soft_wrap=True)

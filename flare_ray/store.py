@@ -33,12 +33,11 @@ class Store:
     """Records and files under one root, given as a folder or an fsspec URL (`s3://bucket/study`)."""
 
     def __init__(self, url: str):
-        self.url = url
         self.fs, root = fsspec.core.url_to_fs(url)
         self.root = str(root).rstrip("/")
-        self.local = (
-            "file" in self.fs.protocol if isinstance(self.fs.protocol, tuple) else self.fs.protocol == "file"
-        )
+        protocols = self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
+        self.local = "file" in protocols
+        self.url = self.root if self.local else url  # absolute: processes have working folders of their own
 
     def finished(self, kind: str) -> set[str]:
         """Fingerprints of all whole records of a kind ("runs" or "bases")."""
@@ -65,7 +64,7 @@ class Store:
             for file in sorted(path for path in files.rglob("*") if path.is_file()):
                 place = f"{target}/{file.relative_to(files).as_posix()}"
                 self.fs.makedirs(place.rsplit("/", 1)[0], exist_ok=True)
-                self.fs.put_file(str(file), place)
+                self._put_whole(file, place)
         self._write_whole(f"{target}/{RECORD}", _json(record))
         self.forget_failure(fingerprint)
 
@@ -142,6 +141,14 @@ class Store:
     def _for_people(self, place: str) -> str:
         """A path, or a URL on an object store."""
         return self.fs.unstrip_protocol(place).removeprefix("file://")
+
+    def _put_whole(self, file: Path, place: str) -> None:
+        if not self.local:
+            self.fs.put_file(str(file), place)
+            return
+        scratch = Path(f"{place}.{uuid.uuid4().hex}{_UNFINISHED}")
+        shutil.copyfile(file, scratch)
+        scratch.replace(place)
 
     def _write_whole(self, place: str, content: bytes) -> None:
         """All of it or nothing: a rename on a file system, one put on an object store."""

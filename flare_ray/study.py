@@ -14,7 +14,7 @@ from rich.console import Console
 from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
-from flare_ray.execution.cluster import cluster_problems, concurrency, connect
+from flare_ray.execution.cluster import cluster_problems, concurrency, connect, translators
 from flare_ray.models._gates import gate_problems
 from flare_ray.plan.checkpoints import SANDBOX
 from flare_ray.plan.grid import Grid, Run, expand
@@ -67,7 +67,7 @@ class Study:
         except InputError as error:
             problems += error.problems
         if to_execute:
-            problems += gate_problems(sweep.models) if sweep else []
+            problems += gate_problems(sweep.models) + _untranslatable(sweep) if sweep else []
             problems += cluster_problems() + (unreachable(named["uri"]) if named["uri"] else [])
         if problems or sweep is None or store is None:
             raise InputError(str(file), problems)
@@ -128,7 +128,10 @@ class Study:
         from flare_ray.execution.provenance import provenance
 
         console.print("starting Ray …")
-        slots = concurrency(self.sweep.resources, connect())
+        cluster = connect()
+        slots = concurrency(self.sweep.resources, cluster)
+        if todo.translations:
+            translators(self.sweep.resources, cluster)
         self._build_sandbox(console)
         runs = {run.fingerprint: run for run in todo.todo}
         with Progress(console, len(todo.todo), len(todo.bases)) as progress:
@@ -231,6 +234,18 @@ class Study:
 def tracking_uri(uri: str | None) -> str | None:
     """The sweep's tracking URI, else the environment's, else None."""
     return uri or os.environ.get("MLFLOW_TRACKING_URI")
+
+
+def _untranslatable(sweep: Sweep) -> list[Problem]:
+    """Languages that the sweep's translation model does not know."""
+    if isinstance(sweep.translation, str):
+        return []
+    from flare_ray.translation.checks import language_problems
+
+    grid = expand(sweep)
+    ends = {registry.load("tasks", corpus.task).source_language: None for corpus in grid.corpora}
+    languages = list(ends | dict.fromkeys(corpus.language for corpus in grid.corpora))
+    return language_problems(sweep.translation, languages, "translation.model")
 
 
 def _named(file: Path, overrides: Sequence[str], sweep: Sweep | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -13,20 +13,22 @@ from rich.console import Console
 from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
-from flare_ray.execution.cluster import connect
+from flare_ray.execution.cluster import connect, translators
 from flare_ray.execution.provenance import provenance
 from flare_ray.execution.translating import RayPool, headline
-from flare_ray.plan.checkpoints import SANDBOX
+from flare_ray.plan.checkpoints import SANDBOX, is_local, local_path
 from flare_ray.plan.corpora import Corpus, corpus, translator_identity
 from flare_ray.plan.fingerprint import fingerprint
-from flare_ray.plan.schema import Resources, Translation
+from flare_ray.plan.schema import Resources, Section, Translation
 from flare_ray.store import Store, open_store
 
+S = TypeVar("S", bound=Section)
 
-def translation_of(fields: dict[str, Any]) -> Translation:
-    """A validated section. Raises InputError with every problem."""
+
+def section_of(section: type[S], fields: dict[str, Any]) -> S:
+    """A validated section of a sweep from options. Raises InputError with every problem."""
     try:
-        return Translation(**fields)
+        return section(**fields)
     except ValidationError as error:
         problems = [
             Problem(
@@ -56,9 +58,9 @@ def translate_task(
     from flare_ray.translation.corpus import ROWS
     from flare_ray.translation.stage import build
 
-    source = _task_source(task_name, data, languages, splits)
+    source = _task_source(task_name, data, languages, splits, translation)
     store = open_store(storage)
-    connect()
+    translators(resources, connect())
     _ensure_sandbox(translation, source, console)
     corpora = [corpus(task_name, source, code, split, translation) for code in languages for split in splits]
 
@@ -81,13 +83,17 @@ def translate_table(
     console: Console,
 ) -> dict[str, Any]:
     """Translates columns of a CSV, TSV, JSONL or Parquet file; returns the counts. Raises InputError."""
+    from flare_ray.translation.checks import language_problems
     from flare_ray.translation.files import file_problems, translate_file
     from flare_ray.translation.memory import Pair
 
-    if problems := file_problems(file, columns, out):
+    problems = file_problems(file, columns, out, languages[1])
+    for where, code in zip(("--from", "--to"), languages, strict=True):
+        problems += language_problems(translation, [code], where)
+    if problems:
         raise InputError(str(file), problems)
     store = open_store(storage)
-    connect()
+    translators(resources, connect())
     _ensure_sandbox(translation, "", console)
     loaded, identity = translator_identity(translation)
     pair = Pair(fingerprint(identity), *languages)
@@ -95,22 +101,36 @@ def translate_table(
     return translate_file(store, file, columns, pair, loaded, out, pool)
 
 
-def _task_source(task_name: str, data: str | None, languages: Sequence[str], splits: Sequence[str]) -> str:
+def _task_source(
+    task_name: str,
+    data: str | None,
+    languages: Sequence[str],
+    splits: Sequence[str],
+    translation: Translation,
+) -> str:
     """Where the rows come from. Raises InputError with everything that is not there."""
-    problems = []
+    from flare_ray.translation.checks import language_problems
+
     if task_name not in registry.names("tasks"):
         wanted = registry.wanted(task_name, registry.names("tasks"))
         raise InputError("translate", [Problem("--task", repr(task_name), wanted)])
     task = registry.load("tasks", task_name)
     source = data or task.hub
+    if is_local(source) and not local_path(source).is_dir():
+        raise InputError(
+            "translate", [Problem("--data", f"no folder {source}", "a folder, a hub id, or sandbox")]
+        )
     known = task.targets(source)
-    problems += [
+    problems = [
         Problem("--to", repr(code), registry.wanted(code, known)) for code in languages if code not in known
     ]
     every = ("train", "validation", "test")
     problems += [
         Problem("--split", repr(one), registry.wanted(one, every)) for one in splits if one not in every
     ]
+    if not problems:
+        ends = [task.source_language, *languages]
+        problems += language_problems(translation, ends, "--to")
     if problems:
         raise InputError("translate", problems)
     return source

@@ -101,8 +101,8 @@ def test_the_record_is_written_after_every_file(
     store: Store, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    put, whole = store.fs.put_file, store._write_whole
-    monkeypatch.setattr(store.fs, "put_file", lambda a, b: (put(a, b), order.append(b)))
+    put, whole = store._put_whole, store._write_whole
+    monkeypatch.setattr(store, "_put_whole", lambda a, b: (put(a, b), order.append(b)))
     monkeypatch.setattr(store, "_write_whole", lambda place, text: (whole(place, text), order.append(place)))
     store.write("runs", "f1", RECORD, files)
     assert [place.rsplit("/", 1)[1] for place in order] == [

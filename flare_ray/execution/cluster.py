@@ -50,6 +50,27 @@ def cluster_problems() -> list[Problem]:
     return []
 
 
+def translator_gpus(resources: Resources) -> float:
+    """GPUs of one translator."""
+    given = resources.gpus_per_translator
+    return float(min(1, resources.gpus_per_worker) if given is None else given)
+
+
+def translators(resources: Resources, cluster: Mapping[str, float]) -> int:
+    """How many translators fit the cluster at once. Raises InputError when not even one does."""
+    wanted = {"CPU": resources.cpus_per_translator, "GPU": translator_gpus(resources)}
+    wanted = {kind: amount for kind, amount in wanted.items() if amount}
+    fits = min(int(cluster.get(kind, 0) // amount) for kind, amount in wanted.items())
+    if fits < 1:
+        has = ", ".join(f"{cluster.get(kind, 0):g} {kind}" for kind in wanted)
+        needs = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
+        found = f"a translator that needs {needs}, on a cluster with {has}"
+        raise InputError(
+            "resources", [Problem("resources", found, "what the cluster can give one translator")]
+        )
+    return min(fits, resources.translators or fits)
+
+
 def concurrency(resources: Resources, cluster: Mapping[str, float]) -> int:
     """How many trials fit the cluster at once. Raises InputError when not even one does."""
     wanted = {"CPU": resources.workers * resources.cpus_per_worker}

@@ -10,14 +10,19 @@ from __future__ import annotations
 import os
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
+from flare_ray.errors import InputError
+from flare_ray.execution.cluster import translator_gpus, translators
 from flare_ray.plan.corpora import Corpus
+from flare_ray.plan.schema import Resources
 from flare_ray.store import Store
 from flare_ray.translation.memory import Pair
 from flare_ray.translation.stage import build
 
+_RETRIES = 3
 OnProgress = Callable[[dict[str, Any]], None]
 
 
@@ -62,20 +67,21 @@ class RayPool:
 
     def __call__(self, pair: Pair, settings: dict[str, Any], places: list[str], missing: int) -> None:
         """Translates the chunks; returns when all are done."""
-        import pyarrow as pa
         import ray.data
 
         _quiet()
-        cpus, gpus = self.resources["cpus_per_translator"], translator_gpus(self.resources)
-        most = min(len(places), self.resources["translators"] or _fitting(cpus, gpus))
-        rows = ray.data.from_arrow([pa.table({"place": [place]}) for place in places])
+        resources = Resources(**self.resources)
+        most, gpus = translators(resources, ray.cluster_resources()), translator_gpus(resources)
+        rows = ray.data.from_items([{"place": place} for place in places], override_num_blocks=len(places))
         done = rows.map_batches(
             _Translators,
             fn_constructor_args=(self.storage, vars(pair), settings, self.resources),
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, most)),
-            num_cpus=cpus,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, len(places))),
+            num_cpus=resources.cpus_per_translator,
             num_gpus=gpus or None,
+            max_restarts=_RETRIES,  # Ray Data's own are without end
+            max_task_retries=_RETRIES,
         )
         started, texts = time.perf_counter(), 0
         for row in done.iter_rows():
@@ -90,21 +96,6 @@ class RayPool:
                     "rate": texts / seconds,
                 }
             )
-
-
-def translator_gpus(resources: dict[str, Any]) -> float:
-    """GPUs of one translator."""
-    given = resources["gpus_per_translator"]
-    return float(min(1, resources["gpus_per_worker"]) if given is None else given)
-
-
-def _fitting(cpus: float, gpus: float) -> int:
-    """How many translators the whole cluster holds."""
-    import ray
-
-    has = ray.cluster_resources()
-    fits = int(has.get("CPU", 0) // cpus)
-    return max(1, min(fits, int(has.get("GPU", 0) // gpus)) if gpus else fits)
 
 
 def _quiet() -> None:
@@ -137,7 +128,35 @@ def run_translation(config: dict[str, Any]) -> None:
 
     report("started", corpora[0], {})
     pool = RayPool(config["storage"], config["resources"], on_progress)
-    build(store, corpora, pool, done, config["provenance"] | {"host": socket.gethostname()})
+    provenance = config["provenance"] | {"host": socket.gethostname()}
+    try:
+        build(store, corpora, pool, done, provenance)
+    except Exception as error:  # the boundary between this stage and the others, which go on
+        for corpus in corpora:
+            if not store.has("corpora", corpus.fingerprint):
+                failure = _failure(corpus, error) | {"provenance": provenance}
+                store.write_failure(corpus.fingerprint, failure)
+                report("failed", corpus, {"error": failure["error"]})
+
+
+def _failure(corpus: Corpus, error: Exception) -> dict[str, Any]:
+    cause = root_cause(error)
+    return {
+        "fingerprint": corpus.fingerprint,
+        "label": corpus.label,
+        "error": f"{type(cause).__name__}: {cause}",
+        "traceback": "".join(traceback.format_exception(error)),
+        "at": time.time(),
+    }
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """What went wrong first: Ray wraps a task's error, and Ray Data that one again."""
+    seen: set[int] = set()
+    while id(error) not in seen and not isinstance(error, InputError):
+        seen.add(id(error))
+        error = getattr(error, "cause", None) or error.__cause__ or error
+    return error
 
 
 def headline(record: dict[str, Any]) -> dict[str, float]:

@@ -17,6 +17,8 @@ from flare_ray.plan.schema import Translation
 
 CORPUS_VERSION = "1"
 """Bumped by hand when a change of code changes what is translated and how it is put together."""
+TRANSLATION_VERSION = "1"
+"""The same for what becomes of a single text: how it is cut, decoded and flagged."""
 
 
 @dataclass(frozen=True)
@@ -92,4 +94,4 @@ def translator_identity(
     checkpoint = translator(translation.model)
     decoding = translation.model_dump(include={"backend", "beams", "max_length", "precision"})
     loaded = {"model": translation.model, "checkpoint": checkpoint, **decoding}
-    return loaded, {"checkpoint": identity_of(checkpoint), **decoding}
+    return loaded, {"version": TRANSLATION_VERSION, "checkpoint": identity_of(checkpoint), **decoding}

@@ -100,7 +100,7 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
     if {"models", "resources"} <= sound:
         problems += _quantised_under_zero_3(sweep)
     if {"tasks", "data", "languages"} <= sound:
-        problems += _data_problems(sweep)
+        problems += _data_problems(sweep, "translation" in sound)
     return problems
 
 
@@ -162,7 +162,7 @@ def _quantised_under_zero_3(sweep: Sweep) -> list[Problem]:
     ]
 
 
-def _data_problems(sweep: Sweep) -> list[Problem]:
+def _data_problems(sweep: Sweep, translation_is_sound: bool) -> list[Problem]:
     problems: list[Problem] = []
     everywhere: dict[str, None] = {}
     for name in sweep.tasks:
@@ -173,11 +173,13 @@ def _data_problems(sweep: Sweep) -> list[Problem]:
             targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
         )
         methods = [registry.load("methods", entry.name) for entry in sweep.methods]
-        human = not isinstance(sweep.translation, Translation)  # else only test rows are read in the target
+        # with a translation model only test rows are read in the target, and English beside them as gold at most
+        human = translation_is_sound and not isinstance(sweep.translation, Translation)
+        gold = any(_reads_gold(entry) for entry in sweep.methods)
         found = task.problems(
             source,
             chosen,
-            paired=human and any(method.reads_source for method in methods),
+            paired=gold or (human and any(method.reads_source for method in methods)),
             trained=human and any(method.trains for method in methods),
             max_dropped=sweep.max_dropped,
         )
@@ -198,6 +200,12 @@ def _data_problems(sweep: Sweep) -> list[Problem]:
                 wanted = registry.wanted(code, everywhere)
                 problems.append(Problem(f"languages[{index}]", repr(code), wanted))
     return problems
+
+
+def _reads_gold(entry: Any) -> bool:
+    """Whether a method reads the corpus's own English at test."""
+    method = registry.load("methods", entry.name)
+    return method.reads_source and method.source_at_test(entry.model_dump(exclude={"name"})) == "gold"
 
 
 def _sound_part(raw: dict[str, Any], error: ValidationError) -> tuple[Sweep, set[str]]:

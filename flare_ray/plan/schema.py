@@ -10,6 +10,7 @@ data: {nusax: sandbox}
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
@@ -23,6 +24,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     Tag,
+    ValidationInfo,
     create_model,
     field_validator,
 )
@@ -245,6 +247,22 @@ class Translation(Section):
     """Markers around an answer (EasyProject), tried in this order until one survives translation."""
     answer_alone: bool = False
     """Where no markers survive: whether the answer is translated by itself and looked up."""
+
+    @field_validator("backend")
+    @classmethod
+    def _installed(cls, value: str) -> str:
+        if value == "ctranslate2" and not find_spec("ctranslate2"):
+            wanted = "transformers, or pip install 'flare-ray[ct2]'"
+            raise PydanticCustomError("not_installed", "{wanted}", {"wanted": wanted})
+        return value
+
+    @field_validator("precision")
+    @classmethod
+    def _of_backend(cls, value: str, info: ValidationInfo) -> str:
+        if value == "int8" and info.data.get("backend") != "ctranslate2":
+            wanted = "fp32, bf16 or fp16; int8 with backend: ctranslate2 only"
+            raise PydanticCustomError("other_backend", "{wanted}", {"wanted": wanted})
+        return value
 
 
 Parallel = Annotated[

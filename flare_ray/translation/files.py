@@ -11,13 +11,17 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.store import Store
 from flare_ray.translation.memory import Memory, Pair
 from flare_ray.translation.stage import Pool, fill
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 _BATCH = 1000
@@ -38,7 +42,7 @@ def translate_file(
 
     Raises InputError for a file that is not there, of another format, or without such columns.
     """
-    problems = file_problems(file, columns, out)
+    problems = file_problems(file, columns, out, pair.target)
     if problems:
         raise InputError(str(file), problems)
     with Memory(store, pair) as memory:
@@ -51,16 +55,17 @@ def translate_file(
             for row in read(file):
                 rows += 1
                 made = row | dict(_new_columns(row, columns, pair.target, memory))
-                failed.update(made[f"{c}_{pair.target}_reason"] or "" for c in columns)
+                failed.update(made[_added(column, pair.target)[1]] or "" for column in columns)
                 yield made
 
-        added = [f"{column}_{pair.target}{end}" for column in columns for end in ("", "_reason")]
-        write(out, translated(), schema_with(file, added))
+        added = [name for column in columns for name in _added(column, pair.target)]
+        names = [*dict.fromkeys(name for row in read(file) for name in row), *added]
+        write(out, translated(), names, _schema(file, out, added))
     del failed[""]
     return {"rows": rows, "failed": dict(failed)}
 
 
-def file_problems(file: Path, columns: Sequence[str], out: Path) -> list[Problem]:
+def file_problems(file: Path, columns: Sequence[str], out: Path, target: str) -> list[Problem]:
     """What is wrong with the request, before anything starts."""
     formats = " | ".join(FORMATS)
     found = [
@@ -72,8 +77,21 @@ def file_problems(file: Path, columns: Sequence[str], out: Path) -> list[Problem
         return [*found, Problem("FILE", f"no file {file}", "a table to translate")]
     if file.resolve() == out.resolve():
         found.append(Problem("--out", str(out), "another file than the one that is read"))
+    if not out.absolute().parent.is_dir():
+        found.append(Problem("--out", f"no folder {out.absolute().parent}", "a folder that is there"))
     if file.suffix in FORMATS:
-        first: Mapping[str, Any] = next(read(file), {})
+        try:
+            first: Mapping[str, Any] = next(read(file), {})
+        except InputError as error:
+            return [*found, *error.problems]
+        if not first:
+            return [*found, Problem("FILE", f"{file} without a row", "a table with rows")]
+        found += [
+            Problem("--column", f"{name!r} beside {added!r}", "a table that has no such column yet")
+            for name in columns
+            for added in _added(name, target)
+            if added in first
+        ]
         found += [
             Problem("--column", repr(name), f"one of: {', '.join(first)}")
             for name in columns
@@ -83,96 +101,140 @@ def file_problems(file: Path, columns: Sequence[str], out: Path) -> list[Problem
 
 
 def read(file: Path) -> Rows:
-    """Rows of a table, one at a time."""
+    """Rows of a table, one at a time. Raises InputError, with the row's number, for what cannot be read."""
+    rows, number = _rows(file), 0
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except (
+            ValueError,
+            OSError,
+            csv.Error,
+        ) as error:  # UnicodeDecodeError and JSON's and Arrow's among them
+            found = f"{file}, row {number + 1}: {type(error).__name__}: {error}"
+            raise InputError(str(file), [Problem("FILE", found, f"a {file.suffix[1:]} in UTF-8")]) from error
+        number += 1
+        yield row
+
+
+def _rows(file: Path) -> Rows:
     import pyarrow.parquet as pq
 
     if file.suffix == ".parquet":
         for batch in pq.ParquetFile(file).iter_batches(_BATCH):
             yield from batch.to_pylist()
         return
+    csv.field_size_limit(2**31 - 1)
     with file.open(encoding="utf-8-sig", newline="") as stream:
         if file.suffix == ".jsonl":
-            yield from (json.loads(line) for line in stream if line.strip())
-        else:
-            yield from csv.DictReader(stream, dialect="excel-tab" if file.suffix == ".tsv" else "excel")
+            for line in stream:
+                if line.strip():
+                    yield _object(json.loads(line))
+            return
+        for row in csv.DictReader(stream, dialect="excel-tab" if file.suffix == ".tsv" else "excel"):
+            if None in row:
+                raise ValueError("more values than the header has columns")
+            yield row
 
 
-def write(file: Path, rows: Rows, schema: Any = None) -> None:
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{json.dumps(value)[:40]}; wanted an object")
+    return value
+
+
+def write(file: Path, rows: Rows, names: Sequence[str], schema: Any = None) -> None:
     """Writes rows as they come, and puts the file in its place when it is whole.
 
-    schema: of a Parquet file; told from the first rows when left out.
+    names: all columns. schema: of a Parquet file.
     """
     scratch = file.with_name(f".{file.name}.unfinished")
     if file.suffix == ".parquet":
         _parquet(scratch, rows, schema)
-    elif file.suffix == ".jsonl":
-        _jsonl(scratch, rows)
     else:
-        _text_table(scratch, rows, "excel-tab" if file.suffix == ".tsv" else "excel")
+        _lines(scratch, rows, names, file.suffix)
     scratch.replace(file)
 
 
-def schema_with(file: Path, columns: Sequence[str]) -> Any:
-    """A Parquet file's schema with more columns of text; None for another format, which has no schema."""
+def _schema(file: Path, out: Path, added: Sequence[str]) -> Any:
+    """A Parquet table's schema: the columns that were read and those that are added. None for another format."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if file.suffix != ".parquet":
+    if out.suffix != ".parquet":
         return None
-    return pa.schema([*pq.read_schema(file), *(pa.field(name, pa.string()) for name in columns)])
+    texts = [pa.field(name, pa.string()) for name in added]
+    if file.suffix == ".parquet":
+        return pa.schema([*pq.read_schema(file), *texts])
+    if file.suffix == ".jsonl":
+        schemas = [_columns(some).schema for some in _some(read(file))]
+        return pa.schema([*pa.unify_schemas(schemas, promote_options="permissive"), *texts])
+    return pa.schema([*(pa.field(name, pa.string()) for name in next(read(file))), *texts])
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """A table of rows that need not have all columns."""
+    import pyarrow as pa
+
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: [row.get(name) for row in rows] for name in names})
+
+
+def _some(rows: Rows) -> Iterator[list[dict[str, Any]]]:
+    while some := list(islice(rows, _BATCH)):
+        yield some
+
+
+def _added(column: str, target: str) -> tuple[str, str]:
+    """The new columns of a column: the translation, and why there is none."""
+    return f"{column}_{target}", f"{column}_{target}_reason"
+
+
+def _fault(text: Any) -> str | None:
+    """Why a value cannot be translated."""
+    if text is None or (isinstance(text, str) and not text.strip()):
+        return "empty text"
+    if not isinstance(text, str):
+        return "not a text"
+    return "not Unicode" if any("\ud800" <= sign <= "\udfff" for sign in text) else None
 
 
 def _texts(file: Path, columns: Sequence[str]) -> Iterable[str]:
     for row in read(file):
-        for column in columns:
-            if isinstance(row[column], str) and row[column].strip():
-                yield row[column]
+        yield from (row[column] for column in columns if _fault(row.get(column)) is None)
 
 
 def _new_columns(
     row: Mapping[str, Any], columns: Sequence[str], target: str, memory: Memory
 ) -> Iterator[tuple[str, str | None]]:
     for column in columns:
-        text = row[column]
-        entry = memory.find(text) if isinstance(text, str) and text.strip() else None
-        reason = "empty text" if entry is None else "empty translation" if "empty" in entry.flags else None
-        yield f"{column}_{target}", entry.translation if entry and not reason else None
-        yield f"{column}_{target}_reason", reason
+        reason, entry = _fault(row.get(column)), None
+        if reason is None:
+            entry = memory.find(row[column])
+            if entry is None:
+                raise RuntimeError(f"a text has no translation: was the file changed? {row[column][:60]!r}")
+            reason = "empty translation" if "empty" in entry.flags else None
+        made, why = _added(column, target)
+        yield made, entry.translation if entry and not reason else None
+        yield why, reason
 
 
 def _parquet(place: Path, rows: Rows, schema: Any) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    writer: Any = None
-    waiting: list[dict[str, Any]] = []
-
-    def flush() -> None:
-        nonlocal writer
-        table = pa.Table.from_pylist(waiting, writer.schema if writer else schema)
-        writer = writer or pq.ParquetWriter(place, table.schema)
-        writer.write_table(table)
-        waiting.clear()
-
-    for row in rows:
-        waiting.append(row)
-        if len(waiting) == _BATCH:
-            flush()
-    flush()
-    writer.close()
+    with pq.ParquetWriter(place, schema) as writer:
+        for some in _some(rows):
+            writer.write_table(pa.Table.from_pylist(some, schema))
 
 
-def _jsonl(place: Path, rows: Rows) -> None:
-    with place.open("w", encoding="utf-8") as stream:
-        for row in rows:
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def _text_table(place: Path, rows: Rows, dialect: str) -> None:
-    with place.open("w", encoding="utf-8", newline="") as stream:
-        writer: Any = None
-        for row in rows:
-            if writer is None:
-                writer = csv.DictWriter(stream, list(row), dialect=dialect)
-                writer.writeheader()
-            writer.writerow(row)
+def _lines(place: Path, rows: Rows, names: Sequence[str], suffix: str) -> None:
+    with place.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        if suffix == ".jsonl":
+            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        else:
+            table = csv.DictWriter(stream, names, dialect="excel-tab" if suffix == ".tsv" else "excel")
+            table.writeheader()
+            table.writerows(rows)

@@ -62,8 +62,8 @@ def digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def write_shard(store: Store, pair: Pair, name: str, entries: Sequence[Entry]) -> None:
-    """Adds translations to the store, all of them or none."""
+def write_shard(store: Store, pair: Pair, prefix: str, entries: Sequence[Entry]) -> None:
+    """Adds translations to the store, all of them or none. The shard's name tells its texts from any other's."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -77,7 +77,16 @@ def write_shard(store: Store, pair: Pair, name: str, entries: Sequence[Entry]) -
     )
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    store.write_bytes(f"{pair.folder}/{name}.parquet", buffer.getvalue())
+    texts = hashlib.blake2b(b"".join(digest(entry.text) for entry in entries), digest_size=8).hexdigest()
+    store.write_bytes(f"{pair.folder}/{prefix}-{texts}.parquet", buffer.getvalue())
+
+
+def shard_texts(store: Store, pair: Pair, name: str) -> list[str]:
+    """The texts of one shard, by its name in the store."""
+    import pyarrow.parquet as pq
+
+    content = io.BytesIO(store.read_bytes(f"{pair.folder}/{name}"))
+    return pq.read_table(content, columns=["text"])["text"].to_pylist()
 
 
 class Memory:
@@ -89,17 +98,26 @@ class Memory:
 
     def __enter__(self) -> Memory:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._database = _opened(self._file)
-        self.refresh()
-        return self
+        for last in (False, True):
+            try:
+                self._database = _opened(self._file)
+                self.refresh()
+                return self
+            except sqlite3.DatabaseError as error:  # damaged by a machine that went down, or a full disk
+                if last or isinstance(error, sqlite3.OperationalError):
+                    raise
+                self._file.unlink(missing_ok=True)
+        raise AssertionError
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
     def refresh(self) -> None:
         """Copies the shards that are new in the store; starts anew where the store has lost one."""
-        there = self.store.names(self.pair.folder)
         known = {name for (name,) in self._database.execute("SELECT name FROM shards")}
+        there = self.store.names(
+            self.pair.folder
+        )  # asked last: another process may copy a new shard meanwhile
         if not known <= set(there):
             with self._database:
                 self._database.execute("DELETE FROM entries")
@@ -148,16 +166,7 @@ def _copy_of(store: Store, pair: Pair) -> Path:
 
 
 def _opened(file: Path) -> Any:
-    """The copy; a file that is no database (a disk that was full) is thrown away."""
-    for last in (False, True):
-        database = sqlite3.connect(file, timeout=120)
-        try:
-            database.execute("PRAGMA synchronous=OFF")  # lost with the machine, and made again
-            database.executescript(_SCHEMA)
-            return database
-        except sqlite3.DatabaseError as error:
-            database.close()
-            if last or isinstance(error, sqlite3.OperationalError):
-                raise
-            file.unlink(missing_ok=True)
-    raise AssertionError
+    database = sqlite3.connect(file, timeout=120)
+    database.execute("PRAGMA synchronous=OFF")  # lost with the machine, and made again
+    database.executescript(_SCHEMA)
+    return database

@@ -17,7 +17,7 @@ from flare_ray.plan.corpora import Corpus
 from flare_ray.store import Store
 from flare_ray.translation.corpus import Translating, pair
 from flare_ray.translation.memory import Memory, Pair
-from flare_ray.translation.worklist import chunks, folder, write_chunk
+from flare_ray.translation.worklist import chunks, new_folder, write_chunk
 
 Pool = Callable[[Pair, dict[str, Any], list[str], int], None]
 """Translates chunks, by their places in the store, of a pair with a translator's settings; texts missing in all."""
@@ -32,18 +32,19 @@ def fill(store: Store, memory: Memory, settings: dict[str, Any], asked: Asked, p
     In each step the worklist follows from the corpora alone, so that batches are the same after an interruption.
     """
     pair, step, more = memory.pair, 0, True
+    folder = new_folder(pair)
     while more:
         texts = _Counted(asked(step))
         places: list[str] = []
         missing = 0
         for chunk in chunks(texts, memory):
-            places.append(write_chunk(store, pair, chunk))
+            places.append(write_chunk(store, folder, chunk))
             missing += chunk.missing
         if places:
             pool(pair, settings, places, missing)
             memory.refresh()
         step, more = step + 1, texts.count > 0
-    store.remove(folder(pair))
+    store.remove(folder)
 
 
 class _Counted:
@@ -86,6 +87,8 @@ def build(
 def _keep(store: Store, work: Translating, provenance: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Writes a corpus and its record. seconds: of the translation of all corpora of the pair together."""
     corpus = work.corpus
+    if store.has("corpora", corpus.fingerprint):  # by another driver, meanwhile
+        return store.record("corpora", corpus.fingerprint)
     with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
         counts = work.write(Path(scratch))
         record = {

@@ -15,7 +15,7 @@ from flare_ray.store import Store
 from flare_ray.translation import pieces
 from flare_ray.translation.backends.base import Backend, Decoding, Translated
 from flare_ray.translation.batching import batches
-from flare_ray.translation.memory import Entry, Pair, write_shard
+from flare_ray.translation.memory import Entry, Pair, shard_texts, write_shard
 from flare_ray.translation.quality import flags
 from flare_ray.translation.worklist import read_chunk
 
@@ -51,25 +51,23 @@ class Translator:
         done: list[Entry] = []
         counts = {"texts": 0, "tokens": 0}
         units = batches(lengths, self.batch_tokens)
-        name = f"{chunk.name}-{self.batch_tokens}"  # other batches in other sizes
-        first, saved, since = 0, self._saved(name), time.monotonic()
+        saved, since = self._saved(chunk.name), time.monotonic()
         for number, unit in enumerate(units):
-            missing = [index for index in unit if not chunk.known[index]]
-            if missing and number not in saved:
+            missing = [i for i in unit if not chunk.known[i] and chunk.texts[i] not in saved]
+            if missing:
                 done += self.entries([chunk.texts[index] for index in missing])
             if number + 1 == len(units) or time.monotonic() - since >= self.save_every:
                 if done:
-                    write_shard(self.store, self.pair, f"{name}-{first:05d}-{number:05d}", done)
+                    write_shard(self.store, self.pair, chunk.name, done)
                 counts["texts"] += len(done)
                 counts["tokens"] += sum(entry.tokens for entry in done)
-                first, done, since = number + 1, [], time.monotonic()
+                done, since = [], time.monotonic()
         return counts
 
-    def _saved(self, name: str) -> set[int]:
-        """Batches of a chunk that a process before this one saved."""
+    def _saved(self, name: str) -> set[str]:
+        """Texts of a chunk that a process before this one saved."""
         mine = [shard for shard in self.store.names(self.pair.folder) if shard.startswith(f"{name}-")]
-        bounds = (shard.removesuffix(".parquet").rsplit("-", 2)[1:] for shard in mine)
-        return {number for first, last in bounds for number in range(int(first), int(last) + 1)}
+        return {text for shard in mine for text in shard_texts(self.store, self.pair, shard)}
 
     def entries(self, texts: Sequence[str]) -> list[Entry]:
         """Translations of a batch of texts, in their order."""

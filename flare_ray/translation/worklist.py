@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import sqlite3
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -46,14 +47,14 @@ def chunks(texts: Iterable[str], memory: Memory) -> Iterator[Chunk]:
             yield from _chunk(waiting, memory)
 
 
-def write_chunk(store: Store, pair: Pair, chunk: Chunk) -> str:
+def write_chunk(store: Store, folder: str, chunk: Chunk) -> str:
     """Puts a chunk where a translator on any machine finds it; returns its place in the store."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
     pq.write_table(pa.table({"text": chunk.texts, "known": chunk.known}), buffer, compression="zstd")
-    place = f"{folder(pair)}/{chunk.name}.parquet"
+    place = f"{folder}/{chunk.name}.parquet"
     store.write_bytes(place, buffer.getvalue())
     return place
 
@@ -67,9 +68,9 @@ def read_chunk(store: Store, place: str) -> Chunk:
     return Chunk(name, table["text"].to_pylist(), table["known"].to_pylist())
 
 
-def folder(pair: Pair) -> str:
-    """Where a pair's chunks lie while they are worked on."""
-    return f"worklists/{pair.translator}/{pair.source}-{pair.target}"
+def new_folder(pair: Pair) -> str:
+    """Where a pair's chunks lie while one driver has them worked on."""
+    return f"worklists/{pair.translator}/{pair.source}-{pair.target}/{uuid.uuid4().hex}"
 
 
 def _chunk(texts: list[str], memory: Memory) -> Iterator[Chunk]:

@@ -10,7 +10,7 @@ import pytest
 from flare_ray.store import Store
 from flare_ray.translation import worklist
 from flare_ray.translation.memory import Entry, Memory, Pair, write_shard
-from flare_ray.translation.worklist import chunks, read_chunk, write_chunk
+from flare_ray.translation.worklist import chunks, new_folder, read_chunk, write_chunk
 
 PAIR = Pair("0" * 20, "eng", "qal")
 ODD = ["a", "A", " a", "a ", "“quoted”", "ทดสอบ", "👩‍👩‍👧 ok", "a\nb", "e\u0301", "é", "x" * 5000]
@@ -47,18 +47,45 @@ def test_the_copy_follows_a_store_that_lost_a_shard(store: Store) -> None:
     write_shard(store, PAIR, "one", [entry("a")])
     write_shard(store, PAIR, "two", [entry("b")])
     with Memory(store, PAIR) as memory:
-        (Path(store.root) / PAIR.folder / "one.parquet").unlink()
+        (lost,) = (Path(store.root) / PAIR.folder).glob("one-*.parquet")
+        lost.unlink()
         memory.refresh()
         assert memory.find("a") is None
         assert memory.find("b") == entry("b")
 
 
-def test_a_copy_that_is_no_database_is_made_anew(store: Store, tmp_path: Path) -> None:
+def test_a_shard_that_another_process_copies_meanwhile_is_not_taken_for_a_lost_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Memory(store, PAIR) as one, Memory(store, PAIR) as other:
+        names = Store.names
+
+        def while_listing(self: Store, folder: str) -> list[str]:
+            found = names(self, folder)
+            monkeypatch.setattr(Store, "names", names)
+            write_shard(store, PAIR, "new", [entry("b")])
+            other.refresh()
+            return found
+
+        monkeypatch.setattr(Store, "names", while_listing)
+        one.refresh()
+        assert other.find("b") == entry("b")
+
+
+def test_drivers_do_not_remove_each_others_worklists() -> None:
+    assert new_folder(PAIR) != new_folder(PAIR)
+
+
+@pytest.mark.parametrize("damaged", ["all", "pages"])
+def test_a_damaged_copy_is_made_anew(store: Store, tmp_path: Path, damaged: str) -> None:
     write_shard(store, PAIR, "one", [entry("a")])
     with Memory(store, PAIR):
         pass
     (copy,) = (tmp_path / "cache" / "translations").glob("*.sqlite")
-    copy.write_bytes(b"a disk was full" * 1000)
+    whole = copy.read_bytes()
+    copy.write_bytes(
+        b"a disk was full" * 1000 if damaged == "all" else whole[:4096] + b"?" * (len(whole) - 4096)
+    )
     with Memory(store, PAIR) as memory:
         assert memory.find("a") == entry("a")
 
@@ -103,4 +130,4 @@ def test_a_chunk_is_the_same_whatever_is_translated_already(
 def test_a_chunk_comes_back_from_the_store(store: Store) -> None:
     with Memory(store, PAIR) as memory:
         (chunk,) = chunks(ODD, memory)
-    assert read_chunk(store, write_chunk(store, PAIR, chunk)) == chunk
+    assert read_chunk(store, write_chunk(store, new_folder(PAIR), chunk)) == chunk

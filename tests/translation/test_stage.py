@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flare_ray import registry
+from flare_ray.errors import InputError
 from flare_ray.plan.corpora import Corpus, corpus
 from flare_ray.plan.schema import Translation
 from flare_ray.store import Store
@@ -19,7 +20,7 @@ from flare_ray.translation import translator, worklist
 from flare_ray.translation.corpus import ROWS, read
 from flare_ray.translation.files import translate_file
 from flare_ray.translation.memory import Memory, Pair
-from flare_ray.translation.stage import Here, build
+from flare_ray.translation.stage import Here, build, fill
 
 ODD = [
     "",
@@ -141,7 +142,7 @@ def test_another_process_goes_on_in_a_chunk(
     one = Pair("2" * 20, "eng", "qal")
     with Memory(store, one) as memory:
         (chunk,) = worklist.chunks(texts, memory)
-        place = worklist.write_chunk(store, one, chunk)
+        place = worklist.write_chunk(store, worklist.new_folder(one), chunk)
         first = translator.Translator(store, one, settings, batch_tokens=64, save_every=0.0)
         made = first.chunk(place)
         shards = store.names(one.folder)
@@ -166,6 +167,64 @@ def test_a_table_of_ones_own(store: Store, settings: dict[str, Any], tmp_path: P
     assert made[2]["text_qal"] == made[3]["text_qal"]
     assert counts["rows"] == len(ODD) == len(made)
     assert sum(counts["failed"].values()) == sum(bool(row["text_qal_reason"]) for row in made)
+
+
+def test_a_lost_shard_is_translated_again(store: Store, settings: dict[str, Any]) -> None:
+    """Also where the shards of one chunk were written at different times."""
+    one = Pair("4" * 20, "eng", "qal")
+    first, all_of_them = ["a cat.", "a dog."], ["a cat.", "a dog.", "a lamp.", "a hat."]
+
+    def filled(texts: list[str]) -> set[str]:
+        with Memory(store, one) as memory:
+            fill(store, memory, settings, lambda step: [] if step else texts, Here(store))
+            return set(memory.get(all_of_them))
+
+    assert filled(first) == set(first)
+    (shard,) = store.names(one.folder)
+    assert filled(all_of_them) == set(all_of_them)
+    (Path(store.root) / one.folder / shard).unlink()
+    assert filled(all_of_them) == set(all_of_them)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("a.csv", b"key,text\n1,a,b\n", "row 1"),
+        ("a.csv", b"text\n\xff\xfe\n", "UnicodeDecodeError"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": \n', "row 2"),
+        ("a.jsonl", b"[1]\n", "wanted an object"),
+        ("a.parquet", b"no parquet", "row 1"),
+        ("a.csv", b"", "without a row"),
+        ("a.csv", b"text,text_qal\na,mine\n", "text_qal"),
+        ("a.csv", b"other\na\n", "'text'"),
+        ("a.txt", b"a", "a.txt"),
+    ],
+)
+def test_a_bad_table_is_told_before_anything_starts(
+    store: Store, settings: dict[str, Any], tmp_path: Path, name: str, content: bytes, found: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    pair = Pair("5" * 20, "eng", "qal")
+
+    def pool(*_: Any) -> None:
+        raise AssertionError("nothing is translated")
+
+    with pytest.raises(InputError, match=found):
+        translate_file(store, tmp_path / name, ["text"], pair, settings, tmp_path / "out.csv", pool)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_long_table_whose_first_fault_comes_late(
+    store: Store, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    file, out = tmp_path / "long.jsonl", tmp_path / "long.parquet"
+    late = '{"text": null, "more": 1}\n{}\n'
+    file.write_text('{"text": "a cat."}\n' * 1500 + late)
+    counts = translate_file(store, file, ["text"], Pair("6" * 20, "eng", "qal"), settings, out, Here(store))
+    made = _read(out)
+    assert counts == {"rows": 1502, "failed": {"empty text": 2}}
+    assert [row["text_qal_reason"] for row in made[-3:]] == [None, "empty text", "empty text"]
+    assert made[1500]["more"] == 1
 
 
 def _write(file: Path, rows: list[dict[str, Any]]) -> None:

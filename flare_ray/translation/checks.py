@@ -1,0 +1,60 @@
+"""What can be told about a translation model before it is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from flare_ray.errors import InputError, Problem
+from flare_ray.models.base import origin
+from flare_ray.plan.checkpoints import TRANSLATORS, is_local, translator
+from flare_ray.plan.schema import Translation
+from flare_ray.sandbox import world
+from flare_ray.translation.checkpoints import FLORES, flores
+
+_FLORES_CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
+
+
+def language_problems(translation: Translation, languages: Iterable[str], where: str) -> list[Problem]:
+    """Languages that the model does not know. A hub id of another name is believed: its tokenizer is not here yet."""
+    checkpoint = translator(translation.model)
+    if is_local(checkpoint):
+        return _unknown_to_tokenizer(checkpoint, languages, where)
+    if translation.model not in TRANSLATORS and "nllb" not in checkpoint.lower():
+        return []
+    sandbox = translation.model in world.TRANSLATORS
+    wanted = f"a language of the sandbox: {', '.join(world.LANGUAGES)}" if sandbox else ", ".join(FLORES)
+    return [
+        Problem(
+            where, f"{code!r}, which {translation.model} does not know", f"{wanted}, or a FLORES-200 code"
+        )
+        for code in languages
+        if not _in_flores(code, sandbox)
+    ]
+
+
+def _in_flores(code: str, sandbox: bool) -> bool:
+    if sandbox:
+        return code in (*world.LANGUAGES, "eng")
+    try:
+        return bool(flores(code))
+    except KeyError:
+        return bool(_FLORES_CODE.fullmatch(code))
+
+
+def _unknown_to_tokenizer(checkpoint: str, languages: Iterable[str], where: str) -> list[Problem]:
+    from transformers import AutoTokenizer
+
+    from flare_ray.translation.backends.codes import codes_of
+
+    try:
+        codes = codes_of(AutoTokenizer.from_pretrained(**origin(checkpoint)))
+    except (OSError, ValueError, ImportError) as error:
+        return [Problem(where, f"{checkpoint}: {error}", "a checkpoint with a tokenizer that can be loaded")]
+    problems: list[Problem] = []
+    for code in languages if codes.tokens else ():
+        try:
+            codes.code(code)
+        except InputError as error:
+            problems += [Problem(where, one.found, one.wanted) for one in error.problems]
+    return problems
