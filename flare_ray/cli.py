@@ -79,12 +79,16 @@ def translate(
     backend: Annotated[str, typer.Option(help="transformers or ctranslate2.")] = "transformers",
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8.")] = "fp32",
     beams: Annotated[int, typer.Option(help="1 is greedy.")] = 1,
+    max_length: Annotated[
+        int | None, typer.Option(help="Most tokens of a translation; 512 if left out.")
+    ] = None,
     gpus: Annotated[float, typer.Option(help="GPUs of one translator.")] = 0,
     translators: Annotated[int | None, typer.Option(help="Most at once; what fits, if left out.")] = None,
     storage: Annotated[str, typer.Option(help="Folder or URL that keeps every translation.")] = "results",
 ) -> None:
     """Translates a task's splits, or columns of a table. What was translated before is not translated again."""
     fields = {"model": model, "backend": backend, "precision": precision, "beams": beams}
+    fields |= {"max_length": max_length} if max_length is not None else {}
     many = {"translators": translators, "gpus_per_translator": gpus}
     work = (
         (lambda: _translate_task(task or "", data, to or [], split, fields, many, storage))

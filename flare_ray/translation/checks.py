@@ -10,7 +10,7 @@ from flare_ray.models.base import origin
 from flare_ray.plan.checkpoints import TRANSLATORS, is_local, translator
 from flare_ray.plan.schema import Translation
 from flare_ray.sandbox import world
-from flare_ray.translation.checkpoints import FLORES, flores
+from flare_ray.translation.checkpoints import FLORES
 
 _FLORES_CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 
@@ -23,11 +23,13 @@ def language_problems(translation: Translation, languages: Iterable[str], where:
     if translation.model not in TRANSLATORS and "nllb" not in checkpoint.lower():
         return []
     sandbox = translation.model in world.TRANSLATORS
-    wanted = f"a language of the sandbox: {', '.join(world.LANGUAGES)}" if sandbox else ", ".join(FLORES)
+    known = (
+        f"a language of the sandbox ({', '.join(world.LANGUAGES)})"
+        if sandbox
+        else f"{', '.join(FLORES)}, or a FLORES-200 code"
+    )
     return [
-        Problem(
-            where, f"{code!r}, which {translation.model} does not know", f"{wanted}, or a FLORES-200 code"
-        )
+        Problem(where, f"{code!r}, which {translation.model} does not know", known)
         for code in languages
         if not _in_flores(code, sandbox)
     ]
@@ -36,10 +38,7 @@ def language_problems(translation: Translation, languages: Iterable[str], where:
 def _in_flores(code: str, sandbox: bool) -> bool:
     if sandbox:
         return code in (*world.LANGUAGES, "eng")
-    try:
-        return bool(flores(code))
-    except KeyError:
-        return bool(_FLORES_CODE.fullmatch(code))
+    return code in FLORES or bool(_FLORES_CODE.fullmatch(code))
 
 
 def _unknown_to_tokenizer(checkpoint: str, languages: Iterable[str], where: str) -> list[Problem]:
