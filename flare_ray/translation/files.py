@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 _BATCH = 1000
+
+
+_BREAKS = re.compile(r"[\t\r\n]+")
+
+
+class _TABS(csv.excel_tab):
+    """Tabs between values and nothing else: a quote is a quote, as in XNLI's files."""
+
+    quoting = csv.QUOTE_NONE
+    quotechar = None
+
 
 Rows = Iterator[dict[str, Any]]
 
@@ -133,7 +145,7 @@ def _rows(file: Path) -> Rows:
                 if line.strip():
                     yield _object(json.loads(line))
             return
-        for row in csv.DictReader(stream, dialect="excel-tab" if file.suffix == ".tsv" else "excel"):
+        for row in csv.DictReader(stream, dialect=_TABS if file.suffix == ".tsv" else "excel"):
             if None in row:
                 raise ValueError("more values than the header has columns")
             yield row
@@ -235,6 +247,14 @@ def _lines(place: Path, rows: Rows, names: Sequence[str], suffix: str) -> None:
         if suffix == ".jsonl":
             stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         else:
-            table = csv.DictWriter(stream, names, dialect="excel-tab" if suffix == ".tsv" else "excel")
+            table = csv.DictWriter(stream, names, dialect=_TABS if suffix == ".tsv" else "excel")
             table.writeheader()
-            table.writerows(rows)
+            table.writerows(_one_line(row) if suffix == ".tsv" else row for row in rows)
+
+
+def _one_line(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without tabs and line ends in its values, which have no place in a TSV."""
+    return {
+        name: " ".join(_BREAKS.split(value)) if isinstance(value, str) else value
+        for name, value in row.items()
+    }

@@ -15,10 +15,13 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from flare_ray.errors import InputError, Problem
+from flare_ray.execution import translating
 from flare_ray.plan.corpora import corpus
-from flare_ray.plan.schema import Translation
+from flare_ray.plan.schema import Resources, Translation
 from flare_ray.store import Store
 from flare_ray.translation.corpus import ROWS
+from flare_ray.translation.memory import Pair
 from flare_ray.translation.stage import Here, build
 
 SCRIPT = """
@@ -94,6 +97,42 @@ def test_killed_at_five_moments_it_ends_in_the_same_files(small_sandbox: Path, t
     made = [sorted(tmp_path.glob(f"{name}/translations/*/*/*.parquet")) for name in ("hit", "quiet")]
     texts = [[text for shard in group for text in pq.read_table(shard)["text"].to_pylist()] for group in made]
     assert sorted(texts[0]) == sorted(texts[1]), "each text once, none missing"
+
+
+class Dying:
+    """A translator that ends its process, as one does that runs out of memory."""
+
+    def __init__(self, *_: object):
+        pass
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        os._exit(1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_text_that_kills_every_translator_fails_the_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setattr(translating, "_Translators", Dying)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        pool = translating.RayPool(str(tmp_path), Resources().model_dump(), lambda facts: None)
+        with pytest.raises(Exception, match=r"(?i)actor|died|task"):
+            pool(Pair("0" * 20, "eng", "qal"), {}, ["a chunk's place"], 1)
+    finally:
+        ray.shutdown()
+
+
+def test_the_root_cause_is_told() -> None:
+    first = InputError("cannot translate", [Problem("language", "'xyz'", "a language")])
+    outer = RuntimeError("task failed")
+    outer.__cause__ = first
+    wrapped = RuntimeError("the pool failed")
+    wrapped.cause = outer  # type: ignore[attr-defined]
+    assert translating.root_cause(wrapped) is first
 
 
 def _kill_a_translator(driver: int) -> None:
