@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import shutil
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from flare_ray.errors import InputError
-from flare_ray.translation.backends import codes
+from flare_ray.translation.backends import codes, greedy
 from flare_ray.translation.backends.base import BACKENDS, Backend, Decoding, Translated, load
 
 TEXTS = [
@@ -26,6 +27,20 @@ TEXTS = [
     'she said: "what <s> is </s> this eng_Latn <pad>?" 😂',
 ]
 
+SHAPE: dict[str, Any] = {
+    "vocab_size": 40,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "max_position_embeddings": 128,
+    "init_std": 0.5,
+    "scale_embedding": True,
+}
+
 
 @pytest.fixture(scope="module")
 def checkpoint(small_sandbox: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -36,7 +51,7 @@ def checkpoint(small_sandbox: Path, tmp_path_factory: pytest.TempPathFactory) ->
     config = AutoConfig.from_pretrained(sandbox, init_std=0.5, tie_word_embeddings=False)
     torch.manual_seed(0)
     model = M2M100ForConditionalGeneration(config)
-    model.lm_head.weight.data[config.eos_token_id] *= 2
+    model.lm_head.weight.data[config.eos_token_id] *= 8
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(sandbox).save_pretrained(folder)
     return str(folder)
@@ -111,9 +126,10 @@ def test_the_languages_are_told_by_either_code(backend: Backend) -> None:
 
 
 def test_what_is_too_long_is_said(backend: Backend, checkpoint: str) -> None:
-    whole, cut = backend.translate([TEXTS[0], TEXTS[5]], "eng", "qtu")
-    assert (whole.truncated, whole.tokens < 24) == (False, True)
-    assert (cut.truncated, cut.tokens) == (True, 24)
+    made = [one for code in ("qal", "qtu", "qko") for one in backend.translate(TEXTS, "eng", code)]
+    assert {one.truncated for one in made} == {True, False}
+    assert all(one.tokens == 24 for one in made if one.truncated)
+    assert min(one.tokens for one in made if one.text.strip()) < 24
     with pytest.raises(ValueError, match=str(backend.limit)):
         backend.translate(["a " * 600], "eng", "qal")
     with pytest.raises(InputError, match="max_length"):
@@ -286,3 +302,86 @@ def test_a_model_of_one_pair_is_told_nothing_and_a_long_list_is_not_printed() ->
     with pytest.raises(InputError, match=r"100 codes like aaa_Latn.*nearest: abc_Latn") as caught:
         codes.codes_of(tokenizer_of("NllbTokenizer", many)).code("abc_latn")
     assert len(str(caught.value)) < 300
+
+
+def a_model(kind: str) -> Any:
+    """Random weights. M2M100 may predict padding, and Marian, whose start token it is, would prefer to."""
+    from transformers import M2M100Config, M2M100ForConditionalGeneration, MarianConfig, MarianMTModel
+
+    torch.manual_seed(1)
+    if kind == "m2m100":
+        return M2M100ForConditionalGeneration(M2M100Config(**SHAPE, tie_word_embeddings=False)).eval()
+    ids: dict[str, Any] = {
+        "pad_token_id": 39,
+        "decoder_start_token_id": 39,
+        "eos_token_id": 0,
+        "forced_eos_token_id": None,
+    }
+    model = MarianMTModel(MarianConfig(**SHAPE, **ids))
+    model.lm_head.weight = torch.nn.Parameter(torch.randn(40, 32))  # else it repeats what it reads
+    model.final_logits_bias[0, 0] += 6
+    model.final_logits_bias[0, 39] += 30
+    return model.eval()
+
+
+@pytest.mark.parametrize("kind", ["m2m100", "marian"])
+@pytest.mark.parametrize("first", [[], [7]])
+def test_the_greedy_loop_gives_what_generate_gives(kind: str, first: list[int]) -> None:
+    """Whatever ends when, in batches of any make-up, with any limit."""
+    from transformers import GenerationConfig
+
+    model = a_model(kind)
+    start, end, pad = (getattr(model.config, f"{x}_token_id") for x in ("decoder_start", "eos", "pad"))
+    never = pad if start == pad else None
+    draw = random.Random(3)
+    rows = [[draw.randrange(3, 39) for _ in range(draw.randint(1, 20))] for _ in range(60)]
+
+    def both(chosen: list[list[int]], most: int) -> list[list[int]]:
+        longest = max(map(len, chosen))
+        ids = torch.tensor([row + [pad] * (longest - len(row)) for row in chosen])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in chosen])
+        settings = GenerationConfig(
+            max_new_tokens=most + len(first),
+            decoder_start_token_id=start,
+            eos_token_id=end,
+            pad_token_id=pad,
+            forced_bos_token_id=first[0] if first else None,
+            suppress_tokens=None if never is None else [never],
+        )
+        made = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+        wanted = [greedy.until(one, end) for one in made[:, 1 + len(first) :].tolist()]
+        assert greedy.greedy(model, ids, mask, [start, *first], end, most, never) == wanted
+        return wanted
+
+    whole = both(rows, 50)
+    lengths = [len(one) for one in whole]
+    cut = [one[-1] != end for one in whole]
+    assert (min(lengths) <= 3, any(cut), all(cut), len(set(lengths)) > 3) == (True, True, False, True)
+    if kind == "m2m100":
+        assert any(pad in one for one in whole), "padding within a translation"
+    assert both(rows[::-1], 50) == whole[::-1]
+    extremes = [pick(range(60), key=lengths.__getitem__) for pick in (min, max)]
+    assert both([rows[index] for index in extremes], 50) == [whole[index] for index in extremes]
+    for row in rows[:5]:
+        both([row], 50)
+    for most in (1, 2, 5):
+        assert both(rows, most) == [one[:most] for one in whole]
+
+
+def test_rows_that_have_ended_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = a_model("m2m100")
+    draw = random.Random(3)
+    ids = torch.tensor([[draw.randrange(3, 39) for _ in range(6)] for _ in range(40)])
+    passed: list[int] = []
+    whole = model.forward
+
+    def forward(**inputs: Any) -> Any:
+        passed.append(len(inputs["decoder_input_ids"]))
+        return whole(**inputs)
+
+    monkeypatch.setattr(model, "forward", forward)
+    lengths = [len(one) for one in greedy.greedy(model, ids, torch.ones_like(ids), [2], 2, 30)]
+    going = [sum(length > step for length in lengths) for step in range(max(lengths))]
+    assert len(passed) == len(going)
+    assert all(now >= needed >= greedy.KEPT * now for now, needed in zip(passed, going, strict=True))
+    assert passed[-1] < passed[0] == 40

@@ -1,4 +1,4 @@
-"""Translation by `generate` of Hugging Face transformers: the reference, on a CPU or a GPU."""
+"""Translation by Hugging Face transformers, on a CPU or a GPU: greedily by our own loop, with beams by `generate`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from flare_ray.errors import InputError, Problem
 from flare_ray.models.base import origin
 from flare_ray.translation.backends.base import Backend, Decoding
+from flare_ray.translation.backends.greedy import greedy, until
 
 
 class TransformersBackend(Backend):
@@ -25,36 +26,44 @@ class TransformersBackend(Backend):
         # what a checkpoint's own generation_config says (sampling, length, a forced end) has no say
         self.model.generation_config = self._generation()
 
+    @property
+    def _never(self) -> int | None:
+        """Padding, where it is the decoder's start token (Marian): it must not be predicted."""
+        padding: int = self.tokenizer.pad_token_id
+        return padding if self.config.decoder_start_token_id == padding else None
+
     def _generation(self) -> Any:
         from transformers import GenerationConfig
 
-        start, padding = self.config.decoder_start_token_id, self.tokenizer.pad_token_id
         return GenerationConfig(
             do_sample=False,
             num_beams=self.decoding.beams,
             length_penalty=1.0,
             early_stopping=self.decoding.beams > 1,
-            decoder_start_token_id=start,
-            pad_token_id=padding,
+            decoder_start_token_id=self.config.decoder_start_token_id,
+            pad_token_id=self.tokenizer.pad_token_id,
             eos_token_id=self.tokenizer.eos_token_id,
-            suppress_tokens=[padding] if start == padding else None,  # Marian's start; it must not predict it
+            suppress_tokens=None if self._never is None else [self._never],
             use_cache=True,
         )
 
     @torch.inference_mode()
     def generate(self, rows: list[list[int]], first: str | None) -> list[list[int]]:
         """See `Backend`."""
-        inputs = self.tokenizer.pad({"input_ids": rows}, padding=True, return_tensors="pt").to(self.device)
-        forced = self.tokenizer.convert_tokens_to_ids(first) if first else None
-        given = 1 + (forced is not None)  # the start token, and the language code
-        made = self.model.generate(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            forced_bos_token_id=forced,
-            max_new_tokens=self.max_length + given - 1,
+        made = self.tokenizer.pad({"input_ids": rows}, padding=True, return_tensors="pt").to(self.device)
+        ids, mask, end = made["input_ids"], made["attention_mask"], self.tokenizer.eos_token_id
+        given = [self.config.decoder_start_token_id]
+        if first:
+            given.append(self.tokenizer.convert_tokens_to_ids(first))
+        if self.decoding.beams == 1:
+            return greedy(self.model, ids, mask, given, end, self.max_length, self._never)
+        found = self.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            forced_bos_token_id=given[1] if first else None,
+            max_new_tokens=self.max_length + len(given) - 1,
         )
-        end = self.tokenizer.eos_token_id
-        return [_until(ids, end) for ids in made[:, given:].tolist()]
+        return [until(one, end) for one in found[:, len(given) :].tolist()]
 
 
 def _dtype(precision: str, device: str) -> torch.dtype:
@@ -68,7 +77,3 @@ def _dtype(precision: str, device: str) -> torch.dtype:
             "cannot translate", [Problem("precision", repr(precision), "auto, fp32, bf16 or fp16")]
         )
     return known[precision]
-
-
-def _until(ids: list[int], end: int) -> list[int]:
-    return ids[: ids.index(end) + 1] if end in ids else ids
