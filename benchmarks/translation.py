@@ -1,4 +1,4 @@
-"""What batches by length and CTranslate2 gain over a plain loop of `generate`: sentences per second, chrF, agreement.
+"""What our translation gains over a plain loop of `generate`, and what a second process adds to it.
 
     python benchmarks/translation.py [--target qtu] [--count 900] [--rows 8] [--rounds 3]
     python benchmarks/translation.py --model facebook/nllb-200-distilled-600M --texts en.txt --gold sw.txt --target sw
@@ -7,12 +7,18 @@ The plain loop takes rows in the corpus's order, a fixed number at a time, padde
 paper's authors released it. All contenders translate the same texts with the same model in one process on as many
 threads; they take turns, and the median of the rounds counts. On a CPU the clock is the process's own CPU time, which
 other load on the machine hardly touches; on a GPU it is wall time. Loading and converting are not counted.
+
+Then pools of one and of more translator processes (`RayPool`, default backend) translate the same texts, in chunks
+and several times over. The clock is wall time, which other load on the machine does touch, and runs from when a
+quarter of the chunks is done, all processes having loaded their model by then, until the last one is.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,11 +27,17 @@ from typing import Any
 import torch
 
 from flare_ray import registry
+from flare_ray.execution.cluster import connect
+from flare_ray.execution.translating import RayPool
 from flare_ray.plan.checkpoints import translator
+from flare_ray.plan.schema import Resources
 from flare_ray.sandbox import world
+from flare_ray.store import Store
 from flare_ray.translation.backends.base import Backend, Decoding, load
 from flare_ray.translation.batching import batches
+from flare_ray.translation.memory import Pair
 from flare_ray.translation.quality import chrf
+from flare_ray.translation.worklist import Chunk, new_folder, write_chunk
 
 WANTED = {"transformers": 3.0, "ctranslate2 int8": 8.0}
 """Least speed against the plain loop."""
@@ -126,6 +138,53 @@ def report(results: dict[str, tuple[float, list[str]]], gold: Sequence[str] | No
         )
 
 
+def pooled(
+    texts: Sequence[str], pair: Pair, settings: dict[str, Any], resources: Resources, chunks: int
+) -> float:
+    """Texts per second of a pool. Every fourth chunk has the same texts, of which a chunk has a quarter."""
+    marks: list[tuple[float, int]] = []  # when so many texts were done
+
+    def on_progress(facts: dict[str, Any]) -> None:
+        marks.append((time.perf_counter(), facts["texts"]))
+
+    with tempfile.TemporaryDirectory(prefix="flare-ray-") as storage:
+        store, folder = Store(storage), new_folder(pair)
+        parts = [list(texts[number % 4 :: 4]) for number in range(chunks)]
+        places = [
+            write_chunk(store, folder, Chunk(f"chunk{number:03}", part, [False] * len(part)))
+            for number, part in enumerate(parts)
+        ]
+        RayPool(storage, resources.model_dump(), on_progress)(pair, settings, places, sum(map(len, parts)))
+    (first, before), (last, after) = marks[chunks // 4 - 1], marks[-1]
+    return (after - before) / (last - first)
+
+
+def scaling(options: argparse.Namespace, texts: Sequence[str], settings: dict[str, Any]) -> None:
+    """Prints a table. Pools of each size take turns; the median of the rounds counts."""
+    os.environ.update(RAY_worker_niceness="0")  # as fast as this process
+    connect()
+    pair = Pair("0" * 20, options.source, options.target)
+    on_gpu = options.device.startswith("cuda")
+    rates: dict[int, list[float]] = {count: [] for count in options.translators}
+    for _ in range(options.rounds):
+        for count, found in rates.items():
+            resources = Resources(
+                translators=count,
+                cpus_per_translator=options.threads,
+                gpus_per_translator=1 if on_gpu else 0,
+                translation_tokens=options.budget,
+            )
+            found.append(pooled(texts, pair, settings, resources, options.chunks))
+    least = statistics.median(rates[min(rates)])
+    print(
+        "\n| translator processes | sentences/s | ÷ the fewest | sentences/s of each round |\n|---:|---:|---:|---|"
+    )
+    for count, found in rates.items():
+        rate = statistics.median(found)
+        each = ", ".join(f"{one:.1f}" for one in found)
+        print(f"| {count} | {rate:.1f} | {rate / least:.2f} | {each} |")
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=next(iter(world.TRANSLATORS)), help="a name, a hub id or a folder")
@@ -140,11 +199,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--translators", type=int, nargs="*", default=[1, 2], help="sizes of pools")
+    parser.add_argument(
+        "--chunks", type=int, default=24, help="that a pool translates, a quarter of the texts each"
+    )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints two tables."""
     options = arguments()
     if options.texts:
         texts = lines(options.texts, options.count)
@@ -168,6 +231,9 @@ def main() -> None:
         "ctranslate2 int8": batched(loaded("ctranslate2", "int8"), *ends, options.budget),
     }
     report(measured(ways, texts, options.rounds, options.device.startswith("cuda")), gold)
+    if options.translators:
+        settings = {"checkpoint": checkpoint, "backend": "transformers", "beams": 1, "precision": "auto"}
+        scaling(options, texts, settings | {"max_length": options.max_length})
 
 
 if __name__ == "__main__":
