@@ -8,9 +8,9 @@ paper's authors released it. All contenders translate the same texts with the sa
 threads; they take turns, and the median of the rounds counts. On a CPU the clock is the process's own CPU time, which
 other load on the machine hardly touches; on a GPU it is wall time. Loading and converting are not counted.
 
-Then pools of one and of more translator processes (`RayPool`, default backend) translate the same texts, in chunks
-and several times over. The clock is wall time, which other load on the machine does touch, and runs from when a
-quarter of the chunks is done, all processes having loaded their model by then, until the last one is.
+Then pools of one and of more translator processes (`RayPool`, default backend) translate the same texts again and
+again, a chunk each time. The clock is wall time, which other load on the machine does touch, and runs over the second
+half of the chunks: the processes must have started and loaded their model by then, which takes many seconds.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def report(results: dict[str, tuple[float, list[str]]], gold: Sequence[str] | No
 def pooled(
     texts: Sequence[str], pair: Pair, settings: dict[str, Any], resources: Resources, chunks: int
 ) -> float:
-    """Texts per second of a pool. Every fourth chunk has the same texts, of which a chunk has a quarter."""
+    """Texts per second of a pool over the second half of chunks that each have all the texts."""
     marks: list[tuple[float, int]] = []  # when so many texts were done
 
     def on_progress(facts: dict[str, Any]) -> None:
@@ -149,17 +149,16 @@ def pooled(
 
     with tempfile.TemporaryDirectory(prefix="flare-ray-") as storage:
         store, folder = Store(storage), new_folder(pair)
-        parts = [list(texts[number % 4 :: 4]) for number in range(chunks)]
         places = [
-            write_chunk(store, folder, Chunk(f"chunk{number:03}", part, [False] * len(part)))
-            for number, part in enumerate(parts)
+            write_chunk(store, folder, Chunk(f"chunk{number:04}", list(texts), [False] * len(texts)))
+            for number in range(chunks)
         ]
-        RayPool(storage, resources.model_dump(), on_progress)(pair, settings, places, sum(map(len, parts)))
-    (first, before), (last, after) = marks[chunks // 4 - 1], marks[-1]
+        RayPool(storage, resources.model_dump(), on_progress)(pair, settings, places, chunks * len(texts))
+    (first, before), (last, after) = marks[chunks // 2 - 1], marks[-1]
     return (after - before) / (last - first)
 
 
-def scaling(options: argparse.Namespace, texts: Sequence[str], settings: dict[str, Any]) -> None:
+def scaling(options: argparse.Namespace, texts: Sequence[str], settings: dict[str, Any], chunks: int) -> None:
     """Prints a table. Pools of each size take turns; the median of the rounds counts."""
     os.environ.update(RAY_worker_niceness="0")  # as fast as this process
     connect()
@@ -174,7 +173,7 @@ def scaling(options: argparse.Namespace, texts: Sequence[str], settings: dict[st
                 gpus_per_translator=1 if on_gpu else 0,
                 translation_tokens=options.budget,
             )
-            found.append(pooled(texts, pair, settings, resources, options.chunks))
+            found.append(pooled(texts, pair, settings, resources, chunks))
     least = statistics.median(rates[min(rates)])
     print(
         "\n| translator processes | sentences/s | ÷ the fewest | sentences/s of each round |\n|---:|---:|---:|---|"
@@ -200,9 +199,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--translators", type=int, nargs="*", default=[1, 2], help="sizes of pools")
-    parser.add_argument(
-        "--chunks", type=int, default=24, help="that a pool translates, a quarter of the texts each"
-    )
+    parser.add_argument("--pool-seconds", type=float, default=90, help="that a pool of one is to work")
     return parser.parse_args()
 
 
@@ -230,10 +227,12 @@ def main() -> None:
         "ctranslate2 fp32": batched(loaded("ctranslate2", "fp32"), *ends, options.budget),
         "ctranslate2 int8": batched(loaded("ctranslate2", "int8"), *ends, options.budget),
     }
-    report(measured(ways, texts, options.rounds, options.device.startswith("cuda")), gold)
+    results = measured(ways, texts, options.rounds, options.device.startswith("cuda"))
+    report(results, gold)
     if options.translators:
         settings = {"checkpoint": checkpoint, "backend": "transformers", "beams": 1, "precision": "auto"}
-        scaling(options, texts, settings | {"max_length": options.max_length})
+        chunks = max(4, round(options.pool_seconds / results["transformers"][0]))
+        scaling(options, texts, settings | {"max_length": options.max_length}, chunks)
 
 
 if __name__ == "__main__":
