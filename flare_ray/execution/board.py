@@ -1,43 +1,54 @@
 """The board: which stage may start next, what became of the started ones. Pure logic; knows neither Ray nor disk.
 
-A pack starts when its base model and its translated splits are stored; there is no other order, and no barrier. A
-pack whose worker died comes back without what it finished, and the run it died in is tried again a bounded number of
-times, so that one poisonous run cannot take the others with it.
+A run may start when its base model and its translated splits are stored; there is no other order, and no barrier. The
+start of the longest chain of work goes first. A stage whose worker died leaves what it had not finished to a later
+one; the run it died in is tried again as often as its kind of failure deserves, so that one poisonous run cannot take
+the others with it.
 """
 
 from __future__ import annotations
 
+import heapq
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+from flare_ray.execution.queues import Queue
+from flare_ray.execution.retries import Failure, Retries, kind_of_death
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.stages import Pack, Stages, Translating
 
 Work = Run | Base | Corpus
+Fits = Callable[[Base | Translating], bool]
 
 
 class Outcomes(Protocol):
     """What the board asks and tells about work: in an execution, the store (outcomes.py)."""
 
-    def settled(self, work: Work) -> bool:
-        """Whether it is finished, or its worker wrote down why not."""
+    def done(self, work: Work) -> bool:
+        """Whether it is finished."""
 
-    def reason(self, work: Work) -> str | None:
-        """What is written about its failure."""
+    def failure(self, work: Work) -> Failure | None:
+        """What its worker wrote down about its failure."""
 
-    def failed(self, work: Work, error: str) -> None:
-        """It failed, and no worker lived to write so."""
+    def progress(self, work: Work) -> int:
+        """How far an unfinished run's checkpoint is, in steps."""
+
+    def failed(self, work: Work, failure: Failure) -> None:
+        """It is given up, and no worker wrote so."""
+
+    def forget(self, work: Work) -> None:
+        """It is tried again: what is written about its failure no longer holds."""
 
 
 @dataclass(frozen=True)
 class Stage:
     """A started or startable piece of work: a language's translations, a base model, or a pack.
 
-    first: the base model that a pack trains itself before its runs, being the only one that needs it: one worker
-    group starts instead of two.
+    first: the base model that a pack trains before its runs, in one worker group instead of two.
     """
 
     key: str
@@ -49,144 +60,269 @@ class Stage:
         """For people."""
         return self.work.label
 
+    @property
+    def needs(self) -> Base | Translating:
+        """What decides on its resources."""
+        return self.work.base if isinstance(self.work, Pack) else self.work
+
 
 @dataclass
 class Board:
-    """State of a sweep's stages."""
+    """State of a sweep's stages.
 
-    bases: list[Base]
-    packs: list[Pack]
+    seconds: how long work will take, as far as known. slots: stages that run at a time. pack_size: most runs of a
+    pack. start_seconds: what starting a worker group costs. on_settled: told of each run that is finished (True) or
+    given up (False).
+    """
+
     outcomes: Outcomes
-    max_attempts: int = 2
-    translations: list[Translating] = field(default_factory=list)
+    retries: Retries = field(default_factory=Retries)
+    seconds: Callable[[Work], float] = lambda work: 1.0
+    slots: int = 1
+    pack_size: int = 32
+    start_seconds: float = 0.0
+    clock: Callable[[], float] = time.monotonic
+    on_settled: Callable[[Run, bool], None] = lambda run, finished: None
     running: dict[str, Stage] = field(default_factory=dict)
-    _attempts: Counter[str] = field(default_factory=Counter)
+    stopping: bool = False
+    _translations: list[Translating] = field(default_factory=list)
+    _queues: dict[str, Queue] = field(default_factory=dict)
+    _absent: set[str] = field(default_factory=set)
+    _awaited: Counter[str] = field(default_factory=Counter)
+    _hopeless: dict[str, Failure] = field(default_factory=dict)
+    _later: list[tuple[float, int, Any]] = field(default_factory=list)
+    _failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _progress: dict[str, int] = field(default_factory=dict)
+    _left: int = 0
     _started: int = 0
 
     @classmethod
-    def of(cls, stages: Stages, outcomes: Outcomes, max_attempts: int) -> Board:
+    def of(cls, stages: Stages, outcomes: Outcomes, **settings: Any) -> Board:
         """The board of a plan's stages."""
-        return cls(list(stages.bases), list(stages.packs), outcomes, max_attempts, list(stages.translations))
+        board = cls(outcomes, **settings)
+        board.add(stages.todo, stages.bases, stages.translations)
+        return board
+
+    def add(
+        self,
+        runs: Iterable[Run],
+        bases: Iterable[Base] = (),
+        translations: Iterable[Translating] = (),
+    ) -> None:
+        """More runs, none of them known already; base models and splits that they need and that are not stored."""
+        for work in translations:
+            self._translations.append(work)
+            self._absent |= {corpus.fingerprint for corpus in work.corpora}
+        absent = {base.fingerprint for base in bases}
+        for run in runs:
+            key = run.base.fingerprint
+            if key not in self._queues:
+                self._queues[key] = Queue(run.base, stored=key not in absent)
+            self._left += 1
+            if why := next(filter(None, map(self._hopeless.get, _inputs(run))), None):
+                self._give_up([run], why)
+            else:
+                self._enqueue(run)
 
     @property
     def done(self) -> bool:
-        """Whether nothing runs and nothing is left."""
-        return not (self.running or self.translations or self.bases or self.packs)
+        """Whether nothing runs and, unless the sweep is being stopped, nothing is left."""
+        return not self.running and (self.stopping or not self.left)
 
-    def start(self) -> Stage | None:
-        """The next stage, now counted as running; None when everything left waits for something that runs."""
-        first, work = self._next()
-        if work is None:
+    @property
+    def left(self) -> int:
+        """Runs that are neither finished nor given up."""
+        return self._left
+
+    def start(self, fits: Fits = lambda needs: True) -> Stage | None:
+        """The next stage, now counted as running; None when everything left must wait.
+
+        fits: whether there is room for a stage that needs what such work needs.
+        """
+        if self.stopping:
             return None
+        self._wake()
+        found = max(self._candidates(fits), key=lambda found: found[0], default=None)
+        if found is None:
+            return None
+        first, work = self._begin(found[1])
         self._started += 1
-        stage = Stage(f"{_KINDS[type(work)]}-{self._started:04d}", work, first)
+        stage = Stage(f"{_KINDS[type(work)]}-{self._started:05d}", work, first)
         self.running[stage.key] = stage
         return stage
 
-    def _next(self) -> tuple[Base | None, Translating | Base | Pack | None]:
-        """The start of the longest chain: translations, the base model that most runs wait for, the largest pack.
+    def _candidates(self, fits: Fits) -> Iterator[tuple[float, Translating | Queue]]:
+        """What could start, with the seconds of the chain of work that begins with it."""
+        waiting = max(1, sum(map(len, self._queues.values())))
+        mean = sum(queue.expected for queue in self._queues.values()) / waiting
+        for work in self._translations:
+            awaited = sum(self._awaited[corpus.fingerprint] for corpus in work.corpora)
+            if awaited and fits(work):
+                yield sum(map(self.seconds, work.corpora)) + awaited * mean / self.slots, work
+        for queue in self._queues.values():
+            if queue.training or not (queue.ready or (queue.blocked and not queue.stored)):
+                continue
+            if fits(queue.base):
+                own = 0.0 if queue.stored else self.seconds(queue.base)
+                yield own + queue.expected / self.slots, queue
 
-        A base model with one pack comes with that pack, once the pack's translations are there.
-        """
-        if self.translations:
-            return None, self.translations.pop(0)
-        absent = self._absent()
-        ready = [pack for pack in self.packs if _corpora([pack]).isdisjoint(absent)]
-        if self.bases:
-            waiting = Counter(fp for pack in self.packs for fp in [pack.base.fingerprint] * len(pack.runs))
-            base = max(self.bases, key=lambda b: waiting[b.fingerprint])
-            self.bases.remove(base)
-            mine = [pack for pack in self.packs if pack.base.fingerprint == base.fingerprint]
-            if len(mine) != 1 or mine[0] not in ready:
-                return None, base
-            self.packs.remove(mine[0])
-            return base, mine[0]
-        training = {stage.work.fingerprint for stage in self.running.values() if isinstance(stage.work, Base)}
-        ready = [pack for pack in ready if pack.base.fingerprint not in training]
-        if not ready:
-            return None, None
-        pack = max(ready, key=lambda p: len(p.runs))
-        self.packs.remove(pack)
-        return None, pack
+    def _begin(self, chosen: Translating | Queue) -> tuple[Base | None, Translating | Base | Pack]:
+        if isinstance(chosen, Translating):
+            self._translations.remove(chosen)
+            return None, chosen
+        everything = sum(queue.expected for queue in self._queues.values())
+        seconds = max(everything / (2 * self.slots), self.start_seconds)
+        runs = chosen.cut(seconds, self.pack_size, rest=self.start_seconds)
+        if chosen.stored:
+            return None, Pack(chosen.base, runs)
+        chosen.training = True
+        return (chosen.base, Pack(chosen.base, runs)) if runs else (None, chosen.base)
 
-    def _absent(self) -> set[str]:
-        """Translated splits that are still made."""
-        running = [stage.work for stage in self.running.values() if isinstance(stage.work, Translating)]
-        return {corpus.fingerprint for work in running for corpus in work.corpora}
+    # ---- what becomes of it
 
-    def finish(self, key: str, error: str | None) -> None:
+    def base_stored(self, fingerprint: str) -> None:
+        """A base model is there; its runs may start, though the stage that trained it goes on."""
+        queue = self._queues[fingerprint]
+        queue.stored, queue.training = True, False
+
+    def translated(self, fingerprint: str) -> None:
+        """A translated split is there, though the stage that makes it may go on with others."""
+        self._absent.discard(fingerprint)
+        for queue in self._queues.values():
+            queue.translated(fingerprint)
+
+    def finish(self, key: str, error: str | None = None) -> None:
         """A stage ended, by itself or (with an error) with its worker group."""
         stage = self.running.pop(key)
+        death = Failure(kind_of_death(error), error) if error else _SILENT
         if isinstance(stage.work, Translating):
-            self._translated(stage.work, error or "the trial ended without a record of this split")
-            return
-        if isinstance(stage.work, Base):
-            if error is not None:
-                self._base_failed(stage.work, error)
-            return
-        if stage.first and (self.outcomes.reason(stage.first) or not self.outcomes.settled(stage.first)):
-            self.packs.append(stage.work)  # none of its runs was reached
-            self._base_failed(stage.first, error or "the trial ended without a record of its base model")
-            return
-        left = [run for run in stage.work.runs if not self.outcomes.settled(run)]
-        if left:
-            self._again(stage.work, left, error or "the trial ended without a record of this run")
+            self._finish_translations(stage.work, death)
+        elif isinstance(stage.work, Base):
+            self._finish_base(stage.work, death)
+        elif stage.first and not self._is_stored(stage.first):
+            for run in stage.work.runs:  # none was reached
+                self._back(run)
+            self._finish_base(stage.first, death)
+        else:
+            self._finish_runs(stage.work.runs, death)
 
-    def _translated(self, work: Translating, error: str) -> None:
-        """What is not settled is tried again, then given up with the runs that need it."""
-        left = [corpus for corpus in work.corpora if not self.outcomes.settled(corpus)]
-        again = [corpus for corpus in left if self._attempted(corpus) < self.max_attempts]
-        for corpus in left:
-            if corpus not in again:
-                self.outcomes.failed(corpus, error)
-        if again:
-            self.translations.append(Translating(tuple(again)))
+    def _finish_translations(self, work: Translating, death: Failure) -> None:
+        again: dict[float, list[Corpus]] = {}
         for corpus in work.corpora:
-            if reason := None if corpus in again else self.outcomes.reason(corpus):
-                self._without(corpus, f"its translation failed ({corpus.label}): {reason}")
+            if self.outcomes.done(corpus):
+                self.translated(corpus.fingerprint)
+                continue
+            wait, failure = self._verdict(corpus, death)
+            if wait is not None:
+                again.setdefault(wait, []).append(corpus)
+                continue
+            why = Failure(failure.kind, f"its translation failed ({corpus.label}): {failure.error}")
+            self._lost(corpus, why)
+        for wait, corpora in again.items():
+            self._in(wait, Translating(tuple(corpora)))
 
-    def _without(self, corpus: Corpus, error: str) -> None:
-        """Fails the runs that need a split which cannot be made; the others of their packs stay."""
-        for pack in [pack for pack in self.packs if corpus.fingerprint in _corpora([pack])]:
-            self.packs.remove(pack)
-            self._fail([run for run in pack.runs if corpus in run.corpora], error)
-            if rest := tuple(run for run in pack.runs if corpus not in run.corpora):
-                self.packs.append(Pack(pack.base, rest))
-        needed = {pack.base.fingerprint for pack in self.packs}
-        self.bases = [base for base in self.bases if base.fingerprint in needed]
+    def _is_stored(self, base: Base) -> bool:
+        if self._queues[base.fingerprint].stored or self.outcomes.done(base):
+            self.base_stored(base.fingerprint)
+            return True
+        return False
 
-    def _attempted(self, work: Base | Run | Corpus) -> int:
-        self._attempts[work.fingerprint] += 1
-        return self._attempts[work.fingerprint]
+    def _finish_base(self, base: Base, death: Failure) -> None:
+        if self._is_stored(base):
+            return
+        wait, failure = self._verdict(base, death)
+        if wait is not None:
+            self._in(wait, base)
+        else:
+            self._lost(base, Failure(failure.kind, f"its base model failed ({base.label}): {failure.error}"))
 
-    def _base_failed(self, base: Base, error: str) -> None:
-        attempts = self._attempted(base)
-        if not self.outcomes.settled(base):
-            if attempts < self.max_attempts:
-                self.bases.append(base)
-                return
-            self.outcomes.failed(base, error)
-        for pack in [pack for pack in self.packs if pack.base.fingerprint == base.fingerprint]:
-            self.packs.remove(pack)
-            why = self.outcomes.reason(base) or error
-            self._fail(pack.runs, f"its base model failed ({base.label}): {why}")
-
-    def _again(self, pack: Pack, left: list[Run], error: str) -> None:
-        """Runs are executed in order, so the first one left is the one the worker died in."""
-        first = left[0]
-        if self._attempted(first) >= self.max_attempts:
-            self._fail([first], error)
-            left = left[1:]
-        if left:
-            self.packs.append(Pack(pack.base, tuple(left)))
-
-    def _fail(self, runs: Iterable[Run], error: str) -> None:
+    def _finish_runs(self, runs: Iterable[Run], death: Failure) -> None:
+        """Runs are executed in order: the first one left is the one that the worker died in."""
+        in_death = not self.stopping
         for run in runs:
-            self.outcomes.failed(run, error)
+            if self.outcomes.done(run):
+                self._settled(run, True)
+                continue
+            written = self.outcomes.failure(run)
+            if not (written or in_death):
+                self._back(run)
+                continue
+            in_death = in_death and written is not None
+            wait, _ = self._verdict(run, death)
+            if wait is None:
+                self._settled(run, False)
+            else:
+                self._in(wait, run)
+
+    def _verdict(self, work: Work, death: Failure) -> tuple[float | None, Failure]:
+        """Seconds until it is tried again, None when it is given up; and why it failed."""
+        written = self.outcomes.failure(work)
+        failure = written or death
+        if self.stopping and not written:
+            return 0.0, failure  # it was asked to stop
+        progress = self.outcomes.progress(work) if isinstance(work, Run) else 0
+        if progress > self._progress.get(work.fingerprint, 0):
+            self._failures[work.fingerprint, failure.kind] = 0  # it got further than the last time
+            self._progress[work.fingerprint] = progress
+        self._failures[work.fingerprint, failure.kind] += 1
+        wait = self.retries.wait(failure.kind, self._failures[work.fingerprint, failure.kind])
+        if wait is None and not written:
+            self.outcomes.failed(work, failure)
+        elif wait is not None and written:
+            self.outcomes.forget(work)
+        return wait, failure
+
+    def _lost(self, work: Base | Corpus, why: Failure) -> None:
+        """What needs it cannot be executed."""
+        self._hopeless[work.fingerprint] = why
+        for queue in self._queues.values():
+            runs = [run for run in queue.runs if work.fingerprint in _inputs(run)]
+            queue.remove(runs)
+            self._awaited.subtract(key for run in runs for key in self._missing(run))
+            self._give_up(runs, why)
+
+    def _give_up(self, runs: Iterable[Run], why: Failure) -> None:
+        for run in runs:
+            self.outcomes.failed(run, why)
+            self._settled(run, False)
+
+    def _settled(self, run: Run, finished: bool) -> None:
+        self._left -= 1
+        self.on_settled(run, finished)
+
+    # ---- waiting
+
+    def _in(self, wait: float, work: Run | Base | Translating) -> None:
+        self._started += 1  # an order among equals
+        heapq.heappush(self._later, (self.clock() + wait, self._started, work))
+
+    def _wake(self) -> None:
+        while self._later and self._later[0][0] <= self.clock():
+            self._back(heapq.heappop(self._later)[2])
+
+    def _back(self, work: Run | Base | Translating) -> None:
+        """Work that waits to be started again."""
+        if isinstance(work, Run):
+            self._enqueue(work, first=True)
+        elif isinstance(work, Base):
+            self._queues[work.fingerprint].training = False
+        else:
+            self._translations.append(work)
+
+    def _enqueue(self, run: Run, first: bool = False) -> None:
+        missing = self._missing(run)
+        self._awaited.update(missing)
+        self._queues[run.base.fingerprint].add(run, missing, self.seconds(run), first)
+
+    def _missing(self, run: Run) -> set[str]:
+        """Translated splits that it must still wait for."""
+        return {corpus.fingerprint for corpus in run.corpora} & self._absent
+
+
+def _inputs(run: Run) -> list[str]:
+    """Fingerprints of what must be stored before a run starts."""
+    return [run.base.fingerprint, *(corpus.fingerprint for corpus in run.corpora)]
 
 
 _KINDS: dict[type, str] = {Translating: "translation", Base: "base", Pack: "pack"}
-
-
-def _corpora(packs: Iterable[Pack]) -> set[str]:
-    return {corpus.fingerprint for pack in packs for run in pack.runs for corpus in run.corpora}
+_SILENT = Failure("lost", "the trial ended without a record of this")

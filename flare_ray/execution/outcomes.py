@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from flare_ray.execution.retries import Failure
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Run
 from flare_ray.store import Store
@@ -16,7 +17,7 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 
 class Outcomes:
-    """The store's view of runs and base models during one execution.
+    """The store's view of work during one execution.
 
     on_event: told about the failures written here, as workers' reports are told to it.
     """
@@ -24,18 +25,26 @@ class Outcomes:
     def __init__(self, store: Store, provenance: dict[str, Any], on_event: OnEvent):
         self.store, self.provenance, self.on_event = store, provenance, on_event
 
-    def settled(self, work: Run | Base | Corpus) -> bool:
-        """Whether it is finished, or its worker wrote down why not."""
-        kind = KINDS[type(work)]
-        return self.store.has(kind, work.fingerprint) or self.store.failure(work.fingerprint) is not None
+    def done(self, work: Run | Base | Corpus) -> bool:
+        """Whether it is finished."""
+        return self.store.has(KINDS[type(work)], work.fingerprint)
 
-    def reason(self, work: Run | Base | Corpus) -> str | None:
-        """What is written about its failure."""
-        return (self.store.failure(work.fingerprint) or {}).get("error")
+    def failure(self, work: Run | Base | Corpus) -> Failure | None:
+        """What its worker wrote down about its failure."""
+        written = self.store.failure(work.fingerprint)
+        return Failure(written.get("kind", "bug"), written["error"]) if written else None
 
-    def failed(self, work: Run | Base | Corpus, error: str) -> None:
+    def progress(self, work: Run | Base | Corpus) -> int:
+        """How far an unfinished run's checkpoint is, in steps."""
+        return max((int(name) for name in self.store.names(f"checkpoints/{work.fingerprint}")), default=0)
+
+    def failed(self, work: Run | Base | Corpus, failure: Failure) -> None:
         """Writes down a failure that no worker lived to write."""
-        facts = {"fingerprint": work.fingerprint, "label": work.label, "error": error}
+        facts = {"fingerprint": work.fingerprint, "label": work.label, **vars(failure)}
         self.store.write_failure(work.fingerprint, facts | {"provenance": self.provenance, "at": time.time()})
         kind = {Run: "run", Base: "base", Corpus: "corpus"}[type(work)]
-        self.on_event(facts | {"event": "failed", "kind": kind})
+        self.on_event({**facts, "why": failure.kind, "event": "failed", "kind": kind})
+
+    def forget(self, work: Run | Base | Corpus) -> None:
+        """It is tried again: what is written about its failure no longer holds."""
+        self.store.forget_failure(work.fingerprint)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from flare_ray.execution.board import Board, Stage
+from flare_ray.execution.retries import Failure, Retries
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Cell, Run
 from flare_ray.plan.schema import ModelSpec
-from flare_ray.plan.stages import Pack, Translating, pack_runs
+from flare_ray.plan.stages import Pack, Translating
 
 MODEL = ModelSpec.model_construct(name="m", family="bert", checkpoint="org/m")
 
@@ -41,31 +42,37 @@ class World:
         self.runs = [
             run_of(base, k, self.corpora[k] if translated else ()) for base in self.bases for k in range(runs)
         ]
-        packs = [
-            pack
-            for base in self.bases
-            for pack in pack_runs([r for r in self.runs if r.base is base], pack_size)
-        ]
         self.stored: set[str] = set()
-        self.reasons: dict[str, str] = {}
+        self.reasons: dict[str, Failure] = {}
         self.executed: Counter[str] = Counter()
-        self.poison: set[str] = set()
+        self.steps: Counter[str] = Counter()
+        self.poison: dict[str, str] = {}
+        self.settled: Counter[tuple[str, bool]] = Counter()
+        self.now = 0.0
         self.board = Board(
-            list(self.bases),
-            packs,
             self,
-            translations=list(map(Translating, self.corpora)),
+            pack_size=pack_size,
+            clock=lambda: self.now,
+            on_settled=lambda run, finished: self.settled.update([(run.fingerprint, finished)]),
             **rest,
         )
+        self.board.add(self.runs, self.bases, map(Translating, self.corpora))
 
-    def settled(self, work: Run | Base | Corpus) -> bool:
-        return work.fingerprint in self.stored | self.reasons.keys()
+    def done(self, work: Run | Base | Corpus) -> bool:
+        return work.fingerprint in self.stored
 
-    def reason(self, work: Run | Base | Corpus) -> str | None:
+    def failure(self, work: Run | Base | Corpus) -> Failure | None:
         return self.reasons.get(work.fingerprint)
 
-    def failed(self, work: Run | Base | Corpus, error: str) -> None:
-        self.reasons[work.fingerprint] = error
+    def progress(self, work: Run | Base | Corpus) -> int:
+        return self.steps[work.fingerprint]
+
+    def failed(self, work: Run | Base | Corpus, failure: Failure) -> None:
+        assert work.fingerprint not in self.reasons, "said once"
+        self.reasons[work.fingerprint] = failure
+
+    def forget(self, work: Run | Base | Corpus) -> None:
+        del self.reasons[work.fingerprint]
 
     def work(self, stage: Stage) -> str | None:
         """Executes a stage; the error when its worker died, which poisonous work does to it."""
@@ -78,17 +85,20 @@ class World:
             return error
         assert stage.work.base.fingerprint in self.stored, "a pack starts on a stored base"
         for run in stage.work.runs:
-            assert {corpus.fingerprint for corpus in run.corpora} <= self.stored, (
-                "a run finds its translations"
-            )
+            needed = {corpus.fingerprint for corpus in run.corpora}
+            assert needed <= self.stored, "a run finds its translations"
             if run.fingerprint not in self.stored and (error := self._one(run)):
                 return error
         return None
 
     def _one(self, work: Base | Run | Corpus) -> str | None:
         self.executed[work.fingerprint] += 1
-        if work.fingerprint in self.poison:
-            return "killed"
+        kind = self.poison.get(work.fingerprint)
+        if kind == "killed":
+            return "the worker was killed"
+        if kind is not None:  # the worker lives and writes it down
+            self.reasons[work.fingerprint] = Failure(kind, kind)
+            return None if isinstance(work, Run) else kind
         self.stored.add(work.fingerprint)
         return None
 
@@ -99,9 +109,21 @@ class World:
         while not self.board.done:
             while len(running) < slots and (stage := self.board.start()):
                 running.append(stage)
-            assert running, "the board is not done, so something must run"
-            stage = running.pop(rng.randrange(len(running)))
-            self.board.finish(stage.key, self.work(stage))
+            if running:
+                stage = running.pop(rng.randrange(len(running)))
+                self.board.finish(stage.key, self.work(stage))
+            else:
+                assert self.board._later, "the board is not done, so something must run or wait for its time"
+            self.now += 1
+
+    def poisoned(self, works: Any, kind: str = "killed") -> set[str]:
+        """Makes work fail; its fingerprints."""
+        self.poison |= {work.fingerprint: kind for work in works}
+        return {work.fingerprint for work in works}
+
+
+def started(world: World, count: int) -> list[Stage]:
+    return [stage for _ in range(count) if (stage := world.board.start())]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -109,47 +131,61 @@ class World:
 @pytest.mark.parametrize("pack_size", [3, 7])
 @pytest.mark.parametrize("translated", [False, True])
 def test_everything_is_executed_exactly_once(seed: int, slots: int, pack_size: int, translated: bool) -> None:
-    world = World(bases=3, runs=7, pack_size=pack_size, translated=translated)
+    world = World(bases=3, runs=7, pack_size=pack_size, translated=translated, slots=slots)
     world.drive(seed, slots)
     assert set(world.executed.values()) == {1}
     corpora = [corpus for group in world.corpora for corpus in group]
     assert world.stored == {work.fingerprint for work in [*world.bases, *world.runs, *corpora]}
+    assert world.settled == {(run.fingerprint, True): 1 for run in world.runs}
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("pack_size", [2, 5])
 def test_a_translation_that_fails_fails_its_runs_and_only_them(seed: int, pack_size: int) -> None:
-    world = World(bases=2, runs=5, pack_size=pack_size, translated=True, max_attempts=2)
+    world = World(bases=2, runs=5, pack_size=pack_size, translated=True, retries=Retries(max_attempts=2))
     bad = world.corpora[2][1]
-    world.poison = {bad.fingerprint}
+    world.poisoned([bad])
     world.drive(seed, slots=2)
     mine = {run.fingerprint for run in world.runs if bad in run.corpora}
-    assert set(world.reasons) == mine | world.poison
-    assert all("its translation failed" in world.reasons[fingerprint] for fingerprint in mine)
+    assert set(world.reasons) == mine | {bad.fingerprint}
+    assert all("its translation failed" in world.reasons[fingerprint].error for fingerprint in mine)
     assert world.executed[bad.fingerprint] == 2
     assert {run.fingerprint for run in world.runs} - mine <= world.stored
 
 
 def test_base_models_train_while_texts_are_translated() -> None:
     world = World(bases=1, runs=2, pack_size=2, translated=True)
-    kinds = [type(stage.work) for _ in range(3) if (stage := world.board.start())]
-    assert kinds == [Translating, Translating, Base]
+    assert {type(stage.work) for stage in started(world, 3)} == {Translating, Base}
     assert world.board.start() is None, "the pack waits for its translations"
 
 
+def test_a_run_starts_when_its_own_splits_are_there_beside_translations_that_go_on() -> None:
+    world = World(bases=1, runs=2, pack_size=2, translated=True)
+    [base] = [stage for stage in started(world, 3) if isinstance(stage.work, Base)]
+    world.board.finish(base.key, world.work(base))
+    for corpus in world.corpora[0]:
+        world.stored.add(corpus.fingerprint)
+        world.board.translated(corpus.fingerprint)
+    [stage] = started(world, 2)
+    assert isinstance(stage.work, Pack)
+    assert stage.work.runs == (world.runs[0],)
+
+
 def test_no_base_is_trained_when_no_run_is_left_that_needs_it() -> None:
-    world = World(bases=1, runs=1, pack_size=1, translated=True, max_attempts=1)
-    world.poison = {corpus.fingerprint for corpus in world.corpora[0]}
+    world = World(bases=1, runs=1, pack_size=1, translated=True, retries=Retries(max_attempts=1))
+    bad = world.poisoned(world.corpora[0])
+    stages = started(world, 1)
+    assert isinstance(stages[0].work, Translating)
+    world.board.finish(stages[0].key, world.work(stages[0]))
     world.drive(0, slots=1)
-    assert not world.executed.keys() - world.poison
+    assert world.executed.keys() <= bad
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("pack_size", [4, 6])
 def test_a_run_that_kills_its_worker_takes_no_other_with_it(seed: int, pack_size: int) -> None:
-    world = World(bases=2, runs=6, pack_size=pack_size, max_attempts=2)
-    bad = {world.runs[1].fingerprint, world.runs[9].fingerprint}
-    world.poison = set(bad)
+    world = World(bases=2, runs=6, pack_size=pack_size, retries=Retries(max_attempts=2))
+    bad = world.poisoned([world.runs[1], world.runs[9]])
     world.drive(seed, slots=2)
     assert set(world.reasons) == bad
     assert {world.executed[fingerprint] for fingerprint in bad} == {2}, "tried again once, then given up"
@@ -159,41 +195,123 @@ def test_a_run_that_kills_its_worker_takes_no_other_with_it(seed: int, pack_size
 
 
 @pytest.mark.parametrize("pack_size", [2, 3])
-def test_a_base_that_fails_fails_its_runs_and_only_them(pack_size: int) -> None:
+@pytest.mark.parametrize("kind", ["killed", "bug", "io"])
+def test_a_base_that_fails_fails_its_runs_and_only_them(pack_size: int, kind: str) -> None:
     world = World(bases=2, runs=3, pack_size=pack_size)
-    world.poison = {world.bases[0].fingerprint}
+    bad = world.poisoned(world.bases[:1], kind)
     world.drive(0, slots=2)
     mine = {run.fingerprint for run in world.runs if run.base is world.bases[0]}
-    assert set(world.reasons) == mine | world.poison
-    assert all("its base model failed" in world.reasons[fingerprint] for fingerprint in mine)
+    assert set(world.reasons) == mine | bad
+    assert all("its base model failed" in world.reasons[fingerprint].error for fingerprint in mine)
     assert not mine & world.executed.keys()
+    assert world.settled == {(run.fingerprint, run.fingerprint not in mine): 1 for run in world.runs}
 
 
-def test_a_base_whose_worker_wrote_down_why_is_not_tried_again() -> None:
-    world = World(bases=1, runs=1, pack_size=1)
-    world.poison = {world.bases[0].fingerprint}
-    stage = world.board.start()
-    assert stage is not None
-    world.reasons[world.bases[0].fingerprint] = "no such file: train.csv"
-    world.board.finish(stage.key, world.work(stage))
+@pytest.mark.parametrize(("kind", "times"), [("bug", 1), ("diverged", 1), ("input", 1), ("memory", 2), ("io", 4)])
+def test_what_a_worker_wrote_down_is_tried_again_by_its_kind(kind: str, times: int) -> None:
+    world = World(bases=1, runs=3, pack_size=3)
+    [bad] = world.poisoned(world.runs[1:2], kind)
+    world.drive(0, slots=1)
+    assert world.executed[bad] == times
+    assert world.reasons == {bad: Failure(kind, kind)}
+    assert {run.fingerprint for run in world.runs} - {bad} <= world.stored
+
+
+def test_a_later_attempt_after_an_io_failure_waits_longer_each_time() -> None:
+    world = World(bases=1, runs=1, pack_size=1, retries=Retries(max_attempts=3, delay=15))
+    world.poisoned(world.runs, "io")
+    starts = []
+    while not world.board.done:
+        if stage := world.board.start():
+            starts.append(world.now)
+            world.board.finish(stage.key, world.work(stage))
+        world.now += 1
+    assert [b - a for a, b in zip(starts, starts[1:], strict=False)] == [15, 30, 60]
+
+
+def test_a_run_that_gets_further_each_time_is_not_given_up() -> None:
+    """A long run on nodes that are taken away: its checkpoints move on."""
+    world = World(bases=1, runs=1, pack_size=1, retries=Retries(max_attempts=2))
+    [lost] = world.poisoned(world.runs)
+    for _ in range(9):
+        [stage] = started(world, 1)
+        world.steps[lost] += 100
+        world.board.finish(stage.key, world.work(stage))
+    world.poison.clear()
+    world.drive(0, slots=1)
+    assert world.stored >= {lost}
+    assert not world.reasons
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_asked_to_stop_it_starts_nothing_and_blames_nobody(seed: int) -> None:
+    world = World(bases=2, runs=6, pack_size=3, slots=2)
+    running = started(world, 2)
+    world.board.stopping = True
+    assert world.board.start() is None
+    assert not world.board.done
+    for stage in running:  # their workers leave without a word
+        world.board.finish(stage.key, None)
     assert world.board.done
-    assert "no such file: train.csv" in world.reasons[world.runs[0].fingerprint]
+    assert not world.reasons
+    assert world.board.left == len(world.runs)
+    world.board.stopping = False
+    world.drive(seed, slots=2)
+    assert world.settled == {(run.fingerprint, True): 1 for run in world.runs}
 
 
-def test_a_base_shares_a_stage_with_its_only_pack_and_with_no_other() -> None:
-    world = World(bases=2, runs=4, pack_size=4)
-    world.board.packs.append(Pack(world.bases[1], (run_of(world.bases[1], 100),)))
-    stages = [stage for _ in range(2) if (stage := world.board.start())]
-    assert [(stage.first, stage.work) for stage in stages] == [
-        (None, world.bases[1]),
-        (world.bases[0], Pack(world.bases[0], tuple(world.runs[:4]))),
-    ]
+def test_a_base_starts_with_runs_of_its_own_and_the_others_start_when_it_is_stored() -> None:
+    world = World(bases=1, runs=4, pack_size=2, slots=2)
+    [stage] = started(world, 2)
+    assert (stage.first, stage.work) == (world.bases[0], Pack(world.bases[0], tuple(world.runs[:1])))
+    world.stored.add(world.bases[0].fingerprint)
+    world.board.base_stored(world.bases[0].fingerprint)
+    [other] = started(world, 1)
+    assert other.first is None
+    assert other.work == Pack(world.bases[0], (world.runs[1],))
 
 
 def test_the_base_that_most_runs_wait_for_starts_first() -> None:
     world = World(bases=2, runs=2, pack_size=8)
-    more = Pack(world.bases[1], tuple(run_of(world.bases[1], 100 + k) for k in range(5)))
-    world.board.packs.append(more)
-    first = world.board.start()
-    assert first is not None
-    assert first.work is world.bases[1]
+    world.board.add([run_of(world.bases[1], 100 + k) for k in range(5)])
+    [first] = started(world, 1)
+    assert first.first is world.bases[1]
+
+
+def test_packs_get_smaller_towards_the_end() -> None:
+    world = World(bases=1, runs=64, pack_size=32, slots=4)
+    world.stored.add(world.bases[0].fingerprint)
+    world.board.base_stored(world.bases[0].fingerprint)
+    sizes = []
+    while stage := world.board.start():
+        assert isinstance(stage.work, Pack)
+        sizes.append(len(stage.work.runs))
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[0], sizes[-1]) == (8, 1)
+
+
+def test_nothing_is_left_for_a_worker_group_of_its_own_that_takes_less_than_its_start() -> None:
+    world = World(bases=1, runs=9, pack_size=32, slots=1, start_seconds=6)
+    [stage] = started(world, 1)
+    assert isinstance(stage.work, Pack)
+    assert len(stage.work.runs) == 9
+
+
+def test_runs_added_later_wait_for_what_is_still_made_and_fail_with_what_has_failed() -> None:
+    """As a search adds them."""
+    world = World(bases=1, runs=2, pack_size=2, translated=True, retries=Retries(max_attempts=1))
+    world.poisoned(world.corpora[0][:1])
+    world.drive(0, slots=1)
+    late = [run_of(world.bases[0], 50 + k, world.corpora[k]) for k in (0, 1)]
+    world.board.add(late)
+    world.drive(0, slots=1)
+    assert "its translation failed" in world.reasons[late[0].fingerprint].error
+    assert late[1].fingerprint in world.stored
+
+
+def test_only_what_fits_is_started() -> None:
+    world = World(bases=2, runs=2, pack_size=8)
+    assert world.board.start(fits=lambda needs: False) is None
+    stage = world.board.start(fits=lambda needs: needs is world.bases[1])
+    assert stage is not None
+    assert stage.first is world.bases[1]
