@@ -40,9 +40,13 @@ def run(
     file: File,
     overrides: Overrides = None,
     only_plan: Annotated[bool, typer.Option("--plan", help="Print the plan and start nothing.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in the code or diverged.")
+    ] = False,
 ) -> None:
-    """Runs a sweep; what is finished already is not trained again."""
-    raise typer.Exit(_guarded(lambda: _plan(file, overrides) if only_plan else _run(file, overrides)))
+    """Runs a sweep; what is finished already is not trained again. Ctrl-C stops it at the next checkpoint."""
+    work = (lambda: _plan(file, overrides)) if only_plan else (lambda: _run(file, overrides, retry_failed))
+    raise typer.Exit(_guarded(work))
 
 
 @app.command()
@@ -111,13 +115,14 @@ def doctor(file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None
     raise typer.Exit(0 if all(finding.good for finding in found) else 2)
 
 
-def _run(file: Path, overrides: list[str] | None) -> int:
+def _run(file: Path, overrides: list[str] | None, retry_failed: bool) -> int:
     from flare_ray.execution.driver import Interrupted
+    from flare_ray.running import execute
 
     study = Study.open(file, overrides or [])
     _print_plan(study)
     try:
-        outcome = study.execute(console)
+        outcome = execute(study, console, retry_failed)
     except (KeyboardInterrupt, Interrupted):
         console.print("\nStopped. What is finished is kept: the same command goes on from here.")
         return 130
@@ -140,6 +145,8 @@ def _conclude(study: Study, outcome: Any) -> int:
         console.print(
             f"failed: {failed.label}: {failure['error']}\n  log: {place}", markup=False, soft_wrap=True
         )
+    if outcome.failed:
+        console.print("flare-ray run --retry-failed tries all of them again", soft_wrap=True)
     ui = f"{_mlflow_line(study.tracking_uri)}"
     console.print(f"records in MLflow:  {ui}", markup=False, soft_wrap=True)
     console.print(f"report:             {report_file}", markup=False, soft_wrap=True)

@@ -1,46 +1,33 @@
-"""A study from its sweep file to its tables: validate, plan, prepare, execute, track, report."""
+"""A study: a validated sweep file and its store, what is left to do of it, and its tables."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
-from flare_ray.execution.cluster import cluster_problems, concurrency, connect, translators
+from flare_ray.execution.cluster import cluster_problems
 from flare_ray.models._gates import gate_problems
-from flare_ray.plan.checkpoints import SANDBOX
-from flare_ray.plan.grid import Grid, Run, expand
+from flare_ray.plan.grid import Grid, expand
 from flare_ray.plan.load import load_sweep
 from flare_ray.plan.schema import Sweep
 from flare_ray.plan.stages import Stages, stages
 from flare_ray.plan.wire import run_facts
 from flare_ray.report import table
 from flare_ray.store import Store, open_store
-from flare_ray.tracking.views import corpus_view
-from flare_ray.tracking.writer import Writer, unreachable
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an execution ended. tracking_errors: what MLflow did not take; the store has it all the same."""
-
-    failed: tuple[Run, ...]
-    tracking_errors: tuple[str, ...]
+from flare_ray.tracking.writer import unreachable
 
 
 class Study:
     """One validated sweep and its store.
 
     study = Study.open(Path("sweeps/demo.yaml"))
-    outcome = study.execute(Console())
+    outcome = running.execute(study, Console())
     for block in study.blocks(): print(block)
     """
 
@@ -78,100 +65,28 @@ class Study:
         """All runs of the sweep."""
         return expand(self.sweep)
 
-    def stages(self) -> Stages:
-        """What is left to do, by what the store has now."""
+    def stages(self, given_up: Collection[str] = ()) -> Stages:
+        """What is left to do, by what the store has now. given_up: fingerprints of failed work to leave alone."""
         return stages(
             self.grid,
             self.store.finished("runs"),
             self.store.finished("bases"),
             self.sweep.resources.pack_size,
             self.store.finished("corpora"),
+            given_up,
         )
 
     @property
     def tracking_uri(self) -> str:
         """The sweep's, else MLFLOW_TRACKING_URI, else a sqlite file in the storage folder."""
-        return tracking_uri(self.sweep.tracking.uri) or f"sqlite:///{self._tracking_folder / 'mlflow.db'}"
+        return tracking_uri(self.sweep.tracking.uri) or f"sqlite:///{self.tracking_folder / 'mlflow.db'}"
 
     @property
-    def _tracking_folder(self) -> Path:
+    def tracking_folder(self) -> Path:
+        """Where an MLflow without a server keeps its file and artifacts."""
         if self.store.local:
             return Path(self.store.root)
         return cache_folder() / "mlflow" / self.sweep.name
-
-    def execute(self, console: Console) -> Outcome:
-        """Trains what is left and records it. Raises InputError before anything is trained, and Interrupted."""
-        todo = self.stages()
-        uri = self.tracking_uri
-        if uri.startswith("sqlite:"):
-            self._tracking_folder.mkdir(parents=True, exist_ok=True)
-        artifacts = (
-            (self._tracking_folder / "mlflow-artifacts").as_uri() if uri.startswith("sqlite:") else None
-        )
-        writer = Writer(uri, self.sweep.name, artifacts)
-        try:
-            for run in todo.done:
-                self._submit(writer, run)
-            stored = self.store.finished("corpora")
-            for corpus in self.grid.corpora:
-                if corpus.fingerprint in stored:
-                    self._submit_corpus(writer, corpus.fingerprint)
-            if todo.packs:
-                self._train(todo, writer, console)
-        finally:
-            writer.close()
-        return Outcome(tuple(self._failed()), tuple(writer.errors))
-
-    def _train(self, todo: Stages, writer: Writer, console: Console) -> None:
-        from flare_ray.execution import driver
-        from flare_ray.execution.progress import Progress
-        from flare_ray.execution.provenance import provenance
-
-        console.print("starting Ray …")
-        cluster = connect()
-        slots = concurrency(self.sweep.resources, cluster)
-        if todo.translations:
-            translators(self.sweep.resources, cluster)
-        self._build_sandbox(console)
-        runs = {run.fingerprint: run for run in todo.todo}
-        with Progress(console, len(todo.todo), len(todo.bases)) as progress:
-
-            def on_event(event: dict[str, Any]) -> None:
-                progress.on_event(event)
-                if event["kind"] == "run" and event["event"] == "finished":
-                    self._submit(writer, runs[event["fingerprint"]])
-                if event["kind"] == "corpus" and event["event"] == "finished":
-                    self._submit_corpus(writer, event["fingerprint"])
-
-            facts = provenance() | {"sweep": self.sweep.name}
-            driver.execute(todo, self.store, self.sweep.resources, facts, slots, on_event)
-
-    def _submit(self, writer: Writer, run: Run) -> None:
-        def load() -> tuple[dict[str, Any], Path]:
-            folder = self.store.folder("runs", run.fingerprint)
-            return self.store.record("runs", run.fingerprint), folder
-
-        writer.submit(run.cell.task, run.fingerprint, load)
-
-    def _submit_corpus(self, writer: Writer, fingerprint: str) -> None:
-        def load() -> tuple[dict[str, Any], Path]:
-            return self.store.record("corpora", fingerprint), self.store.folder("corpora", fingerprint)
-
-        writer.submit("translation", fingerprint, load, corpus_view)
-
-    def _build_sandbox(self, console: Console) -> None:
-        checkpoints = [model.checkpoint for model in self.sweep.models]
-        checkpoints += [corpus.translator["checkpoint"] for corpus in self.grid.corpora]
-        uses_models = any(checkpoint.startswith(SANDBOX) for checkpoint in checkpoints)
-        if not uses_models and "sandbox" not in self.sweep.data.values():
-            return
-        from flare_ray.sandbox.build import ensure
-
-        ensure(cache_folder(), report=console.print)
-
-    def _failed(self) -> list[Run]:
-        finished = self.store.finished("runs")
-        return [run for run in self.grid.runs if run.fingerprint not in finished]
 
     def blocks(self) -> list[table.Block]:
         """The results of all planned runs, as far as the store has them."""

@@ -13,7 +13,8 @@ from rich.console import Console
 from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
-from flare_ray.execution.cluster import connect, translators
+from flare_ray.execution.capacity import translators
+from flare_ray.execution.cluster import connect
 from flare_ray.execution.provenance import provenance
 from flare_ray.execution.translating import RayPool, headline
 from flare_ray.plan.checkpoints import SANDBOX, is_local, local_path

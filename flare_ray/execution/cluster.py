@@ -1,18 +1,16 @@
-"""The Ray cluster: whether it is there, joining or starting one, how many trials fit it."""
+"""The Ray cluster: whether it is there, joining or starting one, what it can have."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
 from typing import Any
 
 from flare_ray.errors import InputError, Problem
-from flare_ray.plan.schema import Resources
 
 
 def connect() -> dict[str, float]:
-    """Joins the cluster that RAY_ADDRESS names, or starts a local Ray; returns its resources.
+    """Joins the cluster that RAY_ADDRESS names, or starts a local Ray; returns what it can have (`can_have`).
 
     Raises InputError when there is no cluster at RAY_ADDRESS.
     """
@@ -33,7 +31,20 @@ def connect() -> dict[str, float]:
     except ConnectionError as error:
         wanted = "the address of a running cluster, or no RAY_ADDRESS to start a local one"
         raise InputError("Ray", [Problem("RAY_ADDRESS", f"{address!r}: {error}", wanted)]) from error
-    return ray.cluster_resources()
+    return can_have()
+
+
+def can_have() -> dict[str, float]:
+    """Resources of the cluster: of its nodes now or, where it scales by itself, of all it may grow to.
+
+    An autoscaler tells the head the most nodes of each group. One that does not, an old one, is seen as it is now.
+    """
+    import ray
+    from ray._private.state import state
+
+    have = {kind: float(amount) for kind, amount in ray.cluster_resources().items()}
+    most = state.get_max_resources_from_cluster_config() or {}
+    return have | {kind: max(float(amount), have.get(kind, 0.0)) for kind, amount in most.items()}
 
 
 def cluster_problems() -> list[Problem]:
@@ -48,38 +59,3 @@ def cluster_problems() -> list[Problem]:
         wanted = "the address of a running cluster, or no RAY_ADDRESS to start a local one"
         return [Problem("RAY_ADDRESS", f"{address!r}, which does not answer: {error}", wanted)]
     return []
-
-
-def translator_gpus(resources: Resources) -> float:
-    """GPUs of one translator."""
-    given = resources.gpus_per_translator
-    return float(min(1, resources.gpus_per_worker) if given is None else given)
-
-
-def translators(resources: Resources, cluster: Mapping[str, float]) -> int:
-    """How many translators fit the cluster at once. Raises InputError when not even one does."""
-    wanted = {"CPU": resources.cpus_per_translator, "GPU": translator_gpus(resources)}
-    wanted = {kind: amount for kind, amount in wanted.items() if amount}
-    fits = min(int(cluster.get(kind, 0) // amount) for kind, amount in wanted.items())
-    if fits < 1:
-        has = ", ".join(f"{cluster.get(kind, 0):g} {kind}" for kind in wanted)
-        needs = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
-        found = f"a translator that needs {needs}, on a cluster with {has}"
-        raise InputError(
-            "resources", [Problem("resources", found, "what the cluster can give one translator")]
-        )
-    return min(fits, resources.translators or fits)
-
-
-def concurrency(resources: Resources, cluster: Mapping[str, float]) -> int:
-    """How many trials fit the cluster at once. Raises InputError when not even one does."""
-    wanted = {"CPU": resources.workers * resources.cpus_per_worker}
-    if resources.gpus_per_worker:
-        wanted["GPU"] = resources.workers * resources.gpus_per_worker
-    fits = min(int(cluster.get(kind, 0) // amount) for kind, amount in wanted.items())
-    if fits < 1:
-        has = ", ".join(f"{cluster.get(kind, 0):g} {kind}" for kind in wanted)
-        needs = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
-        found = f"{resources.workers} workers that need {needs} in all, on a cluster with {has}"
-        raise InputError("resources", [Problem("resources", found, "what the cluster can give one trial")])
-    return min(fits, resources.max_concurrent or fits)

@@ -1,78 +1,178 @@
 """The driver: stages onto Ray, through Tune, until the board is empty.
 
-Tune schedules and is disposable: what is finished is in the store, and a new start plans anew from it.
+Tune schedules and is disposable: what is finished is in the store, and a new start plans anew from it. So does this
+one when Tune, or the Ray that it started itself, breaks down under it.
 """
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flare_ray.execution.board import Board
+from flare_ray.execution.board import Board, Work
+from flare_ray.execution.capacity import Capacity
+from flare_ray.execution.durations import Durations
 from flare_ray.execution.outcomes import OnEvent, Outcomes
+from flare_ray.execution.retries import Retries
+from flare_ray.plan.grid import Base
 from flare_ray.plan.schema import Resources
-from flare_ray.plan.stages import Stages
+from flare_ray.plan.stages import Stages, Translating
 from flare_ray.store import Store
+
+_BREAKDOWNS = 3
+"""Times in a row that everything may break down before a single run is finished."""
+_START_SECONDS = 20.0
+"""What a worker group takes to start; packs are cut so that this is little of them."""
+log = logging.getLogger(__name__)
 
 
 class Interrupted(RuntimeError):
     """The sweep was stopped from outside (Ctrl-C); what is finished is kept."""
 
 
-def execute(
-    stages: Stages,
-    store: Store,
-    resources: Resources,
-    provenance: dict[str, Any],
-    max_concurrent: int,
-    on_event: OnEvent,
-) -> None:
-    """Runs every stage. Needs a Ray to be joined (`cluster.connect`) first. Raises Interrupted.
+@dataclass(frozen=True)
+class Execution:
+    """How stages are executed.
 
-    on_event: called in this process for every run or base model that starts, finishes or fails, with `event`,
-    `kind` ("base" | "run"), `fingerprint`, `label`, `trial`, and what the event brings (seconds, metrics, error).
+    plan: the stages that are left, by what the store has now. resources_of: of a model's name and a task; common:
+    those of the whole sweep. expected: seconds of work. on_event: called in this process for every run, base model or
+    corpus that starts, finishes or fails, with `event`, `kind` ("base" | "run" | "corpus"), `fingerprint`, `label`,
+    `trial`, and what the event brings (seconds, metrics, error).
     """
-    corpora = [corpus for work in stages.translations for corpus in work.corpora]
-    for work in (*corpora, *stages.bases, *stages.todo):
-        store.forget_failure(work.fingerprint)
-    board = Board.of(stages, Outcomes(store, provenance, on_event), resources.max_attempts)
-    shared = {
-        "storage": store.url,
-        "ray_storage": _ray_storage(store),
-        "resources": resources.model_dump(),
-        "provenance": provenance,
-    }
-    _tuner(board, max_concurrent, shared, on_event).fit()
-    if not board.done:
-        raise Interrupted("stopped before everything was done; the same command goes on from here")
+
+    plan: Callable[[], Stages]
+    store: Store
+    common: Resources
+    resources_of: Callable[[str, str], Resources]
+    provenance: dict[str, Any]
+    expected: Callable[[Work], float]
+    on_event: OnEvent
+    on_stop: Callable[[], None] = lambda: None
+
+    def run(self) -> None:
+        """Executes every stage. Needs a Ray to be joined (`cluster.connect`) first.
+
+        Raises InputError for a stage that the cluster could never hold, Interrupted after a signal.
+        """
+        from flare_ray.execution.stopping import OnSignal
+
+        durations, in_a_row, before = Durations(self.expected), 0, None
+        stages = self.plan()
+        while True:
+            attempt = _Attempt(self, stages, durations)
+            with OnSignal(attempt.stop) as signals:
+                error = attempt.run()
+            if signals.asked:
+                raise Interrupted("stopped before everything was done; the same command goes on from here")
+            stages = self.plan()
+            left = len(stages.todo)
+            if error is None or not left:
+                return
+            in_a_row = in_a_row + 1 if left == before else 1
+            before = left
+            if in_a_row == _BREAKDOWNS:
+                raise error
+            log.warning("Ray broke down, starting again from what is stored: %s", error)
+            _reconnect()
 
 
-def _tuner(board: Board, max_concurrent: int, shared: dict[str, Any], on_event: OnEvent) -> Any:
-    from ray import tune
+class _Attempt:
+    """One Tuner over what is left."""
 
-    from flare_ray.execution.events import Events
-    from flare_ray.execution.searcher import StageSearcher
-    from flare_ray.execution.trial import run_stage
+    def __init__(self, execution: Execution, stages: Stages, durations: Durations):
+        from flare_ray.execution.cluster import can_have
+        from flare_ray.execution.stopping import Bell
 
-    searcher = StageSearcher(board, max_concurrent, shared)
-    return tune.Tuner(
-        # Tune wants every trial to reserve something. A share of a CPU, however small, would cost a whole worker
-        # its place on a machine that the workers fill; what the trial uses itself is a little memory.
-        tune.with_resources(run_stage, {"memory": 100 * 2**20}),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            num_samples=-1,
-            trial_name_creator=lambda trial: trial.config["stage"]["key"],
-            trial_dirname_creator=lambda trial: trial.config["stage"]["key"],
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=shared["ray_storage"],
-            callbacks=[Events(searcher, on_event)],
-            verbose=0,
-        ),
-    )
+        self.execution, self.durations = execution, durations
+        store, common = execution.store, execution.common
+        self.capacity = Capacity(can_have(), execution.resources_of, common)
+        works: list[Base | Translating] = [*(pack.base for pack in stages.packs), *stages.translations]
+        self.capacity.check(works)
+        self.outcomes = Outcomes(store, execution.provenance, self.on_event)
+        self.board = Board.of(
+            stages,
+            self.outcomes,
+            retries=Retries(common.max_attempts),
+            seconds=durations,
+            slots=self.capacity.slots(works),
+            pack_size=common.pack_size,
+            start_seconds=_START_SECONDS,
+        )
+        self.bell = Bell()
+        self.works: dict[str, Work] = {run.fingerprint: run for run in stages.todo}
+        self.works |= {base.fingerprint: base for base in stages.bases}
+        self.works |= {one.fingerprint: one for work in stages.translations for one in work.corpora}
+        self.shared: dict[str, Any] = {
+            "storage": store.url,
+            "ray_storage": _ray_storage(store),
+            "provenance": execution.provenance,
+            "bell": self.bell.name,
+        }
+
+    def run(self) -> Exception | None:
+        """The error that broke Tune down, None when it came to its end."""
+        try:
+            self._tuner().fit()
+        except Exception as error:  # the boundary to Tune: what is finished is stored
+            return error
+        return None if self.board.done else RuntimeError("Tune ended before its searcher did")
+
+    def stop(self) -> None:
+        """Lets what runs come to its next checkpoint, and starts nothing more."""
+        self.board.stopping = True
+        self.bell.ring()
+        self.execution.on_stop()
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        """Something started, finished or failed."""
+        if event["event"] == "finished":
+            if event["kind"] == "base":
+                self.board.base_stored(event["fingerprint"])
+            elif event["kind"] == "corpus":
+                self.board.translated(event["fingerprint"])
+            if "seconds" in event:
+                self.durations.note(self.works[event["fingerprint"]], event["seconds"])
+        self.execution.on_event(event)
+
+    def _tuner(self) -> Any:
+        from ray import tune
+
+        from flare_ray.execution.events import Events
+        from flare_ray.execution.searcher import StageSearcher
+        from flare_ray.execution.trial import run_stage
+
+        searcher = StageSearcher(self.board, self.capacity, self.shared)
+        return tune.Tuner(
+            # Tune wants every trial to reserve something. A share of a CPU, however small, would cost a whole worker
+            # its place on a machine that the workers fill; what the trial uses itself is a little memory.
+            tune.with_resources(run_stage, {"memory": 100 * 2**20}),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,
+                trial_name_creator=lambda trial: trial.config["stage"]["key"],
+                trial_dirname_creator=lambda trial: trial.config["stage"]["key"],
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=self.shared["ray_storage"],
+                callbacks=[Events(searcher, self.on_event)],
+                verbose=0,
+            ),
+        )
+
+
+def _reconnect() -> None:
+    """Leaves the broken Ray, or what is left of it, and joins or starts one again."""
+    import ray
+
+    from flare_ray.execution.cluster import connect
+
+    ray.shutdown()
+    connect()
 
 
 def _ray_storage(store: Store) -> str:

@@ -39,6 +39,12 @@ class Progress:
         if self._is_live:
             self._live.stop()
 
+    def stopping(self) -> None:
+        """Says what the first Ctrl-C does."""
+        self._line(
+            "stopping at the next checkpoint; Ctrl-C again stops now. The same command goes on from there."
+        )
+
     def on_event(self, event: dict[str, Any]) -> None:
         """Counts an event and shows it."""
         trial = event.get("trial", "")

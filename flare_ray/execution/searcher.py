@@ -7,20 +7,21 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from flare_ray.execution.board import Board, Stage
+from flare_ray.execution.capacity import Capacity
 from flare_ray.plan.grid import Base
 from flare_ray.plan.stages import Translating
 from flare_ray.plan.wire import base_to_dict, corpus_to_dict, run_to_dict
 
 
 class StageSearcher(Searcher):
-    """Hands out the board's stages, at most `max_concurrent` at a time, and tells it how they ended.
+    """Hands out the board's stages, as many at a time as there is room for, and tells it how they ended.
 
-    shared: what every trial's config has beside its stage.
+    shared: what every trial's config has beside its stage and that stage's resources.
     """
 
-    def __init__(self, board: Board, max_concurrent: int, shared: dict[str, Any]):
+    def __init__(self, board: Board, capacity: Capacity, shared: dict[str, Any]):
         super().__init__(metric="training_iteration", mode="max")
-        self.board, self.max_concurrent, self.shared = board, max_concurrent, shared
+        self.board, self.capacity, self.shared = board, capacity, shared
         self._stages: dict[str, Stage] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -30,20 +31,22 @@ class StageSearcher(Searcher):
         """The config of the next trial, None while everything left must wait, FINISHED at the end."""
         if self.board.done:
             return Searcher.FINISHED
-        if len(self.board.running) >= self.max_concurrent:
-            return None
-        stage = self.board.start()
+        stage = self.board.start(self.capacity.fits)
         if stage is None:
             return None
+        self.capacity.take(stage.needs)
         self._stages[trial_id] = stage
-        return {**self.shared, "stage": stage_to_dict(stage)}
+        resources = self.capacity.resources(stage.needs).model_dump()
+        return {**self.shared, "resources": resources, "stage": stage_to_dict(stage)}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Nothing: `ended` is called right after, by the callback that also knows the error."""
 
     def ended(self, trial_id: str, error: str | None) -> None:
         """The trial's stage ended, with the text of the error that ended it."""
-        self.board.finish(self._stages.pop(trial_id).key, error)
+        stage = self._stages.pop(trial_id)
+        self.capacity.give(stage.needs)
+        self.board.finish(stage.key, error)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the store knows what is finished, and a new start plans anew from it."""

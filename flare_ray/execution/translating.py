@@ -15,7 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 from flare_ray.errors import InputError
-from flare_ray.execution.cluster import translator_gpus, translators
+from flare_ray.execution.capacity import translator_gpus, translators
+from flare_ray.execution.cluster import can_have
+from flare_ray.execution.retries import kind_of
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.schema import Resources
 from flare_ray.store import Store
@@ -71,7 +73,7 @@ class RayPool:
 
         _quiet()
         resources = Resources(**self.resources)
-        most, gpus = translators(resources, ray.cluster_resources()), translator_gpus(resources)
+        most, gpus = translators(resources, can_have()), translator_gpus(resources)
         rows = ray.data.from_items([{"place": place} for place in places], override_num_blocks=len(places))
         done = rows.map_batches(
             _Translators,
@@ -144,6 +146,7 @@ def _failure(corpus: Corpus, error: Exception) -> dict[str, Any]:
     return {
         "fingerprint": corpus.fingerprint,
         "label": corpus.label,
+        "kind": kind_of(cause),
         "error": f"{type(cause).__name__}: {cause}",
         "traceback": "".join(traceback.format_exception(error)),
         "at": time.time(),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from flare_ray.execution.capacity import worker_needs
+from flare_ray.plan.schema import Resources
+
 
 def run_stage(config: dict[str, Any]) -> None:
     """The function that Tune runs. config: `stage` (see searcher.py), `storage`, `ray_storage`, `resources`,
-    `provenance`.
+    `provenance`, `bell` (see stopping.py).
 
     Train does not restart a dead worker group here: the board does, without the runs that are finished.
     """
@@ -22,13 +25,14 @@ def run_stage(config: dict[str, Any]) -> None:
 
     from flare_ray.execution.worker import train_loop
 
+    resources = Resources(**config["resources"])
     TorchTrainer(
         train_loop,
         train_loop_config=config,
         scaling_config=ScalingConfig(
-            num_workers=config["resources"]["workers"],
-            use_gpu=config["resources"]["gpus_per_worker"] > 0,
-            resources_per_worker=worker_resources(config["resources"]),
+            num_workers=resources.workers,
+            use_gpu=resources.gpus_per_worker > 0,
+            resources_per_worker=worker_needs(resources),
         ),
         run_config=RunConfig(
             name=config["stage"]["key"],
@@ -37,11 +41,3 @@ def run_stage(config: dict[str, Any]) -> None:
             callbacks=[TuneReportCallback()],  # type: ignore[list-item]
         ),
     ).fit()
-
-
-def worker_resources(resources: dict[str, Any]) -> dict[str, float]:
-    """What one worker reserves, in Ray's words."""
-    wanted = {"CPU": resources["cpus_per_worker"]}
-    if resources["gpus_per_worker"]:
-        wanted["GPU"] = resources["gpus_per_worker"]
-    return wanted

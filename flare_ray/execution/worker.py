@@ -19,6 +19,8 @@ import ray.train
 import torch
 from ray.train.torch import get_device
 
+from flare_ray.execution.retries import kind_of
+from flare_ray.execution.stopping import Ear
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.wire import base_from_dict, run_facts, run_from_dict
 from flare_ray.store import Store
@@ -50,6 +52,7 @@ class StageWorker:
         self.provenance = config["provenance"] | {"host": socket.gethostname(), "device": _device_name()}
         self.stage = config["stage"]
         self.base = base_from_dict(self.stage["base"])
+        self.ear = Ear(config.get("bell"))
         device = str(get_device())
         self.group = Group(
             workers=context.get_world_size(),
@@ -83,6 +86,8 @@ class StageWorker:
         bench = self._workbench(str(self.store.folder("bases", self.base.fingerprint)))
         for value in self.stage["runs"]:
             run = run_from_dict(value, self.base)
+            if self._agreed(self.ear.heard()):
+                return
             if self._stored("runs", run.fingerprint):
                 self._report("finished", run, {})
                 continue
@@ -144,6 +149,7 @@ class StageWorker:
         return {
             "fingerprint": item.fingerprint,
             "label": item.label,
+            "kind": kind_of(error),
             "error": f"{type(error).__name__}: {error}",
             "traceback": traceback.format_exc(),
             "provenance": self.provenance,
@@ -152,8 +158,12 @@ class StageWorker:
         }
 
     def _stored(self, kind: str, fingerprint: str) -> bool:
-        """Whether the record is there, as the first worker sees it: all workers must decide alike."""
-        found = [self.store.has(kind, fingerprint)]
+        """Whether the record is there."""
+        return self._agreed(self.store.has(kind, fingerprint))
+
+    def _agreed(self, answer: bool) -> bool:
+        """The first worker's answer: all must decide alike."""
+        found = [answer]
         if self.group.workers > 1:
             torch.distributed.broadcast_object_list(found, src=0)
         return found[0]

@@ -44,7 +44,10 @@ class Translating:
 
 @dataclass(frozen=True)
 class Stages:
-    """What is left to do, and what is done. A pack needs its base model and its runs' translated splits."""
+    """What is left to do, and what is done. A pack needs its base model and its runs' translated splits.
+
+    Packs here are the largest that may be; an execution cuts them as places come free (execution/queues.py).
+    """
 
     bases: tuple[Base, ...]
     packs: tuple[Pack, ...]
@@ -52,6 +55,7 @@ class Stages:
     bases_done: int
     translations: tuple[Translating, ...] = ()
     corpora_done: int = 0
+    given_up: tuple[Run, ...] = ()
 
     @property
     def todo(self) -> list[Run]:
@@ -65,16 +69,21 @@ def stages(
     bases_stored: Collection[str],
     pack_size: int,
     corpora_stored: Collection[str] = (),
+    given_up: Collection[str] = (),
 ) -> Stages:
     """The stages of a grid, given the fingerprints of finished runs, stored base models and translated splits.
 
+    given_up: fingerprints of work that failed and is left alone.
     A base model or translation is made only when a run needs it: one whose runs are all finished is not.
     """
     done: list[Run] = []
+    left_alone: list[Run] = []
     waiting: dict[str, dict[str, Run]] = {}
     for run in grid.runs:
         if run.fingerprint in finished:
             done.append(run)
+        elif run.fingerprint in given_up:
+            left_alone.append(run)
         else:
             waiting.setdefault(run.base.fingerprint, {})[run.fingerprint] = run
     packs = [pack for runs in waiting.values() for pack in pack_runs(list(runs.values()), pack_size)]
@@ -85,7 +94,8 @@ def stages(
     needed = {corpus.fingerprint: corpus for pack in packs for run in pack.runs for corpus in run.corpora}
     absent = [corpus for corpus in needed.values() if corpus.fingerprint not in corpora_stored]
     there = sum(corpus.fingerprint in corpora_stored for corpus in grid.corpora)
-    return Stages(tuple(bases), tuple(packs), tuple(done), stored, _by_language(absent), there)
+    translations = _by_language(absent)
+    return Stages(tuple(bases), tuple(packs), tuple(done), stored, translations, there, tuple(left_alone))
 
 
 def _by_language(corpora: Sequence[Corpus]) -> tuple[Translating, ...]:

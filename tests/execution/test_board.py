@@ -207,7 +207,9 @@ def test_a_base_that_fails_fails_its_runs_and_only_them(pack_size: int, kind: st
     assert world.settled == {(run.fingerprint, run.fingerprint not in mine): 1 for run in world.runs}
 
 
-@pytest.mark.parametrize(("kind", "times"), [("bug", 1), ("diverged", 1), ("input", 1), ("memory", 2), ("io", 4)])
+@pytest.mark.parametrize(
+    ("kind", "times"), [("bug", 1), ("diverged", 1), ("input", 1), ("memory", 2), ("io", 4)]
+)
 def test_what_a_worker_wrote_down_is_tried_again_by_its_kind(kind: str, times: int) -> None:
     world = World(bases=1, runs=3, pack_size=3)
     [bad] = world.poisoned(world.runs[1:2], kind)

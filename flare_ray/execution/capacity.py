@@ -1,0 +1,134 @@
+"""How many stages run at a time: what each needs, against what the cluster can have.
+
+A stage that the whole cluster could not hold would wait for ever, without a word from Ray: that is an error before
+anything starts. One that must wait for a node to be started is only waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from flare_ray.errors import InputError, Problem
+from flare_ray.plan.grid import Base
+from flare_ray.plan.schema import Resources
+from flare_ray.plan.stages import Translating
+
+Needs = Mapping[str, float]
+ResourcesOf = Callable[[str, str], Resources]
+"""Of a model's name and a task."""
+_SLACK = 1e-9
+
+
+def translator_gpus(resources: Resources) -> float:
+    """GPUs of one translator."""
+    given = resources.gpus_per_translator
+    return float(min(1, resources.gpus_per_worker) if given is None else given)
+
+
+def worker_needs(resources: Resources) -> dict[str, float]:
+    """What one training worker reserves, in Ray's words."""
+    wanted = {"CPU": float(resources.cpus_per_worker), "GPU": float(resources.gpus_per_worker)}
+    return {kind: amount for kind, amount in wanted.items() if amount} | _kind_of_gpu(resources)
+
+
+def group_needs(resources: Resources) -> dict[str, float]:
+    """What a worker group reserves."""
+    return {kind: resources.workers * amount for kind, amount in worker_needs(resources).items()}
+
+
+def translator_needs(resources: Resources) -> dict[str, float]:
+    """What one translator reserves."""
+    wanted = {"CPU": float(resources.cpus_per_translator), "GPU": translator_gpus(resources)}
+    return {kind: amount for kind, amount in wanted.items() if amount}
+
+
+def _kind_of_gpu(resources: Resources) -> dict[str, float]:
+    """Ray gives each node with GPUs of a kind a little of a resource of that name."""
+    kind = getattr(resources, "accelerator_type", None)
+    return {f"accelerator_type:{kind}": 0.001} if kind else {}
+
+
+def fitting(needs: Needs, cluster: Needs) -> int:
+    """How many that need so much the cluster can hold at once."""
+    return min(int(cluster.get(kind, 0.0) / amount + _SLACK) for kind, amount in needs.items())
+
+
+def translators(resources: Resources, cluster: Needs) -> int:
+    """How many translators the cluster can hold at once. Raises InputError when not even one."""
+    needs = translator_needs(resources)
+    if problems := _unsatisfiable("resources", "a translator", needs, cluster):
+        raise InputError("resources", problems)
+    fits = fitting(needs, cluster)
+    return min(fits, resources.translators or fits)
+
+
+class Capacity:
+    """The room for stages. resources_of: of a base model's (model, task); common: of what belongs to none."""
+
+    def __init__(self, cluster: Needs, resources_of: ResourcesOf, common: Resources):
+        self.cluster, self.resources_of, self.common = cluster, resources_of, common
+        self.used: dict[str, float] = {}
+        self.running = 0
+
+    def resources(self, work: Base | Translating) -> Resources:
+        """By which a stage of such work is executed."""
+        return self.common if isinstance(work, Translating) else self.resources_of(work.model.name, work.task)
+
+    def needs(self, work: Base | Translating) -> Needs:
+        """What a stage of such work reserves while it runs; of a pool of translators, the first one."""
+        wanted = self.resources(work)
+        return translator_needs(wanted) if isinstance(work, Translating) else group_needs(wanted)
+
+    def check(self, works: Iterable[Base | Translating]) -> None:
+        """Raises InputError, with everything that the cluster could never hold."""
+        problems: dict[Problem, None] = {}
+        for work in works:
+            where, what = "resources", "a translator"
+            if isinstance(work, Base):
+                count = self.resources(work).workers
+                what = f"{work.model.name} on {work.task}, {count} worker{'s' * (count > 1)}"
+            problems.update(dict.fromkeys(_unsatisfiable(where, what, self.needs(work), self.cluster)))
+        if problems:
+            raise InputError("resources", list(problems))
+
+    def slots(self, works: Iterable[Base | Translating]) -> int:
+        """How many stages of the most frequent needs run at a time, for sizing packs."""
+        fits = [fitting(self.needs(work), self.cluster) for work in works]
+        most = max(fits, default=1)
+        return max(1, min(most, self.common.max_concurrent or most))
+
+    def fits(self, work: Base | Translating) -> bool:
+        """Whether there is room for another stage."""
+        if self.running >= (self.common.max_concurrent or self.running + 1):
+            return False
+        needs = self.needs(work)
+        return all(
+            self.used.get(kind, 0.0) + amount <= self.cluster.get(kind, 0.0) + _SLACK
+            for kind, amount in needs.items()
+            if not kind.startswith("accelerator_type:")
+        )
+
+    def take(self, work: Base | Translating) -> None:
+        """A stage starts."""
+        self._change(work, 1)
+
+    def give(self, work: Base | Translating) -> None:
+        """A stage ended."""
+        self._change(work, -1)
+
+    def _change(self, work: Base | Translating, sign: int) -> None:
+        self.running += sign
+        for kind, amount in self.needs(work).items():
+            self.used[kind] = self.used.get(kind, 0.0) + sign * amount
+
+
+def _unsatisfiable(where: str, what: str, needs: Needs, cluster: Needs) -> list[Problem]:
+    if fitting(needs, cluster):
+        return []
+    wants = ", ".join(f"{amount:g} {kind}" for kind, amount in needs.items())
+    has = ", ".join(f"{cluster.get(kind, 0):g} {kind}" for kind in needs)
+    return [
+        Problem(
+            where, f"{what}: needs {wants}, on a cluster that can have {has}", "what the cluster can hold"
+        )
+    ]
