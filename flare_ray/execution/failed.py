@@ -1,8 +1,8 @@
 """Failures of earlier starts: which are left alone, which are tried again.
 
 What failed for a reason outside the code (a lost node, memory, a disk, missing data) is tried again by every start.
-What failed in the code or in the numbers would fail again: it is left alone, until the code is another one or the user
-asks.
+What failed in the code or in the numbers would fail again: it is left alone, until the code is another one or the
+user asks.
 """
 
 from __future__ import annotations

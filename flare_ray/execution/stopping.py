@@ -38,9 +38,8 @@ class Bell:
 
     def __init__(self) -> None:
         self.name = f"flare_ray_bell_{uuid.uuid4().hex}"
-        self._actor: Any = (
-            ray.remote(num_cpus=0, max_concurrency=10_000)(_Bell).options(name=self.name).remote()
-        )
+        made: Any = ray.remote(_Bell)
+        self._actor: Any = made.options(name=self.name, num_cpus=0, max_concurrency=10_000).remote()
 
     def ring(self) -> None:
         """Tells every worker."""
