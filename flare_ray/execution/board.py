@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from flare_ray.execution.durations import Durations, Work
 from flare_ray.execution.queues import Queue
 from flare_ray.execution.retries import Failure, Retries, kind_of_death
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.stages import Pack, Stages, Translating
 
-Work = Run | Base | Corpus
 Fits = Callable[[Base | Translating], bool]
 
 
@@ -70,14 +70,14 @@ class Stage:
 class Board:
     """State of a sweep's stages.
 
-    seconds: how long work will take, as far as known. slots: stages that run at a time. pack_size: most runs of a
+    durations: how long work will take, as far as known. slots: stages that run at a time. pack_size: most runs of a
     pack. start_seconds: what starting a worker group costs. on_settled: told of each run that is finished (True) or
     given up (False).
     """
 
     outcomes: Outcomes
     retries: Retries = field(default_factory=Retries)
-    seconds: Callable[[Work], float] = lambda work: 1.0
+    durations: Durations = field(default_factory=Durations)
     slots: int = 1
     pack_size: int = 32
     start_seconds: float = 0.0
@@ -153,26 +153,29 @@ class Board:
 
     def _candidates(self, fits: Fits) -> Iterator[tuple[float, Translating | Queue]]:
         """What could start, with the seconds of the chain of work that begins with it."""
-        waiting = max(1, sum(map(len, self._queues.values())))
-        mean = sum(queue.expected for queue in self._queues.values()) / waiting
+        whole = self._waiting_seconds()
+        mean = whole / max(1, sum(map(len, self._queues.values())))
         for work in self._translations:
             awaited = sum(self._awaited[corpus.fingerprint] for corpus in work.corpora)
             if awaited and fits(work):
-                yield sum(map(self.seconds, work.corpora)) + awaited * mean / self.slots, work
+                yield sum(map(self.durations, work.corpora)) + awaited * mean / self.slots, work
         for queue in self._queues.values():
             if queue.training or not (queue.ready or (queue.blocked and not queue.stored)):
                 continue
             if fits(queue.base):
-                own = 0.0 if queue.stored else self.seconds(queue.base)
-                yield own + queue.expected / self.slots, queue
+                own = 0.0 if queue.stored else self.durations(queue.base)
+                yield own + queue.expected * queue.factor(self.durations) / self.slots, queue
+
+    def _waiting_seconds(self) -> float:
+        return sum(queue.expected * queue.factor(self.durations) for queue in self._queues.values())
 
     def _begin(self, chosen: Translating | Queue) -> tuple[Base | None, Translating | Base | Pack]:
         if isinstance(chosen, Translating):
             self._translations.remove(chosen)
             return None, chosen
-        everything = sum(queue.expected for queue in self._queues.values())
-        seconds = max(everything / (2 * self.slots), self.start_seconds)
-        runs = chosen.cut(seconds, self.pack_size, rest=self.start_seconds)
+        seconds = max(self._waiting_seconds() / (2 * self.slots), self.start_seconds)
+        factor = chosen.factor(self.durations)
+        runs = chosen.cut(seconds / factor, self.pack_size, rest=self.start_seconds / factor)
         if chosen.stored:
             return None, Pack(chosen.base, runs)
         chosen.training = True
@@ -312,7 +315,7 @@ class Board:
     def _enqueue(self, run: Run, first: bool = False) -> None:
         missing = self._missing(run)
         self._awaited.update(missing)
-        self._queues[run.base.fingerprint].add(run, missing, self.seconds(run), first)
+        self._queues[run.base.fingerprint].add(run, missing, self.durations.expected(run), first)
 
     def _missing(self, run: Run) -> set[str]:
         """Translated splits that it must still wait for."""

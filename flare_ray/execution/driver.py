@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flare_ray.execution.board import Board, Work
+from flare_ray.execution.board import Board
 from flare_ray.execution.capacity import Capacity
-from flare_ray.execution.durations import Durations
+from flare_ray.execution.durations import Durations, Work
 from flare_ray.execution.outcomes import OnEvent, Outcomes
 from flare_ray.execution.retries import Retries
 from flare_ray.plan.grid import Base
@@ -41,7 +41,8 @@ class Execution:
     plan: the stages that are left, by what the store has now. resources_of: of a model's name and a task; common:
     those of the whole sweep. expected: seconds of work. on_event: called in this process for every run, base model or
     corpus that starts, finishes or fails, with `event`, `kind` ("base" | "run" | "corpus"), `fingerprint`, `label`,
-    `trial`, and what the event brings (seconds, metrics, error).
+    `trial`, and what the event brings (seconds, metrics, error). on_stop: called at the first signal. trial: what a
+    Tune trial runs, on its config; trial.run_stage if left out.
     """
 
     plan: Callable[[], Stages]
@@ -52,6 +53,7 @@ class Execution:
     expected: Callable[[Work], float]
     on_event: OnEvent
     on_stop: Callable[[], None] = lambda: None
+    trial: Callable[[dict[str, Any]], None] | None = None
 
     def run(self) -> None:
         """Executes every stage. Needs a Ray to be joined (`cluster.connect`) first.
@@ -97,7 +99,7 @@ class _Attempt:
             stages,
             self.outcomes,
             retries=Retries(common.max_attempts),
-            seconds=durations,
+            durations=durations,
             slots=self.capacity.slots(works),
             pack_size=common.pack_size,
             start_seconds=_START_SECONDS,
@@ -149,7 +151,7 @@ class _Attempt:
         return tune.Tuner(
             # Tune wants every trial to reserve something. A share of a CPU, however small, would cost a whole worker
             # its place on a machine that the workers fill; what the trial uses itself is a little memory.
-            tune.with_resources(run_stage, {"memory": 100 * 2**20}),
+            tune.with_resources(self.execution.trial or run_stage, {"memory": 100 * 2**20}),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,

@@ -9,28 +9,44 @@ from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Run
 
 Work = Run | Base | Corpus
+Kind = tuple[str, str, str]
 
 
 class Durations:
-    """Seconds of work. expected: what was known before; its unit does not matter once something was measured."""
+    """Seconds of work.
 
-    def __init__(self, expected: Callable[[Work], float]):
+    expected: what was known before, for each piece of work the same at any time; what was seen scales it for all work
+    of the same kind, model and task.
+    """
+
+    def __init__(self, expected: Callable[[Work], float] = lambda work: 1.0):
         self.expected = expected
-        self._seen: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._seen: dict[Kind, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def __call__(self, work: Work) -> float:
-        """The expectation, scaled as the work of the same kind, model and task that is done."""
-        measured, expected = self._seen[_kind(work)]
-        return self.expected(work) * (measured / expected if expected else 1.0)
+        """Seconds that it will take, as far as is known now."""
+        return self.expected(work) * self.factor(work)
+
+    def factor(self, work: Work) -> float:
+        """Seconds seen to seconds expected, of work of its kind that is done; of all work where there is none."""
+        kind = _kind(work)
+        measured, expected = self._seen.get(kind) or self._seen.get(_ALL) or (1.0, 1.0)
+        return measured / expected
 
     def note(self, work: Work, seconds: float) -> None:
         """Work took so long."""
-        seen = self._seen[_kind(work)]
-        seen[0] += seconds
-        seen[1] += self.expected(work)
+        expected = self.expected(work)
+        if seconds <= 0 or expected <= 0:
+            return
+        for kind in (_kind(work), _ALL):
+            self._seen[kind][0] += seconds
+            self._seen[kind][1] += expected
 
 
-def _kind(work: Work) -> tuple[str, str, str]:
+_ALL = ("all", "", "")
+
+
+def _kind(work: Work) -> Kind:
     if isinstance(work, Corpus):
         return "corpus", work.translator_key, work.task
     model = work.cell.model if isinstance(work, Run) else work.model

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from flare_ray.execution.durations import Durations
 from flare_ray.plan.grid import Base, Run
 
 
@@ -19,7 +20,8 @@ class Queue:
     """The waiting runs of one base model.
 
     stored: whether the base model is; training: whether a stage is about to store it. blocked: runs whose translated
-    splits are not all there, with those that are missing. expected: seconds of all waiting runs.
+    splits are not all there, with those that are missing. seconds: expected of each waiting run, before anything was
+    seen; expected: their sum.
     """
 
     base: Base
@@ -32,6 +34,11 @@ class Queue:
 
     def __len__(self) -> int:
         return len(self.ready) + len(self.blocked)
+
+    def factor(self, durations: Durations) -> float:
+        """By which expected seconds are to be scaled; the runs of a queue have one model and one task."""
+        some = self.ready[0] if self.ready else next((run for run, _ in self.blocked.values()), None)
+        return durations.factor(some) if some else 1.0
 
     def add(self, run: Run, missing: Collection[str], seconds: float, first: bool = False) -> None:
         """Another run, with the splits that it must wait for. first: before those that wait already."""
@@ -53,20 +60,19 @@ class Queue:
                 self.ready.append(run)
 
     def cut(self, seconds: float, most: int, rest: float) -> tuple[Run, ...]:
-        """Ready runs for a pack of about so many seconds, at least one and at most `most`.
+        """Ready runs for a pack of about so many expected seconds, at least one and at most `most`.
 
         rest: when less than this would be left, it goes along.
         """
         taken: list[Run] = []
         whole = 0.0
-        left = sum(self.seconds[run.fingerprint] for run in self.ready)
         while self.ready and len(taken) < most:
             following = self.seconds[self.ready[0].fingerprint]
-            if taken and whole + following > seconds and left >= rest:
+            if taken and whole + following > seconds and self.expected >= rest:
                 break
             run = self.ready.popleft()
             self._leave(run)
-            whole, left = whole + following, left - following
+            whole += following
             taken.append(run)
         return tuple(taken)
 

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -228,7 +229,7 @@ def test_a_later_attempt_after_an_io_failure_waits_longer_each_time() -> None:
             starts.append(world.now)
             world.board.finish(stage.key, world.work(stage))
         world.now += 1
-    assert [b - a for a, b in zip(starts, starts[1:], strict=False)] == [15, 30, 60]
+    assert [b - a for a, b in pairwise(starts)] == [15, 30, 60]
 
 
 def test_a_run_that_gets_further_each_time_is_not_given_up() -> None:
