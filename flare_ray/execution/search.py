@@ -1,0 +1,252 @@
+"""A search over configurations, as runs for the board: Optuna proposes, the race decides who gets more seeds.
+
+The objective is a validation metric, averaged over seeds and languages. Runs are ordinary runs with fingerprints of
+their own: those that a grid or an earlier start has finished are known at once and cost nothing, and one that two
+searches want is trained once. What was proposed stands in the store, so that a start after a crash goes on with the
+same configurations; Optuna's own storage is a view for optuna-dashboard, written anew at each start.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from statistics import mean
+from typing import Any, Protocol
+
+from flare_ray.execution.racing import Candidate, Race, ordered
+from flare_ray.plan.grid import Run
+from flare_ray.store import Store
+
+_METRIC = "validation"
+_REPEATS = 5
+"""Proposals in a row that were made before, after which one that was not is drawn at random."""
+Config = Mapping[str, Any]
+Value = Callable[[Run], float | None]
+
+
+class Question(Protocol):
+    """What is searched: a method on a model and task, for one language or over several."""
+
+    @property
+    def label(self) -> str:
+        """For people, and unique in a sweep."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the question and its space."""
+
+    @property
+    def space(self) -> Mapping[str, Any]:
+        """Axis -> a list of values, or {low, high, log}."""
+
+    def runs(self, config: Config, seed: int) -> tuple[Run, ...]:
+        """The runs of a configuration with a seed, one for each language."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a search goes.
+
+    configurations: proposed and tried; those known before are not counted. parallel: at a time. factor: one
+    configuration in so many gets more seeds (racing.py); 1 gives each all. sampler: "tpe" | "random".
+    """
+
+    configurations: int
+    seeds: tuple[int, ...]
+    parallel: int = 4
+    factor: int = 2
+    sampler: str = "tpe"
+    seed: int = 0
+
+
+class Search:
+    """One search.
+
+    known: configurations whose runs are finished, by a grid or another search: they take part and cost nothing.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        rules: Rules,
+        store: Store,
+        known: Sequence[Config] = (),
+        optuna_storage: Any = None,
+    ):
+        self.question, self.rules, self.store = question, rules, store
+        self.name = f"{question.label} by {rules.sampler}"
+        self.race = Race(len(rules.seeds), rules.factor)
+        self.journal = f"searches/{question.fingerprint}/{rules.sampler}.json"
+        self._runs: dict[tuple[int, int], tuple[Run, ...]] = {}
+        self._values: dict[str, float | None] = {}
+        self._asked: set[str] = set()
+        self._exhausted = False
+        self._sampler = _Sampler(self.name, question.space, rules, optuna_storage)
+        self._told: set[int] = set()
+        self._proposed = self._journalled()
+        for config in self._proposed + [dict(config) for config in known if config not in self._proposed]:
+            self.race.enter(config)
+
+    @property
+    def done(self) -> bool:
+        """Whether every configuration has what it wanted."""
+        return self._no_more and not self._unfinished()
+
+    @property
+    def _no_more(self) -> bool:
+        return self._exhausted or len(self._proposed) >= self.rules.configurations
+
+    def _unfinished(self) -> list[Candidate]:
+        return [one for one in self.race.candidates if not one.failed and len(one.values) < one.wanted]
+
+    def settled(self, run: Run, value: float | None) -> None:
+        """A run ended, this search's or not: its objective, None when it failed."""
+        self._values[run.fingerprint] = value
+
+    def wanted(self) -> list[Run]:
+        """Runs that this search wants now and has not asked for before; none while it must wait or is done."""
+        asked: list[Run] = []
+        while True:
+            self._collect()
+            if self.race.promote(self._no_more):
+                continue
+            asked += self._ask()
+            open_ones = self._unfinished()
+            if self._no_more or len(open_ones) >= self.rules.parallel:
+                return asked
+            self._propose()
+
+    def selected(self) -> tuple[Config, float] | None:
+        """The best configuration that has all seeds, and its objective."""
+        best = self.race.best()
+        return (best.config, best.score(len(self.rules.seeds))) if best else None
+
+    def _ask(self) -> list[Run]:
+        new = []
+        for one in self._unfinished():
+            for place in range(one.wanted):
+                for run in self._runs_of(one, place):
+                    if run.fingerprint not in self._asked and run.fingerprint not in self._values:
+                        self._asked.add(run.fingerprint)
+                        new.append(run)
+        return new
+
+    def _runs_of(self, one: Candidate, place: int) -> tuple[Run, ...]:
+        key = (one.number, place)
+        if key not in self._runs:
+            self._runs[key] = self.question.runs(one.config, self.rules.seeds[place])
+        return self._runs[key]
+
+    def _collect(self) -> None:
+        """Values of seeds whose runs have all ended; a candidate that ends is told to the sampler."""
+        for one in self.race.candidates:
+            found: dict[int, float | None] = {}
+            for place in range(len(one.values), one.wanted):
+                values = [self._values.get(run.fingerprint, "waits") for run in self._runs_of(one, place)]
+                if "waits" in values:
+                    break
+                scores = [value for value in values if isinstance(value, float)]
+                found[place] = mean(scores) if len(scores) == len(values) else None
+            one.values += ordered(found, range(len(one.values), one.wanted))
+            if one.number not in self._told and (one.failed or len(one.values) >= one.wanted):
+                self._told.add(one.number)
+                score = None if one.failed else one.score(len(one.values))
+                self._sampler.tell(one.number, one.config, score)
+
+    def _propose(self) -> None:
+        """Lets one more configuration enter, written down before any of its runs starts."""
+        entered = [one.config for one in self.race.candidates]
+        config = self._sampler.ask(entered)
+        if config is None:
+            self._exhausted = True
+            return
+        self._proposed.append(config)
+        self.store.write_text(self.journal, json.dumps(self._proposed, indent=1))
+        self.race.enter(config)
+
+    def _journalled(self) -> list[dict[str, Any]]:
+        try:
+            return json.loads(self.store.read_bytes(self.journal))[: self.rules.configurations]
+        except FileNotFoundError:
+            return []
+
+
+class _Sampler:
+    """Ray Tune's OptunaSearch, asked and told by the number of a configuration."""
+
+    def __init__(
+        self,
+        name: str,
+        space: Mapping[str, Any],
+        rules: Rules,
+        storage: Any,
+    ):
+        import optuna
+        from ray.tune.search.optuna import OptunaSearch
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        makers = {
+            "tpe": lambda: optuna.samplers.TPESampler(seed=rules.seed, constant_liar=True),
+            "random": lambda: optuna.samplers.RandomSampler(seed=rules.seed),
+        }
+        if storage is not None:
+            names = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
+            if name in names:
+                optuna.delete_study(study_name=name, storage=storage)
+        logging.getLogger("ray.tune.search.optuna").setLevel(logging.ERROR)
+        self._searcher: Any = OptunaSearch(
+            {axis: distribution(values) for axis, values in space.items()},
+            metric=_METRIC,
+            mode="max",
+            sampler=makers[rules.sampler](),
+            study_name=name,
+            storage=storage,
+        )
+        self._space, self._rng = dict(space), random.Random(rules.seed)
+        self._open: dict[str, str] = {}
+        self._asked = 0
+
+    def ask(self, entered: Sequence[Config]) -> dict[str, Any] | None:
+        """A configuration that is not among those entered; None when there is no other."""
+        for _ in range(_REPEATS):
+            self._asked += 1
+            trial = str(self._asked)
+            config = dict(self._searcher.suggest(trial))
+            if config not in entered:
+                self._open[json.dumps(config, sort_keys=True)] = trial
+                return config
+            self._searcher.on_trial_complete(trial, error=True)  # which the sampler leaves out
+        rest = [config for config in points(self._space) or () if config not in entered]
+        return self._rng.choice(rest) if rest else None
+
+    def tell(self, number: int, config: Config, value: float | None) -> None:
+        """The objective of a configuration; None when it failed."""
+        trial = self._open.pop(json.dumps(dict(config), sort_keys=True), None)
+        if trial is not None:
+            result = None if value is None else {_METRIC: value}
+            self._searcher.on_trial_complete(trial, result, error=value is None)
+        elif value is not None:  # proposed before this start
+            self._searcher.add_evaluated_point(dict(config), value)
+
+
+def points(space: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """All configurations of a space of lists; None where an axis is a range."""
+    if any(isinstance(values, Mapping) for values in space.values()):
+        return None
+    return [dict(zip(space, point, strict=True)) for point in product(*space.values())]
+
+
+def distribution(values: Any) -> Any:
+    """Optuna's distribution of an axis: a list of values, or {low, high, log}."""
+    import optuna
+
+    if isinstance(values, Mapping):
+        low, high = values["low"], values["high"]
+        whole = isinstance(low, int) and isinstance(high, int)
+        kind = optuna.distributions.IntDistribution if whole else optuna.distributions.FloatDistribution
+        return kind(low, high, log=values.get("log", False))
+    return optuna.distributions.CategoricalDistribution(tuple(values))
