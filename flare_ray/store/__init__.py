@@ -1,0 +1,28 @@
+"""The store: every finished piece of work under its fingerprint, in a folder or an object store.
+
+    bases/<fingerprint>/            model files and record.json
+    runs/<fingerprint>/             predictions.parquet, adapter/ and record.json
+    corpora/<fingerprint>/          a machine-translated split: rows.parquet and record.json
+    failures/<fingerprint>.json     why a run or base failed last time; removed when it succeeds
+    checkpoints/<fingerprint>/      where unfinished work goes on
+    translations/<translator>/<pair>/   shards of texts and their translations
+    reports/<sweep>/                tables
+    leases/<sweep>/                 which driver works on it (lease.py)
+    ray/<time>/                     Ray's own files
+    quarantine/<kind>/              damaged records, out of the way (integrity.py)
+    .unfinished/                    what is being written
+
+Work that has a record is whole, work that has none does not exist. A record is never overwritten: of two writers of
+the same work the first is kept. The store is the truth; MLflow and the reports are views of it.
+
+    store = open_store("s3://bucket/study")
+    store.write("runs", fingerprint, {"metrics": …}, Path("out"))
+    store.finished("runs")  # {fingerprint}
+"""
+
+from flare_ray.store.files import StoreFull
+from flare_ray.store.lease import Lease, LeaseHeld
+from flare_ray.store.manifest import RECORD, Damaged
+from flare_ray.store.records import Store, open_store
+
+__all__ = ["RECORD", "Damaged", "Lease", "LeaseHeld", "Store", "StoreFull", "open_store"]

@@ -1,0 +1,337 @@
+"""Files under one root, in a folder or behind any fsspec driver; each is written all of it or nothing.
+
+    files = Files("s3://bucket/study")
+    files.write("reports/small/report.md", b"…")
+    files.create("leases/small/7.json", b"…")  # False: somebody was faster
+
+On a file system a name is given last, to what is complete and on the disk (`rename`, `link`); an object store puts
+each object in one piece. Places are relative to the root, with slashes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+
+from flare_ray.store.manifest import blocks, checksum, checksum_of
+from flare_ray.store.patience import http_status, patiently
+
+SCRATCH = ".unfinished"
+"""The folder of what is being written, and the ending of such files in stores of an earlier version."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
+_EXISTS = 412  # HTTP: precondition failed
+
+
+class StoreFull(OSError):
+    """There is no space left for what was to be written; nothing of it can be seen."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """A file's size in bytes and when it was written (Unix time by the storage's clock; None if it does not say)."""
+
+    bytes: int
+    modified: float | None
+
+
+class Files:
+    """One root. `local`: whether it is a folder that this machine sees as one."""
+
+    def __init__(self, url: str):
+        # others write into the same store: what was listed a moment ago is not what is there
+        self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        self.root = str(root).rstrip("/")
+        protocols = self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
+        self.local = "file" in protocols
+        self.url = self.root if self.local else url  # absolute: processes have working folders of their own
+
+    def path(self, place: str) -> str:
+        """The driver's own path of a place."""
+        return f"{self.root}/{place}"
+
+    def for_people(self, place: str) -> str:
+        """A path, or a URL on an object store."""
+        return self.fs.unstrip_protocol(self.path(place)).removeprefix("file://")
+
+    def exists(self, place: str) -> bool:
+        """Whether a file or folder is there."""
+        if self.local:
+            return os.path.exists(self.path(place))
+        return bool(patiently(lambda: self.fs.exists(self.path(place))))
+
+    def read(self, place: str) -> bytes:
+        """A file. Raises FileNotFoundError."""
+        if self.local:
+            return Path(self.path(place)).read_bytes()
+        return patiently(lambda: self.fs.cat_file(self.path(place)))
+
+    def open(self, place: str) -> BinaryIO:
+        """A file, to be read in pieces."""
+        return patiently(lambda: self.fs.open(self.path(place), "rb"))
+
+    def fetch(self, place: str, target: Path) -> None:
+        """Copies a file to this machine."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        patiently(lambda: self.fs.get_file(self.path(place), str(target)))
+
+    def write(self, place: str, content: bytes) -> None:
+        """A file, all of it or nothing, in the place of any other. Raises StoreFull."""
+        with self.space_for(place):
+            if not self.local:
+                patiently(lambda: self.fs.pipe_file(self.path(place), content))
+                return
+            with self.scratch() as scratch:
+                _write(scratch, content)
+                self._into_folder(place, lambda: scratch.replace(self.path(place)))
+
+    def create(self, place: str, content: bytes) -> bool:
+        """A file, unless there is one: True for exactly one of many at once, where the storage can tell.
+
+        A folder, NFS, S3, GCS and Azure can; a driver without conditional writes looks first and then writes.
+        """
+        with self.space_for(place):
+            return self._link(place, content) if self.local else self._put_new(place, content)
+
+    def put(self, file: Path, place: str) -> tuple[int, str]:
+        """Copies a local file to a place that no one else writes; its bytes and checksum. Raises StoreFull."""
+        if self.local:
+            target = Path(self.path(place))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return _copy(file, target)
+        made = file.stat().st_size, checksum_of(file)
+        patiently(lambda: self.fs.put_file(str(file), self.path(place)))
+        return made
+
+    def remove(self, place: str) -> None:
+        """Removes a file, if it is there."""
+
+        try:
+            if self.local:
+                os.remove(self.path(place))
+            else:
+                patiently(lambda: self.fs.rm_file(self.path(place)))
+        except FileNotFoundError:
+            return
+
+    def remove_folder(self, place: str) -> None:
+        """Removes a folder, if it is there: on a file system its name is gone at once."""
+        if not self.local:
+            for name in self.find(place):
+                self.remove(f"{place}/{name}")
+            return
+        with self.scratch() as scratch:
+            try:
+                os.rename(self.path(place), scratch)
+            except FileNotFoundError:
+                return
+
+    def move_folder(self, place: str, target: str) -> None:
+        """Gives a folder another place, which is free."""
+        if self.local:
+            os.makedirs(os.path.dirname(self.path(target)), exist_ok=True)
+            os.rename(self.path(place), self.path(target))
+            return
+        names = sorted(
+            self.find(place), key=lambda name: "/" in name
+        )  # record.json first: it is no record then
+        for name in names:
+            self._move_object(f"{place}/{name}", f"{target}/{name}")
+
+    def move(self, place: str, target: str) -> None:
+        """Gives a file another place."""
+        if self.local:
+            os.makedirs(os.path.dirname(self.path(target)), exist_ok=True)
+            os.replace(self.path(place), self.path(target))
+            return
+        self._move_object(place, target)
+
+    def names(self, folder: str) -> list[str]:
+        """Sorted names of whole files and folders in a folder; none where there is no folder."""
+        try:
+            if self.local:
+                names = os.listdir(self.path(folder))
+            else:
+                found = patiently(lambda: self.fs.ls(self.path(folder), detail=False))
+                names = [place.rstrip("/").rsplit("/", 1)[-1] for place in found]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(name for name in names if not name.endswith(SCRATCH))
+
+    def find(self, folder: str = "") -> dict[str, Info]:
+        """Every file below a folder by its place in it: one listing on an object store."""
+        top = self.path(folder).rstrip("/")
+        if self.local:
+            return dict(_walk(top))
+        found = patiently(lambda: self.fs.find(top, detail=True))
+        return {
+            path.removeprefix(top).lstrip("/"): Info(int(info.get("size") or 0), _modified(info))
+            for path, info in found.items()
+            if info.get("type") != "directory"
+        }
+
+    def now(self) -> float:
+        """The time by the storage's own clock, which the times of its files go by, whatever this machine's says."""
+        with self.scratch() as scratch:
+            place = f"{SCRATCH}/{scratch.name}"
+            if self.local:
+                _write(scratch, b"")
+            else:
+                self.write(place, b"")
+            return self.modified(place) or time.time()
+
+    def modified(self, place: str) -> float | None:
+        """When a file was written, by the storage's clock; None if it does not say. Raises FileNotFoundError."""
+        if self.local:
+            with open(
+                self.path(place), "rb"
+            ) as stream:  # an open file's times are fresh on NFS, a name's may not be
+                return os.fstat(stream.fileno()).st_mtime
+        return _modified(patiently(lambda: self.fs.info(self.path(place))))
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A name of one's own for what is not whole yet; whatever has it afterwards is removed."""
+        token = uuid.uuid4().hex
+        if not self.local:
+            try:
+                yield Path(token)
+            finally:
+                self.remove(f"{SCRATCH}/{token}")
+            return
+        path = Path(self.path(SCRATCH)) / token
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield path
+        finally:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def space_for(self, place: str) -> Iterator[None]:
+        """Says where and how much space was left when there was not enough. Raises StoreFull."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _FULL or isinstance(error, StoreFull):
+                raise
+            free = f"; {_free(self.root):,} bytes are free there" if self.local else ""
+            why = os.strerror(error.errno)
+            raise StoreFull(error.errno, f"{why}: could not write {self.for_people(place)}{free}") from error
+
+    def _into_folder(self, place: str, work: Callable[[], Any]) -> None:
+        """Does what puts a file into its folder, and makes the folder only when it is not there."""
+        try:
+            work()
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(self.path(place)), exist_ok=True)
+            work()
+
+    def _link(self, place: str, content: bytes) -> bool:
+        target = self.path(place)
+        with self.scratch() as scratch:
+            _write(scratch, content)
+            try:
+                self._into_folder(place, lambda: os.link(scratch, target))
+            except FileExistsError:
+                return (
+                    scratch.stat().st_nlink == 2
+                )  # NFS: linked, but the answer was lost and the call repeated
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                return self._open_new(target, content)
+        return True
+
+    def _open_new(self, target: str, content: bytes) -> bool:
+        """For file systems without hard links: a reader may see the file before its content."""
+        try:
+            with open(target, "xb") as stream:
+                stream.write(content)
+        except FileExistsError:
+            return False
+        return True
+
+    def _put_new(self, place: str, content: bytes) -> bool:
+        try:
+            patiently(lambda: self.fs.pipe_file(self.path(place), content, mode="create"))
+        except Exception as error:
+            if not isinstance(error, FileExistsError) and http_status(error) != _EXISTS:
+                raise
+            return self.read(place) == content  # an earlier attempt whose answer was lost
+        return True
+
+    def _move_object(self, place: str, target: str) -> None:
+        patiently(lambda: self.fs.cp_file(self.path(place), self.path(target)))
+        self.remove(place)
+
+
+def _write(file: Path, content: bytes) -> None:
+    with file.open("xb") as stream:
+        stream.write(content)
+        _to_disk(stream)
+
+
+def _copy(file: Path, target: Path) -> tuple[int, str]:
+    made, size = checksum(), 0
+    with file.open("rb") as source, target.open("xb") as stream:
+        for block in blocks(source):
+            made.update(block)
+            size += stream.write(block)
+        _to_disk(stream)
+    return size, made.hexdigest()
+
+
+def _to_disk(stream: Any) -> None:
+    """The content before the name: a machine that goes down must not leave a name without content."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _walk(top: str) -> Iterator[tuple[str, Info]]:
+    folders = [top]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = list(os.scandir(folder))
+        except FileNotFoundError:
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+                continue
+            try:
+                facts = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # finished or removed meanwhile
+                continue
+            yield entry.path[len(top) + 1 :], Info(facts.st_size, facts.st_mtime)
+
+
+def _modified(info: dict[str, Any]) -> float | None:
+    """When a driver says a file was written; each has its own word for it."""
+    for key in ("LastModified", "last_modified", "modified", "mtime", "updated", "created"):
+        value = info.get(key)
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if isinstance(value, (int, float)):
+            return float(value)
+        if isinstance(value, str):
+            return datetime.fromisoformat(value).timestamp()
+    return None
+
+
+def _free(folder: str) -> int:
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,169 @@
+"""Who holds a lease: a process of some machine, and the numbered files by which holders follow each other.
+
+chain = Chain(files, "table1")
+holder = chain.holder(chain.newest())
+print(holder)  # host gpu7, pid 4711, since 2026-11-23 04:48:36, last seen 12 s ago
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from flare_ray.store.files import Files
+
+_SAME_START = 5.0  # seconds that a process's start may seem to move when the clock is set
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of some machine. machine: host, boot and process namespace, within which pids are comparable."""
+
+    host: str
+    machine: str
+    pid: int
+    started: float
+
+    @classmethod
+    def this(cls) -> Process:
+        """The one that asks."""
+        pid = os.getpid()
+        return cls(socket.gethostname(), _machine(), pid, psutil.Process(pid).create_time())
+
+    def is_gone(self) -> bool:
+        """Whether it ended, when that can be seen from here; False for processes of other machines."""
+        if self.machine != _machine():
+            return False
+        try:
+            process = psutil.Process(self.pid)
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            return not alive or abs(process.create_time() - self.started) > _SAME_START
+        except psutil.NoSuchProcess:
+            return True
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease. since: Unix time by its own clock; seen: seconds since its last sign of life."""
+
+    name: str
+    token: str
+    process: Process
+    since: float
+    seen: float
+    released: bool
+
+    def is_dead(self, ttl: float) -> bool:
+        """Whether it works no more: it said so, or its process is gone, or it was not seen for `ttl` seconds."""
+        return self.released or self.process.is_gone() or self.seen > ttl
+
+    def __str__(self) -> str:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        return f"host {self.process.host}, pid {self.process.pid}, since {since}, last seen {self.seen:.0f} s ago"
+
+
+class Chain:
+    """The files of one lease, `leases/<name>/<number>.json`: the highest number holds it."""
+
+    def __init__(self, files: Files, name: str):
+        self.files, self.name = files, name
+        self.folder = f"leases/{_slug(name)}"
+
+    def numbers(self) -> list[int]:
+        """All numbers there are, sorted."""
+        names = (name.removesuffix(".json") for name in self.files.names(self.folder))
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def newest(self) -> int:
+        """The highest number; 0 when no one ever held it."""
+        return max(self.numbers(), default=0)
+
+    def place(self, number: int) -> str:
+        """A number's file."""
+        return f"{self.folder}/{number}.json"
+
+    def token(self, number: int) -> str | None:
+        """Whose a number is; None while its file is being written, and when it was removed."""
+        try:
+            return self._read(number).get("token")
+        except FileNotFoundError:
+            return None
+
+    def holder(self, number: int) -> Holder | None:
+        """Who wrote a number's file; None when there is none, or it was removed by who came after."""
+        if not number:
+            return None
+        now = self.files.now()  # first: however long this takes, no one looks dead for it
+        try:
+            modified = self.files.modified(self.place(number))
+            facts = self._read(number)
+        except FileNotFoundError:
+            return None
+        seen = now - modified if modified is not None else time.time() - facts.get("seen", 0.0)
+        process = Process(**facts["process"]) if facts else Process("unknown", "", 0, 0.0)
+        return Holder(
+            name=facts.get("name", self.name),
+            token=facts.get("token", ""),
+            process=process,
+            since=facts.get("since", modified or 0.0),
+            seen=max(0.0, seen),
+            released=facts.get("released", False),
+        )
+
+    def content(self, token: str, since: float, released: bool = False) -> bytes:
+        """What this process writes into its number's file."""
+        facts = {
+            "name": self.name,
+            "token": token,
+            "process": asdict(Process.this()),
+            "since": since,
+            "seen": time.time(),
+            "released": released,
+        }
+        return json.dumps(facts, indent=1).encode()
+
+    def _read(self, number: int) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self.files.read(self.place(number))))
+        except ValueError:  # being written, on a file system without links
+            return {}
+
+
+def holders(files: Files, ttl: float) -> list[Holder]:
+    """Who holds a lease of a store now."""
+    chains = [Chain(files, name) for name in files.names("leases")]
+    found = [chain.holder(chain.newest()) for chain in chains]
+    return [holder for holder in found if holder and not holder.is_dead(ttl)]
+
+
+def _slug(name: str) -> str:
+    """A folder's name: readable, another one for every name, and itself for a folder's name."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:80]
+    return (
+        plain
+        if plain == name
+        else f"{plain[:60] or 'lease'}-{blake2b(name.encode(), digest_size=4).hexdigest()}"
+    )
+
+
+def _machine() -> str:
+    """What tells machines and containers apart, even of one name."""
+    parts = [socket.gethostname()]
+    for read in (
+        lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        lambda: os.readlink("/proc/self/ns/pid"),
+    ):
+        try:
+            parts.append(read())
+        except OSError:
+            parts.append("?")
+    return " ".join(parts)

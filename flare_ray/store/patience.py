@@ -1,0 +1,92 @@
+"""Patience with a remote store: what fails for the moment is tried again, later each time, and not for ever.
+
+    patiently(lambda: fs.cat_file(place))
+
+Drivers try again themselves, each in its own way and some hardly at all; this is the floor under all of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+ATTEMPTS = 6
+FIRST_WAIT = 0.5
+"""Seconds before the second attempt; doubled for each later one, so that six attempts last about 15 s."""
+_TOO_MANY, _TIMEOUT, _CONFLICT, _UNSUPPORTED = 429, 408, 409, 501
+_PASSING = {
+    getattr(errno, name)
+    for name in (
+        "EAGAIN",
+        "EBUSY",
+        "ECONNABORTED",
+        "ECONNREFUSED",
+        "ECONNRESET",
+        "EHOSTUNREACH",
+        "EIO",
+        "ENETUNREACH",
+        "EPIPE",
+        "EREMOTEIO",
+        "ESTALE",
+        "ETIMEDOUT",
+    )
+    if hasattr(errno, name)
+}
+_PASSING_NAMES = {  # of aiohttp and botocore, which need not be installed
+    "ClientConnectionError",
+    "ClientPayloadError",
+    "HTTPClientError",
+    "IncompleteReadError",
+}
+
+
+def patiently(work: Callable[[], T], attempts: int = ATTEMPTS, first_wait: float = FIRST_WAIT) -> T:
+    """The work's result; its last error when it fails at every attempt, or at once in a way that will not pass.
+
+    first_wait: seconds before the second attempt.
+    """
+    for attempt in range(1, attempts):
+        try:
+            return work()
+        except Exception as error:
+            if not passes(error):
+                raise
+            wait = first_wait * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
+            log.warning("storage: %s: %s; again in %.1f s", type(error).__name__, error, wait)
+            time.sleep(wait)
+    return work()
+
+
+def passes(error: BaseException) -> bool:
+    """Whether an error may be gone in a moment: a timeout, a lost connection, a service that is busy."""
+    code = http_status(error)
+    if code is not None:
+        return code in (_TOO_MANY, _TIMEOUT, _CONFLICT) or (code >= 500 and code != _UNSUPPORTED)
+    if isinstance(error, (TimeoutError, ConnectionError)):
+        return True
+    if {base.__name__ for base in type(error).__mro__} & _PASSING_NAMES:
+        return True
+    return isinstance(error, OSError) and error.errno in _PASSING
+
+
+def http_status(error: BaseException | None) -> int | None:
+    """The HTTP status that an error, or its cause, stands for; None when there is none."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        known = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+        for code in (
+            known.get("HTTPStatusCode"),
+            getattr(error, "status", None),
+            getattr(error, "code", None),
+        ):
+            if isinstance(code, int) and 100 <= code < 600:
+                return code
+        error = error.__cause__
+    return None
