@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests import kills
+from tests.kills import harassed
 
 pytestmark = pytest.mark.timeout(1800)
 Write = Callable[[dict[str, Any]], Path]
@@ -128,10 +132,11 @@ def test_a_run_that_fails_stops_no_other(
             (data / language / file.name).write_bytes(file.read_bytes())
     fields = sweep_of(data={"nusax": str(data)}, methods=["zero_shot", "lora"])
     code = (
-        "from pathlib import Path; from rich.console import Console; from flare_ray.study import Study\n"
+        "from pathlib import Path; from rich.console import Console\n"
+        "from flare_ray.running import execute; from flare_ray.study import Study\n"
         f"study = Study.open(Path({str(write_sweep(fields))!r})); study.grid\n"
         f"Path({str(data / 'qal' / 'test.csv')!r}).write_text('id,text\\n')\n"
-        "outcome = study.execute(Console()); print('FAILED', sorted(run.label for run in outcome.failed))\n"
+        "outcome = execute(study, Console()); print('FAILED', sorted(run.label for run in outcome.failed))\n"
         "print('ERROR', study.store.failure(outcome.failed[0].fingerprint)['error'])"
     )
     done = subprocess.run(
@@ -142,6 +147,21 @@ def test_a_run_that_fails_stops_no_other(
     assert f"FAILED {failed}" in done.stdout
     assert "wanted also label" in done.stdout
     assert {record["language"] for record in records(fields["storage"]).values()} == {"qtu"}
+
+
+@pytest.mark.slow
+def test_whatever_is_killed_the_records_are_those_of_a_quiet_sweep(
+    sweep_of: Fields, write_sweep: Write, tmp_path: Path
+) -> None:
+    file = write_sweep(sweep_of(seeds=[1, 2, 3]))
+    calm, rough = tmp_path / "calm", tmp_path / "rough"
+    harassed([str(file)], calm, tmp_path / "calm.log", 0, random.Random(0), (1e9, 1e9))
+    _, killed = harassed([str(file)], rough, tmp_path / "rough.log", 4, random.Random(1), (8, 14))
+    assert len(killed) == 4, "the sweep was over before everything had been killed"
+    ours, theirs = kills.records(rough), kills.records(calm)
+    assert {k: kills.outcome(v) for k, v in ours.items()} == {k: kills.outcome(v) for k, v in theirs.items()}
+    runs = mlflow_runs(str(rough), "small/nusax")
+    assert sorted(run.data.tags["flare_ray.fingerprint"] for run in runs) == sorted(ours)
 
 
 @pytest.mark.slow
