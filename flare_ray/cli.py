@@ -1,4 +1,4 @@
-"""The console script `flare-ray`: run, plan, report, doctor.
+"""The console script `flare-ray`: run, plan, report, translate, doctor, store.
 
 Exit codes: 0 all runs finished; 1 some failed; 2 the input is wrong (one message, nothing was started); 130 stopped.
 """
@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flare_ray.commands.store import app as store_app
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.schema import Resources, Translation
 from flare_ray.plan.stages import Stages
@@ -23,6 +24,7 @@ from flare_ray.store import open_store
 from flare_ray.study import Study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app.add_typer(store_app, name="store")
 _LISTED = 8  # packs that a plan prints by name
 console = Console()
 if not console.is_terminal:

@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 import fsspec
 
-from flare_ray.store.manifest import blocks, checksum, checksum_of
+from flare_ray.store.manifest import RECORD, blocks, checksum, checksum_of
 from flare_ray.store.patience import http_status, patiently
 
 SCRATCH = ".unfinished"
@@ -128,7 +128,7 @@ class Files:
     def remove_folder(self, place: str) -> None:
         """Removes a folder, if it is there: on a file system its name is gone at once."""
         if not self.local:
-            for name in self.find(place):
+            for name in _record_first(self.find(place)):
                 self.remove(f"{place}/{name}")
             return
         with self.scratch() as scratch:
@@ -277,6 +277,11 @@ class Files:
     def _move_object(self, place: str, target: str) -> None:
         patiently(lambda: self.fs.cp_file(self.path(place), self.path(target)))
         self.remove(place)
+
+
+def _record_first(names: Iterable[str]) -> list[str]:
+    """On an object store things go one by one: without its record the rest is no work any more."""
+    return sorted(names, key=lambda name: (name != RECORD, name))
 
 
 def _write(file: Path, content: bytes) -> None:

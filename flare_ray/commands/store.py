@@ -1,0 +1,306 @@
+"""`flare-ray store ls | gc | verify`: what a storage folder or URL holds, what of it can go, whether it is whole.
+
+    flare-ray store ls results --kind runs --long
+    flare-ray store gc --sweep sweeps/table1.yaml --sweep sweeps/table2.yaml
+    flare-ray store verify s3://bucket/study --repair
+
+Exit codes: 0 fine; 1 `verify` found something and did not repair it; 2 the input is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flare_ray.errors import InputError, Problem
+from flare_ray.store import Damaged, Store
+from flare_ray.store.garbage import Garbage, Needed, garbage, remove
+from flare_ray.store.integrity import Checked, quarantine, verify
+from flare_ray.store.inventory import Entry, Inventory
+
+app = typer.Typer(no_args_is_help=True, help="Looks after a store: lists it, tidies it, checks it.")
+_LISTED = 20  # things to remove that are printed one by one
+_KINDS = (
+    "bases",
+    "checkpoints",
+    "corpora",
+    "failures",
+    "ray",
+    "reports",
+    "runs",
+    "translations",
+    "quarantine",
+)
+
+Storage = Annotated[str | None, typer.Argument(metavar="[STORAGE]", help="A folder or URL; or give --sweep.")]
+Sweep = Annotated[Path | None, typer.Option("--sweep", metavar="FILE", help="A sweep whose storage it is.")]
+Sweeps = Annotated[
+    list[Path] | None,
+    typer.Option("--sweep", metavar="FILE", help="Keep only what such sweeps need. Repeatable."),
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field of the sweeps.")
+]
+Kinds = Annotated[
+    list[str] | None, typer.Option("--kind", help=f"{', '.join(_KINDS)}, … Repeatable; all if left out.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("ls")
+def ls_command(
+    storage: Storage = None,
+    sweep: Sweep = None,
+    overrides: Overrides = None,
+    kind: Kinds = None,
+    long: Annotated[bool, typer.Option("--long", help="List every entry with its label and age.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Counts and bytes by kind."""
+    raise typer.Exit(_guarded(lambda: _ls(_opened(storage, sweep, overrides), kind, long, as_json)))
+
+
+@app.command("gc")
+def gc_command(
+    storage: Storage = None,
+    sweep: Sweeps = None,
+    overrides: Overrides = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this it is only listed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What killed writers left and finished work does not need any more.
+
+    With --sweep also every run, base model and translation that no such sweep needs.
+    """
+    raise typer.Exit(_guarded(lambda: _gc(storage, sweep or [], overrides or [], yes, as_json)))
+
+
+@app.command("verify")
+def verify_command(
+    storage: Storage = None,
+    sweep: Sweep = None,
+    overrides: Overrides = None,
+    kind: Kinds = None,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Move damaged work to quarantine/: the next sweep makes it again."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Reads everything back: checksums, missing files, records and files that do not open."""
+    raise typer.Exit(_guarded(lambda: _verify(_opened(storage, sweep, overrides), kind, repair, as_json)))
+
+
+def _ls(store: Store, kinds: list[str] | None, long: bool, as_json: bool) -> int:
+    there = Inventory.of(store)
+    wanted = [kind for kind in there.kinds if not kinds or kind in kinds]
+    rows = [_kind_row(there, kind) for kind in wanted]
+    entries = [_entry_row(store, entry) for kind in wanted for entry in there.entries(kind)] if long else []
+    if as_json:
+        print(
+            json.dumps(
+                {"storage": store.url, "kinds": rows} | ({"entries": entries} if long else {}), indent=1
+            )
+        )
+    elif long:
+        _print(entries, {"bytes": _size, "age": _age}, f"{len(entries)} entries in {store.url}")
+    else:
+        total = sum(row["bytes"] for row in rows)
+        _print(rows, {"bytes": _size}, f"{_size(total)} in {store.url}")
+    return 0
+
+
+def _kind_row(there: Inventory, kind: str) -> dict[str, Any]:
+    entries = there.entries(kind)
+    return {
+        "kind": kind or "(beside)",
+        "entries": len(entries),
+        "finished": sum(entry.whole for entry in entries) if kind in there.record_kinds else None,
+        "files": sum(len(entry.files) for entry in entries),
+        "bytes": there.bytes(kind),
+    }
+
+
+def _entry_row(store: Store, entry: Entry) -> dict[str, Any]:
+    """age: seconds since its newest file was written."""
+    age = None if entry.modified is None else max(0.0, time.time() - entry.modified)
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "label": _label(store, entry),
+        "bytes": entry.bytes,
+        "age": age,
+    }
+
+
+def _label(store: Store, entry: Entry) -> str | None:
+    try:
+        if entry.whole:
+            return str(store.record(entry.kind, entry.name).get("label"))
+        if entry.kind == "failures":
+            failure = store.failure(entry.name.removesuffix(".json")) or {}
+            return f"{failure.get('label')}: {failure.get('error')}"
+    except (FileNotFoundError, Damaged):
+        return "(cannot be read)"
+    return "(unfinished)" if entry.kind in ("bases", "corpora", "runs") else None
+
+
+def _gc(storage: str | None, sweeps: list[Path], overrides: Sequence[str], yes: bool, as_json: bool) -> int:
+    store = _opened(storage, sweeps, overrides)
+    needed = _needed(sweeps, overrides) if sweeps else None
+    there = Inventory.of(store)
+    found = garbage(store, there, needed)
+    if yes:
+        remove(store, found)
+    if as_json:
+        facts = {"storage": store.url, "removed": yes, "garbage": [asdict(one) for one in found]}
+        print(json.dumps(facts, indent=1))
+        return 0
+    reasons: dict[str, list[Garbage]] = {}
+    for one in found:
+        reasons.setdefault(one.reason, []).append(one)
+    rows = [
+        {"reason": reason, "entries": len(some), "bytes": sum(one.bytes for one in some)}
+        for reason, some in reasons.items()
+    ]
+    total = _size(sum(one.bytes for one in found))
+    _print(rows, {"bytes": _size}, f"{'removed' if yes else 'can go'}: {total} in {store.url}")
+    if not yes:
+        for one in found[:_LISTED]:
+            print(f"  {store.files.for_people(one.place)}")
+        if len(found) > _LISTED:
+            print(f"  … and {len(found) - _LISTED} more (--json lists all)")
+        if found:
+            print("nothing was removed; --yes removes it")
+    return 0
+
+
+def _needed(files: Sequence[Path], overrides: Sequence[str]) -> Needed:
+    """What the sweeps' runs are made of."""
+    from flare_ray.plan.grid import expand
+
+    sweeps = _loaded(files, overrides)
+    grids = [expand(sweep) for sweep in sweeps]
+    works = [work for grid in grids for work in (*grid.runs, *grid.bases, *grid.corpora)]
+    return Needed(
+        fingerprints={work.fingerprint for work in works},
+        translators={corpus.translator_key for grid in grids for corpus in grid.corpora},
+        sweeps={sweep.name for sweep in sweeps if getattr(sweep, "search", None)},
+    )
+
+
+def _verify(store: Store, kinds: list[str] | None, repair: bool, as_json: bool) -> int:
+    checked = verify(store, kinds=kinds)
+    moved = quarantine(store, checked.findings) if repair else {}
+    if as_json:
+        print(json.dumps({"storage": store.url, **asdict(checked), "moved": moved}, indent=1))
+    else:
+        _print_checked(store, checked, moved)
+    return 1 if checked.findings and not repair else 0
+
+
+def _print_checked(store: Store, checked: Checked, moved: dict[str, str]) -> None:
+    for finding in checked.findings:
+        print(f"{finding.place}: {finding.what}")
+    for entry, place in moved.items():
+        print(f"moved: {entry} → {place}")
+    looked = f"{checked.records} records, {checked.files} files, {_size(checked.bytes)} in {store.url}"
+    damaged = len({finding.entry for finding in checked.findings})
+    print(f"{looked}: {f'{damaged} damaged' if damaged else 'all whole'}")
+    if damaged and not moved:
+        print("--repair moves what is damaged to quarantine/; the next sweep makes it again")
+
+
+def _opened(
+    storage: str | None, sweeps: Path | Sequence[Path] | None, overrides: Sequence[str] | None
+) -> Store:
+    """The store to look at. Raises InputError when none is named, several are, or nothing is there."""
+    files = [sweeps] if isinstance(sweeps, Path) else list(sweeps or [])
+    urls = {storage} if storage else {sweep.storage for sweep in _loaded(files, overrides or [])}
+    if len(urls) != 1:
+        found = f"several: {', '.join(sorted(urls))}" if urls else "neither a storage nor --sweep FILE"
+        raise InputError("store", [Problem("STORAGE", found, "one folder or URL")])
+    (url,) = urls
+    try:
+        store = Store(url)
+        if store.files.exists(""):
+            return store
+        why = "nothing is there"
+    except (OSError, ValueError, ImportError) as error:
+        why = f"{type(error).__name__}: {error}"
+    raise InputError("store", [Problem("STORAGE", f"{url!r}: {why}", "where a sweep keeps its work")])
+
+
+def _loaded(files: Sequence[Path], overrides: Sequence[str]) -> list[Any]:
+    """The sweeps. Raises InputError with the problems of all."""
+    from flare_ray.plan.load import load_sweep
+
+    loaded: list[Any] = []
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            loaded.append(load_sweep(file, overrides))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(", ".join(map(str, files)), problems)
+    return loaded
+
+
+def _print(rows: list[dict[str, Any]], shown: dict[str, Callable[[Any], str]], caption: str) -> None:
+    """A table of rows of the same fields, and one line under it. shown: how a field's values are written."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    if rows:
+        table = Table(box=None, pad_edge=False)
+        for name, value in rows[0].items():
+            right = isinstance(value, (int, float)) or name in shown
+            table.add_column(name, justify="right" if right else "left", overflow="fold")
+        for row in rows:
+            cells = [shown.get(name, str)(value) if value is not None else "" for name, value in row.items()]
+            table.add_row(*map(_plain, cells))
+        console.print(table)
+    console.print(caption, markup=False, soft_wrap=True)
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _size(count: int) -> str:
+    """Bytes for people: 1.4 GB."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def _age(seconds: float) -> str:
+    """A time for people: 3 h."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """Does a command; wrong input becomes its message and exit code 2."""
+    try:
+        return work()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2

@@ -1,0 +1,189 @@
+"""Whether a store still holds what was written: records, their files' checksums, and that those files open.
+
+    checked = verify(store)
+    for finding in checked.findings: print(finding.place, finding.what)
+    quarantine(store, checked.findings)  # the next sweep makes that work again
+
+A record of an earlier version has no checksums: of its files only the headers are tried.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import time
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from flare_ray.store.files import SCRATCH
+from flare_ray.store.inventory import Entry, Inventory
+from flare_ray.store.manifest import (
+    RECORD,
+    Damaged,
+    Listed,
+    Manifest,
+    checksum_of_stream,
+    parted,
+    same_record,
+)
+from flare_ray.store.patience import passes
+from flare_ray.store.records import Store
+
+_IN_MEMORY = 64 * 2**20
+"""Bytes up to which a remote file is read at once, and not in pieces from a connection of its own."""
+_REMOTE_THREADS = 16
+_SHARDS = "translations"
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """Something damaged. entry: what has to go for it: a whole record, or one file. place: for people."""
+
+    entry: str
+    place: str
+    what: str
+    is_record: bool
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How much was looked at, and what was found. bytes: of all files of the entries."""
+
+    records: int
+    files: int
+    bytes: int
+    findings: tuple[Finding, ...]
+
+
+def verify(store: Store, there: Inventory | None = None, kinds: Collection[str] | None = None) -> Checked:
+    """Checks every record (of some kinds, or all), the failures and the translations, side by side."""
+    there = there or Inventory.of(store)
+    wanted = [kind for kind in there.kinds if kinds is None or kind in kinds]
+    entries = [
+        entry
+        for kind in wanted
+        for entry in there.entries(kind)
+        if (entry.whole and kind in there.record_kinds) or kind in ("failures", _SHARDS)
+    ]
+    threads = min(8, os.cpu_count() or 1) if store.local else _REMOTE_THREADS
+    with ThreadPoolExecutor(threads) as pool:
+        found = [
+            one for some in pool.map(lambda entry: list(_findings(store, entry)), entries) for one in some
+        ]
+    return Checked(
+        records=sum(entry.whole for entry in entries),
+        files=sum(len(entry.files) for entry in entries),
+        bytes=sum(entry.bytes for entry in entries),
+        findings=tuple(sorted(found)),
+    )
+
+
+def quarantine(store: Store, findings: Collection[Finding]) -> dict[str, str]:
+    """Moves what is damaged out of the way; where each entry is now."""
+    moved = {}
+    for entry, is_record in sorted({(finding.entry, finding.is_record) for finding in findings}):
+        target = f"quarantine/{entry}.{time.time_ns()}"
+        (store.files.move_folder if is_record else store.files.move)(entry, target)
+        moved[entry] = store.files.for_people(target)
+    return moved
+
+
+def _findings(store: Store, entry: Entry) -> Iterator[Finding]:
+    if entry.whole:
+        for inner, what in _record_findings(store, entry):
+            yield Finding(entry.place, store.files.for_people(f"{entry.place}/{inner}"), what, is_record=True)
+        return
+    for inner, info in entry.files.items():
+        place = f"{entry.place}/{inner}" if inner else entry.place
+        problem = None if place.endswith(SCRATCH) else _problem(store, place, info.bytes, None)
+        if problem:
+            yield Finding(place, store.files.for_people(place), problem, is_record=False)
+
+
+def _record_findings(store: Store, entry: Entry) -> Iterator[tuple[str, str]]:
+    try:
+        record, manifest = parted(store.files.read(f"{entry.place}/{RECORD}"))
+    except FileNotFoundError:  # removed meanwhile
+        return
+    except Damaged as error:
+        yield RECORD, str(error)
+        return
+    if manifest and not same_record(record, manifest):
+        yield RECORD, "is not what was written (checksum)"
+    for inner, listed in _files_of(entry, manifest):
+        info = entry.files.get(inner)
+        what: str | None
+        if info is None:
+            what = "is missing"
+        elif listed and info.bytes != listed.bytes:
+            what = f"has {info.bytes} bytes instead of {listed.bytes}"
+        else:
+            what = _problem(store, f"{entry.place}/{inner}", info.bytes, listed)
+        if what:
+            yield inner, what
+
+
+def _files_of(entry: Entry, manifest: Manifest | None) -> list[tuple[str, Listed | None]]:
+    if manifest is None:
+        return [(name, None) for name in entry.files if name != RECORD]
+    folder = f"{manifest.folder}/" if manifest.folder else ""
+    return [(f"{folder}{file.path}", file) for file in manifest.files]
+
+
+def _problem(store: Store, place: str, size: int, listed: Listed | None) -> str | None:
+    """What is wrong with a file's content; None when nothing is."""
+    opens = next((check for ending, check in _OPENS.items() if place.endswith(ending)), None)
+    if listed is None and opens is None:
+        return None
+    try:
+        with _stream(store, place, size) as stream:
+            if listed and checksum_of_stream(stream) != listed.blake2b:
+                return "is not what was written (checksum)"
+            if opens:
+                stream.seek(0)
+                opens(stream, size)
+    except FileNotFoundError:
+        return "is missing"
+    except Exception as error:  # whatever a reader says of a damaged file
+        if isinstance(error, PermissionError) or (not store.local and passes(error)):
+            raise  # says nothing about the file
+        return f"cannot be read: {type(error).__name__}: {error}"
+    return None
+
+
+def _stream(store: Store, place: str, size: int) -> BinaryIO:
+    if not store.local and size <= _IN_MEMORY:
+        return io.BytesIO(store.files.read(place))
+    return store.files.open(place)
+
+
+def _parquet(stream: BinaryIO, size: int) -> None:
+    import pyarrow.parquet as pq
+
+    pq.read_metadata(stream)
+
+
+def _safetensors(stream: BinaryIO, size: int) -> None:
+    """The format: 8 bytes with the header's length, the header as JSON, the tensors it places behind it."""
+    (length,) = struct.unpack("<Q", stream.read(8))
+    if length > size - 8:
+        raise ValueError(f"its header of {length} bytes is longer than the file")
+    header = json.loads(stream.read(length))
+    ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+    if 8 + length + max(ends, default=0) != size:
+        raise ValueError(f"its tensors end at {8 + length + max(ends, default=0)} of {size} bytes")
+
+
+def _json(stream: BinaryIO, size: int) -> None:
+    json.load(stream)
+
+
+_OPENS: dict[str, Callable[[BinaryIO, int], None]] = {
+    ".parquet": _parquet,
+    ".safetensors": _safetensors,
+    ".json": _json,
+}
