@@ -93,7 +93,7 @@ class Files:
                 patiently(lambda: self.fs.pipe_file(self.path(place), content))
                 return
             with self.scratch() as scratch:
-                _write(scratch, content)
+                write_new(scratch, content)
                 self._into_folder(place, lambda: scratch.replace(self.path(place)))
 
     def create(self, place: str, content: bytes) -> bool:
@@ -186,7 +186,7 @@ class Files:
         with self.scratch() as scratch:
             place = f"{SCRATCH}/{scratch.name}"
             if self.local:
-                _write(scratch, b"")
+                write_new(scratch, b"")
             else:
                 self.write(place, b"")
             return self.modified(place) or time.time()
@@ -243,7 +243,7 @@ class Files:
     def _link(self, place: str, content: bytes) -> bool:
         target = self.path(place)
         with self.scratch() as scratch:
-            _write(scratch, content)
+            write_new(scratch, content)
             try:
                 self._into_folder(place, lambda: os.link(scratch, target))
             except FileExistsError:
@@ -284,7 +284,8 @@ def _record_first(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (name != RECORD, name))
 
 
-def _write(file: Path, content: bytes) -> None:
+def write_new(file: Path, content: bytes) -> None:
+    """A local file that no one else writes, down to the disk."""
     with file.open("xb") as stream:
         stream.write(content)
         _to_disk(stream)

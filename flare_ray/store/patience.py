@@ -47,18 +47,15 @@ _PASSING_NAMES = {  # of aiohttp and botocore, which need not be installed
 }
 
 
-def patiently(work: Callable[[], T], attempts: int = ATTEMPTS, first_wait: float = FIRST_WAIT) -> T:
-    """The work's result; its last error when it fails at every attempt, or at once in a way that will not pass.
-
-    first_wait: seconds before the second attempt.
-    """
-    for attempt in range(1, attempts):
+def patiently(work: Callable[[], T]) -> T:
+    """The work's result; its last error when it fails at every attempt, or at once in a way that will not pass."""
+    for attempt in range(1, ATTEMPTS):
         try:
             return work()
         except Exception as error:
             if not passes(error):
                 raise
-            wait = first_wait * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
+            wait = FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
             log.warning("storage: %s: %s; again in %.1f s", type(error).__name__, error, wait)
             time.sleep(wait)
     return work()

@@ -13,7 +13,7 @@ from typing import Any
 
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
-from flare_ray.store.files import Files
+from flare_ray.store.files import Files, write_new
 from flare_ray.store.lease import Lease
 from flare_ray.store.manifest import RECORD, Damaged, Listed, Manifest, as_json, checksum_of, joined, parted
 
@@ -145,8 +145,7 @@ class Store:
         with self.files.scratch() as scratch:
             scratch.mkdir()
             listed = self._put_all(files, f"{scratch.parent.name}/{scratch.name}")
-            content = joined(record, scratch.name, "", listed)
-            self.files.write(f"{scratch.parent.name}/{scratch.name}/{RECORD}", content)
+            write_new(scratch / RECORD, joined(record, scratch.name, "", listed))
             target = Path(self.files.path(place))
             target.parent.mkdir(parents=True, exist_ok=True)
             try:

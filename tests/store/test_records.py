@@ -1,6 +1,5 @@
 import json
 import threading
-import uuid
 from pathlib import Path
 
 import pytest
@@ -8,38 +7,7 @@ import pytest
 from flare_ray.errors import InputError
 from flare_ray.store import Store, open_store
 
-RECORD = {
-    "metrics": {"macro_f1": 61.25},
-    "label": "tiny/nusax/ace/naïve — 汉字",
-    "history": [{"epoch": 1}],
-    "x": None,
-}
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLARE_RAY_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(params=["folder", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """A store in a folder, and one behind fsspec's interface to object stores."""
-    if request.param == "folder":
-        return open_store(str(tmp_path / "a" / "store"))
-    return open_store(f"memory://{uuid.uuid4().hex}/store")
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    folder = tmp_path / "made"
-    (folder / "adapter" / "deep").mkdir(parents=True)
-    (folder / "predictions.parquet").write_bytes(b"rows")
-    (folder / "adapter" / "deep" / "weights.bin").write_bytes(bytes(range(256)))
-    return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+from written import RECORD, contents
 
 
 def test_an_empty_store_has_nothing(store: Store) -> None:
