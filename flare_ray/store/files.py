@@ -253,16 +253,8 @@ class Files:
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-                return self._open_new(target, content)
-        return True
-
-    def _open_new(self, target: str, content: bytes) -> bool:
-        """For file systems without hard links: a reader may see the file before its content."""
-        try:
-            with open(target, "xb") as stream:
-                stream.write(content)
-        except FileExistsError:
-            return False
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                return _open_new(target, content)
         return True
 
     def _put_new(self, place: str, content: bytes) -> bool:
@@ -289,6 +281,16 @@ def write_new(file: Path, content: bytes) -> None:
     with file.open("xb") as stream:
         stream.write(content)
         _to_disk(stream)
+
+
+def _open_new(target: str, content: bytes) -> bool:
+    """For file systems without hard links: a reader may see the file before its content."""
+    try:
+        with open(target, "xb") as stream:
+            stream.write(content)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _copy(file: Path, target: Path) -> tuple[int, str]:

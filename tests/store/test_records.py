@@ -3,11 +3,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from written import RECORD, contents
 
 from flare_ray.errors import InputError
 from flare_ray.store import Store, open_store
-
-from written import RECORD, contents
 
 
 def test_an_empty_store_has_nothing(store: Store) -> None:
