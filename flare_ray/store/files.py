@@ -105,11 +105,9 @@ class Files:
             return self._link(place, content) if self.local else self._put_new(place, content)
 
     def put(self, file: Path, place: str) -> tuple[int, str]:
-        """Copies a local file to a place that no one else writes; its bytes and checksum. Raises StoreFull."""
+        """Copies a local file to a place that no one else writes, in a folder that is there; bytes and checksum."""
         if self.local:
-            target = Path(self.path(place))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            return _copy(file, target)
+            return _copy(file, Path(self.path(place)))
         made = file.stat().st_size, checksum_of(file)
         patiently(lambda: self.fs.put_file(str(file), self.path(place)))
         return made

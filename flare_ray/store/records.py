@@ -186,12 +186,18 @@ class Store:
         return kept
 
     def _put_all(self, files: Path | None, place: str) -> list[Listed]:
-        found = sorted(path for path in files.rglob("*") if path.is_file()) if files else []
-        names = [path.relative_to(files).as_posix() for path in found] if files else []
+        if files is None:
+            return []
+        found = sorted(path.relative_to(files) for path in files.rglob("*") if path.is_file())
+        found = [path for path in found if path.as_posix() != RECORD]
+        if (
+            self.local
+        ):  # one by one, and not with those above: a scratch folder that gc has removed must not come back
+            for folder in sorted({folder for path in found for folder in path.parents} - {Path()}):
+                os.mkdir(f"{self.root}/{place}/{folder.as_posix()}")
         return [
-            Listed(name, *self.files.put(path, f"{place}/{name}"))
-            for path, name in zip(found, names, strict=True)
-            if name != RECORD
+            Listed(path.as_posix(), *self.files.put(files / path, f"{place}/{path.as_posix()}"))
+            for path in found
         ]
 
     def _token(self, place: str) -> str | None:

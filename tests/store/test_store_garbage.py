@@ -1,0 +1,131 @@
+"""gc removes what nobody needs, and nothing that is finished, needed, or may have a living writer."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from written import RECORD, contents
+
+from flare_ray.errors import InputError
+from flare_ray.store import Store
+from flare_ray.store.garbage import HOUR, Garbage, Needed, garbage, remove
+from flare_ray.store.inventory import Inventory
+
+
+def found(store: Store, needed: Needed | None = None, age: float = -1) -> dict[str, str]:
+    """Place and reason; with the default age everything counts as old."""
+    return {one.place: one.reason for one in garbage(store, Inventory.of(store), needed, age)}
+
+
+@pytest.fixture
+def filled(store: Store, files: Path) -> Store:
+    for kind, name in (("bases", "b1"), ("bases", "b2"), ("runs", "r1"), ("runs", "r2"), ("corpora", "c1")):
+        store.write(
+            kind, name, RECORD | {"provenance": {"sweep": "searching"}} if name == "r2" else RECORD, files
+        )
+    store.write_failure("r3", {"error": "x"})
+    store.write_text("checkpoints/r3/10/state.bin", "unfinished run's")
+    store.write_text("translations/t1/eng-ace/s.parquet", "t")
+    store.write_text("reports/small/report.md", "#")
+    return store
+
+
+def test_a_tidy_store_has_no_garbage(filled: Store) -> None:
+    assert found(filled) == {}
+
+
+def test_left_overs_go(filled: Store) -> None:
+    filled.write_failure("r1", {"error": "overtaken"})
+    filled.write_text("checkpoints/b1/3/state.bin", "x")
+    filled.write_text("ray/2026-01-01_00-00-00/tune/state.json", "x")
+    filled.write_text("runs/r9/predictions.parquet", "half")
+    filled.write_text("runs/r1/adapter/weights.bin.0f.unfinished", "half")
+    filled.write_text(".unfinished/5c/record.json", "{}")
+    before = filled.finished("runs") | filled.finished("bases")
+    expected = {
+        "failures/r1.json": "failure of finished work",
+        "checkpoints/b1": "checkpoint of finished work",
+        "ray/2026-01-01_00-00-00": "Ray's files of an ended sweep",
+        "runs/r9": "unfinished",
+        "runs/r1/adapter/weights.bin.0f.unfinished": "unfinished",
+        ".unfinished/5c": "unfinished",
+    }
+    assert found(filled) == expected
+    remove(filled, garbage(filled, Inventory.of(filled), age=-1))
+    assert found(filled) == {}
+    assert filled.finished("runs") | filled.finished("bases") == before
+    assert filled.failure("r3") is not None
+    assert filled.names("checkpoints") == ["r3"]
+
+
+def test_what_was_written_within_the_hour_may_have_a_writer(local: Store) -> None:
+    places = (".unfinished/5c/weights.bin", "runs/r9/predictions.parquet", "ray/now/tune/state.json")
+    for place in places:
+        local.write_text(place, "half")
+    assert found(local, age=HOUR) == {}
+    past = time.time() - HOUR - 5
+    for place in places:
+        os.utime(local.files.path(place), (past, past))
+    assert set(found(local, age=HOUR)) == {".unfinished/5c", "runs/r9", "ray/now"}
+    local.write_text(".unfinished/5c/more.bin", "still writing")
+    assert ".unfinished/5c" not in found(local, age=HOUR)
+
+
+def test_a_writer_whose_scratch_is_removed_fails_and_shows_nothing(
+    local: Store, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, calls = local.files.put, []
+
+    def slow(file: Path, place: str) -> tuple[int, str]:
+        calls.append(place)
+        if len(calls) == 2:
+            remove(local, garbage(local, Inventory.of(local), age=-1))
+        return put(file, place)
+
+    monkeypatch.setattr(local.files, "put", slow)
+    with pytest.raises(OSError, match="No such file"):
+        local.write("runs", "f1", RECORD, files)
+    assert not local.has("runs", "f1")
+    assert found(local) == {}
+
+
+def test_the_files_of_a_writer_that_lost_or_died_go_and_the_winners_stay(files: Path) -> None:
+    store = Store("memory://strays/store")
+    store.write("runs", "r1", RECORD, files)
+    winner = contents(store.folder("runs", "r1"))
+    for token in ("0" * 32, "f" * 32):
+        store.write_text(f"runs/r1/{token}/predictions.parquet", "of another writer")
+    assert set(found(store)) == {f"runs/r1/{'0' * 32}", f"runs/r1/{'f' * 32}"}
+    remove(store, garbage(store, Inventory.of(store), age=-1))
+    assert found(store) == {}
+    assert contents(Store("memory://strays/store").folder("runs", "r1")) == winner
+
+
+def test_with_sweeps_only_what_they_need_stays(filled: Store) -> None:
+    needed = Needed(fingerprints={"b1", "r1", "r3"}, translators={"t1"})
+    assert set(found(filled, needed)) == {"bases/b2", "runs/r2", "corpora/c1"}
+    searching = Needed(fingerprints={"b1", "r1"}, sweeps={"searching"})
+    expected = {"bases/b2", "corpora/c1", "failures/r3.json", "checkpoints/r3", "translations/t1"}
+    assert set(found(filled, searching)) == expected
+    remove(filled, garbage(filled, Inventory.of(filled), searching, age=-1))
+    assert (filled.finished("bases"), filled.finished("runs")) == ({"b1"}, {"r1", "r2"})
+    assert filled.names("reports") == ["small"]
+
+
+def test_a_driver_at_work_keeps_what_it_may_need(filled: Store) -> None:
+    filled.write_text("ray/2026-01-01_00-00-00/tune/state.json", "x")
+    filled.write_failure("r1", {"error": "overtaken"})
+    with filled.lease("another", settle=0):
+        assert set(found(filled)) == {"failures/r1.json"}
+        with pytest.raises(InputError, match="works on another"):
+            found(filled, Needed(fingerprints=set()))
+    assert "ray/2026-01-01_00-00-00" in found(filled)
+
+
+def test_what_goes_with_a_folder_is_not_listed_twice(local: Store) -> None:
+    local.write_text("runs/r9/a.unfinished", "x")
+    (one,) = garbage(local, Inventory.of(local), age=-1)
+    assert one == Garbage("runs/r9", "unfinished", 1, is_file=False)
