@@ -45,9 +45,12 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed in the code or diverged.")
     ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for another driver of the same sweep.")] = False,
 ) -> None:
     """Runs a sweep; what is finished already is not trained again. Ctrl-C stops it at the next checkpoint."""
-    work = (lambda: _plan(file, overrides)) if only_plan else (lambda: _run(file, overrides, retry_failed))
+    work = (
+        (lambda: _plan(file, overrides)) if only_plan else (lambda: _run(file, overrides, retry_failed, wait))
+    )
     raise typer.Exit(_guarded(work))
 
 
@@ -117,14 +120,21 @@ def doctor(file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None
     raise typer.Exit(0 if all(finding.good for finding in found) else 2)
 
 
-def _run(file: Path, overrides: list[str] | None, retry_failed: bool) -> int:
+def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool) -> int:
     from flare_ray.execution.driver import Interrupted
+    from flare_ray.execution.watchdog import start_again
     from flare_ray.running import execute
 
     study = Study.open(file, overrides or [])
     _print_plan(study)
+
+    def on_death(what: str) -> None:
+        start_again(sum(len(study.store.finished(kind)) for kind in ("runs", "bases", "corpora")))
+        console.print("Ray dies again and again, and nothing gets done: look into the logs in /tmp/ray")
+        os._exit(1)
+
     try:
-        outcome = execute(study, console, retry_failed)
+        outcome = execute(study, console, retry_failed, wait, on_death)
     except (KeyboardInterrupt, Interrupted):
         console.print("\nStopped. What is finished is kept: the same command goes on from here.")
         return 130

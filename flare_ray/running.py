@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +28,51 @@ class Outcome:
     tracking_errors: tuple[str, ...]
 
 
-def execute(study: Study, console: Console, retry_failed: bool = False) -> Outcome:
+def execute(
+    study: Study,
+    console: Console,
+    retry_failed: bool = False,
+    wait: bool = False,
+    on_death: Callable[[str], None] = lambda what: _thread.interrupt_main(),
+) -> Outcome:
     """Trains what is left and records it. Raises InputError before anything is trained, and Interrupted.
 
     retry_failed: whether work is tried again whose failure lay in the code or the numbers, and that would end the
-    same way as far as one can tell.
+    same way as far as one can tell. wait: for another driver that works on the same sweep, instead of raising
+    LeaseHeld. on_death: called from another thread when the Ray that was started here has died.
     """
+    stop = _Stop()
+    lease = study.store.lease(
+        study.sweep.name,
+        wait=wait,
+        on_wait=lambda holder: console.print(f"waiting for another driver: {holder}", markup=False),
+        on_lost=stop,
+    )
+
+    def on_dead_ray(what: str) -> None:
+        console.print(f"Ray's {what} has died: starting again from what is stored", markup=False)
+        lease.__exit__(None, None, None)
+        on_death(what)
+
+    with lease:
+        return _execute(study, console, retry_failed, stop, on_dead_ray)
+
+
+class _Stop:
+    """What another thread calls to have the execution stopped; `action` is the driver's way to do it."""
+
+    def __init__(self) -> None:
+        self.action: Callable[[], None] = lambda: None
+
+    def __call__(self) -> None:
+        self.action()
+
+
+def _execute(
+    study: Study, console: Console, retry_failed: bool, stop: _Stop, on_death: Callable[[str], None]
+) -> Outcome:
     from flare_ray.execution.provenance import provenance
+    from flare_ray.execution.watchdog import Watchdog
 
     facts = provenance() | {"sweep": study.sweep.name}
     left_alone = set() if retry_failed else given_up(study.store, study.grid, facts)
@@ -48,7 +87,8 @@ def execute(study: Study, console: Console, retry_failed: bool = False) -> Outco
             if corpus.fingerprint in stored:
                 records.corpus(corpus.fingerprint)
         if todo.packs:
-            _train(study, lambda: study.stages(left_alone), todo, records, facts, console)
+            with Watchdog(on_death):
+                _train(study, lambda: study.stages(left_alone), todo, records, facts, console, stop)
     finally:
         writer.close()
     finished = study.store.finished("runs")
@@ -90,6 +130,7 @@ def _train(
     records: _Records,
     facts: dict[str, Any],
     console: Console,
+    stop: _Stop,
 ) -> None:
     from flare_ray.execution.cluster import connect
     from flare_ray.execution.driver import Execution
@@ -111,7 +152,7 @@ def _train(
                 if event["kind"] == "corpus":
                     records.corpus(event["fingerprint"])
 
-        Execution(
+        execution = Execution(
             plan,
             study.store,
             study.sweep.resources,
@@ -120,7 +161,9 @@ def _train(
             lambda work: 10.0,
             on_event,
             progress.stopping,
-        ).run()
+        )
+        stop.action = execution.stop
+        execution.run()
 
 
 def _build_sandbox(study: Study, console: Console) -> None:

@@ -34,7 +34,7 @@ class Interrupted(RuntimeError):
     """The sweep was stopped from outside (Ctrl-C); what is finished is kept."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Execution:
     """How stages are executed.
 
@@ -54,6 +54,8 @@ class Execution:
     on_event: OnEvent
     on_stop: Callable[[], None] = lambda: None
     trial: Callable[[dict[str, Any]], None] | None = None
+    _attempt: _Attempt | None = None
+    _stopped: bool = False
 
     def run(self) -> None:
         """Executes every stage. Needs a Ray to be joined (`cluster.connect`) first.
@@ -65,10 +67,10 @@ class Execution:
         durations, in_a_row, before = Durations(self.expected), 0, None
         stages = self.plan()
         while True:
-            attempt = _Attempt(self, stages, durations)
-            with OnSignal(attempt.stop) as signals:
+            self._attempt = attempt = _Attempt(self, stages, durations)
+            with OnSignal(self.stop):
                 error = attempt.run()
-            if signals.asked:
+            if self._stopped:
                 raise Interrupted("stopped before everything was done; the same command goes on from here")
             stages = self.plan()
             left = len(stages.todo)
@@ -80,6 +82,12 @@ class Execution:
                 raise error
             log.warning("Ray broke down, starting again from what is stored: %s", error)
             _reconnect()
+
+    def stop(self) -> None:
+        """Lets what runs come to its next checkpoint, and starts nothing more. From any thread."""
+        self._stopped = True
+        if self._attempt:
+            self._attempt.stop()
 
 
 class _Attempt:
