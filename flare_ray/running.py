@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import _thread
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from flare_ray import registry
 from flare_ray.cache import cache_folder
-from flare_ray.execution.failed import given_up
+from flare_ray.execution.failed import given_up, is_given_up
+from flare_ray.execution.searching import Searches
 from flare_ray.plan.checkpoints import SANDBOX
-from flare_ray.plan.grid import Run
+from flare_ray.plan.grid import Grid, Run
 from flare_ray.plan.stages import Stages
 from flare_ray.study import Study
 from flare_ray.tracking.views import corpus_view, run_view
@@ -86,13 +88,13 @@ def _execute(
         for corpus in study.grid.corpora:
             if corpus.fingerprint in stored:
                 records.corpus(corpus.fingerprint)
-        if todo.packs:
+        if todo.packs or study.searching():
             with Watchdog(on_death):
                 _train(study, lambda: study.stages(left_alone), todo, records, facts, console, stop)
     finally:
         writer.close()
     finished = study.store.finished("runs")
-    failed = [run for run in study.grid.runs if run.fingerprint not in finished]
+    failed = [run for run in study.runs() if run.fingerprint not in finished]
     return Outcome(tuple(failed), tuple(writer.errors))
 
 
@@ -141,16 +143,19 @@ def _train(
     connect()
     _build_sandbox(study, console)
     forget(study.store, todo)
-    runs = {run.fingerprint: run for run in todo.todo}
-    with Progress(console, len(runs), len(todo.bases)) as progress:
+    with Progress(console, len(todo.todo), len(todo.bases)) as progress:
 
         def on_event(event: dict[str, Any]) -> None:
             progress.on_event(event)
             if event["event"] == "finished":
                 if event["kind"] == "run":
-                    records.run(runs[event["fingerprint"]])
+                    records.run(event["work"])
                 if event["kind"] == "corpus":
                     records.corpus(event["fingerprint"])
+
+        def on_more(stages: Stages) -> None:
+            forget(study.store, stages)
+            progress.more(len(stages.todo), len(stages.bases))
 
         execution = Execution(
             plan,
@@ -161,9 +166,40 @@ def _train(
             lambda work: 10.0,
             on_event,
             progress.stopping,
+            searches=_searches(study, facts) if study.searches else None,
+            on_more=on_more,
         )
         stop.action = execution.stop
         execution.run()
+
+
+def _searches(study: Study, facts: dict[str, Any]) -> Callable[[], Searches]:
+    """Makes the sweep's searches anew, by what the store has then."""
+
+    def objective(record: Mapping[str, Any]) -> float:
+        metric = registry.load("tasks", record["task"]).metric
+        return float(record["validation"][f"validation_{metric}"])
+
+    def make() -> Searches:
+        return Searches(
+            study.searches,
+            study.store,
+            lambda runs: study.stages_of(Grid(tuple(runs), ())),
+            objective,
+            lambda run: is_given_up(study.store, run, facts),
+            _optuna_storage(study),
+        )
+
+    return make
+
+
+def _optuna_storage(study: Study) -> Any:
+    """Where optuna-dashboard can look: a file beside the records, when they are in a folder."""
+    if not study.store.local:
+        return None
+    import optuna
+
+    return optuna.storages.RDBStorage(f"sqlite:///{study.store.root}/optuna.db")
 
 
 def _build_sandbox(study: Study, console: Console) -> None:

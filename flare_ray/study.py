@@ -12,10 +12,12 @@ from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.execution.cluster import cluster_problems
+from flare_ray.execution.searching import Asked, answers, asked
 from flare_ray.models._gates import gate_problems
-from flare_ray.plan.grid import Grid, expand
+from flare_ray.plan.grid import Grid, Run, expand
 from flare_ray.plan.load import load_sweep
 from flare_ray.plan.schema import Sweep
+from flare_ray.plan.search import questions
 from flare_ray.plan.stages import Stages, stages
 from flare_ray.plan.wire import run_facts
 from flare_ray.report import table
@@ -67,14 +69,46 @@ class Study:
 
     def stages(self, given_up: Collection[str] = ()) -> Stages:
         """What is left to do, by what the store has now. given_up: fingerprints of failed work to leave alone."""
+        return self.stages_of(self.grid, given_up)
+
+    def stages_of(self, grid: Grid, given_up: Collection[str] = ()) -> Stages:
+        """What is left to do of some runs."""
         return stages(
-            self.grid,
+            grid,
             self.store.finished("runs"),
             self.store.finished("bases"),
             self.sweep.resources.pack_size,
             self.store.finished("corpora"),
             given_up,
         )
+
+    @cached_property
+    def searches(self) -> list[Asked]:
+        """Every search of the sweep."""
+        return asked(questions(self.sweep), self.sweep.seeds)
+
+    def selected(self) -> list[tuple[str, list[Run]]]:
+        """What the searches that are done have selected: a table row's name, and its runs with all seeds."""
+        found = []
+        for one, facts in answers(self.searches, self.store):
+            if facts["selected"] is not None:
+                config = ", ".join(f"{axis}={value}" for axis, value in facts["selected"].items())
+                method, count = one.question.section.method.name, facts["configurations"]
+                name = f"{method} ({config}; {one.sampler}: best of {count})"
+                runs = [run for seed in one.seeds for run in one.question.runs(facts["selected"], seed)]
+                found.append((name, runs))
+        return found
+
+    def searching(self) -> bool:
+        """Whether a search is not done, or a run of what it selected."""
+        finished = self.store.finished("runs")
+        done = len(answers(self.searches, self.store)) == len(self.searches)
+        return not done or any(run.fingerprint not in finished for _, runs in self.selected() for run in runs)
+
+    def runs(self) -> list[Run]:
+        """The grid's, and what searches have selected."""
+        every = [*self.grid.runs, *(run for _, runs in self.selected() for run in runs)]
+        return list({run.fingerprint: run for run in every}.values())
 
     @property
     def tracking_uri(self) -> str:
@@ -92,14 +126,15 @@ class Study:
         """The results of all planned runs, as far as the store has them."""
         finished = self.store.finished("runs")
         planned = [run_facts(run) for run in self.grid.runs]
+        planned += [run_facts(run) | {"variant": name} for name, runs in self.selected() for run in runs]
         records = {
             run.fingerprint: self.store.record("runs", run.fingerprint)
-            for run in self.grid.runs
+            for run in self.runs()
             if run.fingerprint in finished
         }
         failed = [
             run.fingerprint
-            for run in self.grid.runs
+            for run in self.runs()
             if run.fingerprint not in finished and self.store.failure(run.fingerprint)
         ]
         metrics = {name: registry.load("tasks", name).metric for name in self.sweep.tasks}

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, Protocol
 
 from flare_ray.execution.durations import Durations, Work
@@ -71,8 +72,8 @@ class Board:
     """State of a sweep's stages.
 
     durations: how long work will take, as far as known. slots: stages that run at a time. pack_size: most runs of a
-    pack. start_seconds: what starting a worker group costs. on_settled: told of each run that is finished (True) or
-    given up (False).
+    pack. start_seconds: what starting a worker group costs, corrected by what is seen. on_settled: told of each run
+    that is finished (True) or given up (False).
     """
 
     outcomes: Outcomes
@@ -95,6 +96,8 @@ class Board:
     _progress: dict[str, int] = field(default_factory=dict)
     _left: int = 0
     _started: int = 0
+    _starting: dict[str, float] = field(default_factory=dict)
+    _starts: list[float] = field(default_factory=list)
 
     @classmethod
     def of(cls, stages: Stages, outcomes: Outcomes, **settings: Any) -> Board:
@@ -111,8 +114,10 @@ class Board:
     ) -> None:
         """More runs, none of them known already; base models and splits that they need and that are not stored."""
         for work in translations:
-            self._translations.append(work)
-            self._absent |= {corpus.fingerprint for corpus in work.corpora}
+            new = tuple(corpus for corpus in work.corpora if self._is_new(corpus))
+            if new:
+                self._translations.append(Translating(new))
+                self._absent |= {corpus.fingerprint for corpus in new}
         absent = {base.fingerprint for base in bases}
         for run in runs:
             key = run.base.fingerprint
@@ -123,6 +128,9 @@ class Board:
                 self._give_up([run], why)
             else:
                 self._enqueue(run)
+
+    def _is_new(self, corpus: Corpus) -> bool:
+        return corpus.fingerprint not in self._absent and corpus.fingerprint not in self._hopeless
 
     @property
     def done(self) -> bool:
@@ -149,6 +157,7 @@ class Board:
         self._started += 1
         stage = Stage(f"{_KINDS[type(work)]}-{self._started:05d}", work, first)
         self.running[stage.key] = stage
+        self._starting[stage.key] = self.clock()
         return stage
 
     def _candidates(self, fits: Fits) -> Iterator[tuple[float, Translating | Queue]]:
@@ -173,15 +182,21 @@ class Board:
         if isinstance(chosen, Translating):
             self._translations.remove(chosen)
             return None, chosen
-        seconds = max(self._waiting_seconds() / (2 * self.slots), self.start_seconds)
+        start = median(self._starts) if self._starts else self.start_seconds
+        seconds = max(self._waiting_seconds() / (2 * self.slots), _STARTS * start)
         factor = chosen.factor(self.durations)
-        runs = chosen.cut(seconds / factor, self.pack_size, rest=self.start_seconds / factor)
+        runs = chosen.cut(seconds / factor, self.pack_size, rest=start / factor)
         if chosen.stored:
             return None, Pack(chosen.base, runs)
         chosen.training = True
         return (chosen.base, Pack(chosen.base, runs)) if runs else (None, chosen.base)
 
     # ---- what becomes of it
+
+    def works(self, key: str) -> None:
+        """A stage's worker group is there and begins with the first piece of work."""
+        if key in self._starting:
+            self._starts.append(self.clock() - self._starting.pop(key))
 
     def base_stored(self, fingerprint: str) -> None:
         """A base model is there; its runs may start, though the stage that trained it goes on."""
@@ -197,6 +212,7 @@ class Board:
     def finish(self, key: str, error: str | None = None) -> None:
         """A stage ended, by itself or (with an error) with its worker group."""
         stage = self.running.pop(key)
+        self._starting.pop(key, None)
         death = Failure(kind_of_death(error), error) if error else _SILENT
         if isinstance(stage.work, Translating):
             self._finish_translations(stage.work, death)
@@ -327,5 +343,7 @@ def _inputs(run: Run) -> list[str]:
     return [run.base.fingerprint, *(corpus.fingerprint for corpus in run.corpora)]
 
 
+_STARTS = 2
+"""A pack is worth so many starts of a worker group, as long as there is so much work."""
 _KINDS: dict[type, str] = {Translating: "translation", Base: "base", Pack: "pack"}
 _SILENT = Failure("lost", "the trial ended without a record of this")

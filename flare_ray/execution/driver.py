@@ -18,6 +18,7 @@ from flare_ray.execution.capacity import Capacity
 from flare_ray.execution.durations import Durations, Work
 from flare_ray.execution.outcomes import OnEvent, Outcomes
 from flare_ray.execution.retries import Retries
+from flare_ray.execution.searching import Searches
 from flare_ray.plan.grid import Base
 from flare_ray.plan.schema import Resources
 from flare_ray.plan.stages import Stages, Translating
@@ -41,8 +42,9 @@ class Execution:
     plan: the stages that are left, by what the store has now. resources_of: of a model's name and a task; common:
     those of the whole sweep. expected: seconds of work. on_event: called in this process for every run, base model or
     corpus that starts, finishes or fails, with `event`, `kind` ("base" | "run" | "corpus"), `fingerprint`, `label`,
-    `trial`, and what the event brings (seconds, metrics, error). on_stop: called at the first signal. trial: what a
-    Tune trial runs, on its config; trial.run_stage if left out.
+    `trial`, the `work` itself, and what the event brings (seconds, metrics, error). on_stop: called at the first
+    signal. trial: what a Tune trial runs, on its config; trial.run_stage if left out. searches: what adds runs while
+    others run; on_more: told of what they add.
     """
 
     plan: Callable[[], Stages]
@@ -54,6 +56,8 @@ class Execution:
     on_event: OnEvent
     on_stop: Callable[[], None] = lambda: None
     trial: Callable[[dict[str, Any]], None] | None = None
+    searches: Callable[[], Searches] | None = None
+    on_more: Callable[[Stages], None] = lambda stages: None
     _attempt: _Attempt | None = None
     _stopped: bool = False
 
@@ -72,10 +76,10 @@ class Execution:
                 error = attempt.run()
             if self._stopped:
                 raise Interrupted("stopped before everything was done; the same command goes on from here")
+            if error is None:
+                return
             stages = self.plan()
             left = len(stages.todo)
-            if error is None or not left:
-                return
             in_a_row = in_a_row + 1 if left == before else 1
             before = left
             if in_a_row == _BREAKDOWNS:
@@ -113,15 +117,26 @@ class _Attempt:
             start_seconds=_START_SECONDS,
         )
         self.bell = Bell()
-        self.works: dict[str, Work] = {run.fingerprint: run for run in stages.todo}
-        self.works |= {base.fingerprint: base for base in stages.bases}
-        self.works |= {one.fingerprint: one for work in stages.translations for one in work.corpora}
+        self.works: dict[str, Work] = {}
+        self._know(stages)
+        if execution.searches:
+            execution.searches().attach(self.board, stages, self._more)
         self.shared: dict[str, Any] = {
             "storage": store.url,
             "ray_storage": _ray_storage(store),
             "provenance": execution.provenance,
             "bell": self.bell.name,
         }
+
+    def _know(self, stages: Stages) -> None:
+        self.works |= {run.fingerprint: run for run in stages.todo}
+        self.works |= {base.fingerprint: base for base in stages.bases}
+        self.works |= {one.fingerprint: one for work in stages.translations for one in work.corpora}
+
+    def _more(self, stages: Stages) -> None:
+        self.capacity.check([pack.base for pack in stages.packs])
+        self._know(stages)
+        self.execution.on_more(stages)
 
     def run(self) -> Exception | None:
         """The error that broke Tune down, None when it came to its end."""
@@ -139,6 +154,8 @@ class _Attempt:
 
     def on_event(self, event: dict[str, Any]) -> None:
         """Something started, finished or failed."""
+        if "trial" in event:
+            self.board.works(event["trial"])
         if event["event"] == "finished":
             if event["kind"] == "base":
                 self.board.base_stored(event["fingerprint"])
@@ -146,7 +163,7 @@ class _Attempt:
                 self.board.translated(event["fingerprint"])
             if "seconds" in event:
                 self.durations.note(self.works[event["fingerprint"]], event["seconds"])
-        self.execution.on_event(event)
+        self.execution.on_event(event | {"work": self.works[event["fingerprint"]]})
 
     def _tuner(self) -> Any:
         from ray import tune

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from flare_ray.execution.retries import CURABLE
-from flare_ray.plan.grid import Grid
+from flare_ray.plan.grid import Grid, Run
 from flare_ray.plan.stages import Stages
 from flare_ray.store import Store
 
@@ -22,6 +22,12 @@ def given_up(store: Store, grid: Grid, provenance: dict[str, Any]) -> set[str]:
         return set()
     failed = [run.fingerprint for run in grid.runs if run.fingerprint in written]
     return {one for one in failed if _stays(store.failure(one) or {}, provenance)}
+
+
+def is_given_up(store: Store, run: Run, provenance: dict[str, Any]) -> bool:
+    """Whether a run's failure, if there is one, is left alone."""
+    failure = store.failure(run.fingerprint)
+    return failure is not None and _stays(failure, provenance)
 
 
 def forget(store: Store, stages: Stages) -> None:

@@ -39,6 +39,10 @@ class Progress:
         if self._is_live:
             self._live.stop()
 
+    def more(self, runs: int, bases: int) -> None:
+        """There is more to do than was said."""
+        self.runs, self.bases = self.runs + runs, self.bases + bases
+
     def stopping(self) -> None:
         """Says what the first Ctrl-C does."""
         self._line(

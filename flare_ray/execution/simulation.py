@@ -162,6 +162,7 @@ class _World:
             self.rng.expovariate(1 / self.between_deaths) if self.between_deaths < math.inf else math.inf
         )
         clock = self.now + self.start
+        self._at(clock, lambda: self.board.works(stage.key))
         for work in _works(stage):
             took = self.seconds(work)
             self.result.executed[work.fingerprint] += 1

@@ -141,7 +141,7 @@ def data_source(sweep: Sweep, task: str) -> str:
 
 def expand(sweep: Sweep) -> Grid:
     """The grid of a validated sweep."""
-    builder = _Builder(sweep)
+    builder = Builder(sweep)
     runs: list[Run] = []
     for model, task in product(sweep.models, sweep.tasks):
         for language in builder.languages(model, task):
@@ -150,19 +150,20 @@ def expand(sweep: Sweep) -> Grid:
     return Grid(tuple(runs), tuple(builder.skipped))
 
 
-class _Builder:
+class Builder:
     """Resolves what the runs of one sweep share, each once."""
 
     def __init__(self, sweep: Sweep):
         self.sweep = sweep
         self.skipped: list[Skipped] = []
         self._models: dict[str, dict[str, Any]] = {}
-        self._data: dict[tuple[str, str], Any] = {}
+        self._data_known: dict[tuple[str, str], Any] = {}
         self._bases: dict[tuple[str, str, int], Base] = {}
-        self._corpora: dict[tuple[str, str, str], Corpus] = {}
+        self._corpora_known: dict[tuple[str, str, str], Corpus] = {}
         self.mt = sweep.translation if isinstance(sweep.translation, Translation) else None
 
     def languages(self, model: ModelSpec, task: str) -> list[str]:
+        """Target languages of a task that the sweep asks for; notes those that it does not get."""
         source = data_source(self.sweep, task)
         targets = registry.load("tasks", task).targets(source)
         if self.sweep.languages == "all":
@@ -176,6 +177,7 @@ class _Builder:
         return [language for language in self.sweep.languages if language in targets]
 
     def cells(self, model: ModelSpec, task: str, language: str) -> Iterator[Cell]:
+        """The grid's cells there; notes those that are ruled out."""
         values: dict[str, list[Any]] = {"rank": self.sweep.rank, "fusion": self.sweep.fusion}
         for entry in self.sweep.methods:
             axes = registry.load("methods", entry.name).axes
@@ -187,12 +189,12 @@ class _Builder:
                 else:
                     yield cell
 
-    def base(self, model: ModelSpec, task: str, seed: int) -> Base:
+    def _base(self, model: ModelSpec, task: str, seed: int) -> Base:
         key = (repr(model), task, seed)
         if key not in self._bases:
             wanted = self.sweep.base
             settings = {
-                **self.training(wanted, model, task),
+                **self._training(wanted, model, task),
                 "rank": wanted.rank,
                 "alpha": wanted.alpha or 2 * wanted.rank,
             }
@@ -200,9 +202,9 @@ class _Builder:
             identity = {
                 "kind": "base",
                 "version": BASE_VERSION,
-                "model": self.model(model),
+                "model": self._model(model),
                 "task": task,
-                "data": self.data(task, english),
+                "data": self._data(task, english),
                 "settings": settings,
                 "seed": seed,
             }
@@ -212,28 +214,29 @@ class _Builder:
         return self._bases[key]
 
     def run(self, cell: Cell, seed: int) -> Run:
+        """A cell with a seed, of the grid or not. Its axes may be any that a method's settings have."""
         method = registry.load("methods", cell.method)
         task = registry.load("tasks", cell.task)
-        base = self.base(cell.model, cell.task, seed)
-        data = {"target": self.data(cell.task, cell.language)}
+        base = self._base(cell.model, cell.task, seed)
+        data = {"target": self._data(cell.task, cell.language)}
         settings: dict[str, Any] = {
-            "max_length": self.training(self.sweep.training, cell.model, cell.task)["max_length"],
+            "max_length": self._training(self.sweep.training, cell.model, cell.task)["max_length"],
             **method.Options(**dict(cell.options)).model_dump(),
         }
         if method.reads_source:
-            data["source"] = self.data(cell.task, task.source_language)
+            data["source"] = self._data(cell.task, task.source_language)
             settings["translation"] = "gold" if self.mt else self.sweep.translation
-        corpora = self.corpora(cell, settings)
+        corpora = self._corpora(cell, settings)
         if corpora:
             settings["translation"] = "machine"
             data["translated"] = {one.split: one.fingerprint for one in corpora}
         if method.trains:
             axes = dict(cell.axes)
-            settings |= self.training(self.sweep.training, cell.model, cell.task) | axes
-            settings["alpha"] = self.sweep.alpha or 2 * axes["rank"]
+            settings |= self._training(self.sweep.training, cell.model, cell.task) | axes
+            settings["alpha"] = axes.get("alpha") or self.sweep.alpha or 2 * axes["rank"]
         known = dict(settings)
         if encoder := method.translator(settings):
-            known["mt_model"] = self.checkpoint(encoder)
+            known["mt_model"] = self._checkpoint(encoder)
         identity = {
             "kind": "run",
             "version": [RUN_VERSION, method.VERSION],
@@ -246,24 +249,24 @@ class _Builder:
         }
         return Run(cell, seed, base, settings, identity, corpora)
 
-    def corpora(self, cell: Cell, settings: dict[str, Any]) -> tuple[Corpus, ...]:
+    def _corpora(self, cell: Cell, settings: dict[str, Any]) -> tuple[Corpus, ...]:
         """What a run reads in machine translation, when the sweep has some."""
         if self.mt is None:
             return ()
         method = registry.load("methods", cell.method)
         splits = wanted(method.trains, method.source_at_test(settings), method.reads_source)
-        return tuple(self.corpus(self.mt, cell.task, cell.language, split) for split in splits)
+        return tuple(self._corpus(self.mt, cell.task, cell.language, split) for split in splits)
 
-    def corpus(self, mt: Translation, task: str, language: str, split: str) -> Corpus:
+    def _corpus(self, mt: Translation, task: str, language: str, split: str) -> Corpus:
         key = (task, language, split)
-        if key not in self._corpora:
+        if key not in self._corpora_known:
             source = data_source(self.sweep, task)
-            self._corpora[key] = corpus(
-                task, source, language, split, mt, self.checkpoint, self.sweep.max_dropped
+            self._corpora_known[key] = corpus(
+                task, source, language, split, mt, self._checkpoint, self.sweep.max_dropped
             )
-        return self._corpora[key]
+        return self._corpora_known[key]
 
-    def training(self, given: Training, model: ModelSpec, task: str) -> dict[str, Any]:
+    def _training(self, given: Training, model: ModelSpec, task: str) -> dict[str, Any]:
         """The sweep's values over the paper's Table 5."""
         family = registry.load("models", model.family)
         table = registry.load("tasks", task).hyperparameters(family.architecture)
@@ -274,20 +277,20 @@ class _Builder:
             del chosen["validate_every"]  # once an epoch
         return chosen | {"precision": self.sweep.precision or model.precision}
 
-    def model(self, model: ModelSpec) -> dict[str, Any]:
+    def _model(self, model: ModelSpec) -> dict[str, Any]:
         return {
             "family": model.family,
             "quantization": model.quantization,
-            **self.checkpoint(model.checkpoint),
+            **self._checkpoint(model.checkpoint),
         }
 
-    def checkpoint(self, reference: str) -> dict[str, Any]:
+    def _checkpoint(self, reference: str) -> dict[str, Any]:
         if reference not in self._models:
             self._models[reference] = checkpoint_identity(reference)
         return self._models[reference]
 
-    def data(self, task: str, language: str) -> Any:
+    def _data(self, task: str, language: str) -> Any:
         key = (task, language)
-        if key not in self._data:
-            self._data[key] = registry.load("tasks", task).identity(data_source(self.sweep, task), language)
-        return self._data[key]
+        if key not in self._data_known:
+            self._data_known[key] = registry.load("tasks", task).identity(data_source(self.sweep, task), language)
+        return self._data_known[key]

@@ -15,6 +15,7 @@ from flare_ray.plan.checkpoints import checkpoint_identity, known_models
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
 from flare_ray.plan.schema import ModelSpec, Section, Sweep, Translation
+from flare_ray.plan.search import search_problems
 
 
 def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
@@ -92,6 +93,8 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
     Looks at the fields that passed the schema (`sound`), so that everything wrong is told at once.
     """
     problems: list[Problem] = []
+    if {"models", "tasks", "methods", "searches", "seeds"} <= sound:
+        problems += search_problems(sweep)
     if "models" in sound:
         problems += _repeated_models(sweep.models)
     rules = {"models", "tasks", "methods", "languages", "fusion", "rank", "data", "include", "exclude"}
@@ -172,10 +175,11 @@ def _data_problems(sweep: Sweep, translation_is_sound: bool) -> list[Problem]:
         chosen = (
             targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
         )
-        methods = [registry.load("methods", entry.name) for entry in sweep.methods]
+        entries = [*sweep.methods, *(section.method for section in sweep.searches)]
+        methods = [registry.load("methods", entry.name) for entry in entries]
         # with a translation model only test rows are read in the target, and English beside them as gold at most
         human = translation_is_sound and not isinstance(sweep.translation, Translation)
-        gold = any(_reads_gold(entry) for entry in sweep.methods)
+        gold = any(_reads_gold(entry) for entry in entries)
         found = task.problems(
             source,
             chosen,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,7 @@ from pydantic import (
     ValidationInfo,
     create_model,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -199,6 +200,50 @@ class Rule(Section):
         }
 
 
+class Range(Section):
+    """Values between two ends: whole numbers when both ends are."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    """Whether to draw on a logarithmic scale."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            wanted = "low below high" + (", and above 0 on a logarithmic scale" if self.log else "")
+            raise PydanticCustomError("unordered", "{wanted}", {"wanted": wanted})
+        return self
+
+
+class Search(Section):
+    """A search by Optuna over settings of one method; the objective is the task's metric on validation, averaged over
+    seeds (and languages), never on test. What it selects is then run with all the sweep's seeds."""
+
+    method: MethodEntry
+    """A name, or {name, …} with options of the method's own."""
+    space: Annotated[dict[str, Annotated[list[Any], NotEmpty, Unique] | Range], Field(min_length=1)]
+    """What is searched: fusion, rank, alpha, hyper-parameters of `training`, options of the method. A list of values,
+    or {low, high, log}. Axes that are left out have the first of the sweep's values."""
+    models: list[str] | None = None
+    """Names of the sweep's models; all when left out."""
+    tasks: list[str] | None = None
+    """Of the sweep's tasks; all when left out."""
+    over: Literal["language", "languages"] = "language"
+    """A search for each language, or one with the mean over languages as its objective."""
+    configurations: PositiveInt = 20
+    """Proposed and tried in each search; what a grid has finished already takes part besides."""
+    seeds: PositiveInt | None = None
+    """Of the sweep's seeds, how many the objective is averaged over; all when left out."""
+    halving: PositiveInt = 2
+    """One in so many configurations goes on after 1, 2, 4, … seeds; 1 gives every configuration all of them."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    baseline: bool = False
+    """Whether a random search with the same number of configurations is made beside it."""
+    parallel: PositiveInt = 4
+    """Configurations at a time: few learn more from one another, many keep a larger cluster busy."""
+
+
 class Resources(Section):
     """On what it runs. Never part of a run's identity: any values give the same results."""
 
@@ -289,8 +334,9 @@ class Sweep(Section):
     tasks: Annotated[list[TaskName], NotEmpty, Unique]
     languages: Literal["all"] | Annotated[list[str], NotEmpty, Unique] = "all"
     """Target languages; a language that a task does not have is skipped for that task."""
-    methods: Annotated[list[MethodEntry], NotEmpty, Unique]
-    """Rows of Table 1 by name, or {name, …} with options of the method's own (files of flare_ray/methods/)."""
+    methods: Annotated[list[MethodEntry], Unique]
+    """Rows of Table 1 by name, or {name, …} with options of the method's own (files of flare_ray/methods/). None for
+    a sweep of searches alone."""
     seeds: Annotated[list[Seed], NotEmpty, Unique]
     rank: Annotated[list[PositiveInt], NotEmpty, Unique] = [64]
     """Bottleneck dimension r of the trained methods' adapters."""
@@ -313,6 +359,8 @@ class Sweep(Section):
     max_dropped: float = Field(0.01, ge=0, lt=1)
     """Share of a split's rows that may be unusable (empty text, unknown label, answer not in its context); more is
     an error. What is left out is counted with the run."""
+    searches: list[Search] = []
+    """Searches over settings, beside the grid of the other fields or without one (`methods: []`)."""
     data: dict[TaskName, Reference] = {}
     """Per task: `sandbox`, a local folder, or a hub dataset id; the task's hub id when left out."""
     base: BaseTraining = BaseTraining()

@@ -1,0 +1,178 @@
+"""A sweep's searches on the board: what they want is added to it, what ends there is told to them.
+
+When a search is done, the configuration that it selected is run with all seeds, and what was selected, by what and
+over how many, is written to the store for the report.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flare_ray.execution.board import Board
+from flare_ray.execution.search import Rules, Search, points
+from flare_ray.plan.grid import Run
+from flare_ray.plan.search import Question
+from flare_ray.plan.stages import Stages
+from flare_ray.store import Store
+
+_ENUMERATED = 500
+"""Points of a space up to which finished runs of a grid are looked for."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, by whom it is searched, and the seeds that its answer is run with."""
+
+    question: Question
+    sampler: str
+    seeds: tuple[int, ...]
+
+    @property
+    def rules(self) -> Rules:
+        """How the search goes."""
+        section = self.question.section
+        return Rules(
+            section.configurations, self.question.seeds, section.parallel, section.halving, self.sampler
+        )
+
+    @property
+    def place(self) -> str:
+        """Where in the store its answer is written."""
+        return f"searches/{self.question.fingerprint}/{self.sampler}.selected.json"
+
+
+def asked(questions: Iterable[Question], seeds: Sequence[int]) -> list[Asked]:
+    """Every search of a sweep: each question, and once more at random where a baseline is wanted."""
+    found = []
+    for question in questions:
+        samplers = dict.fromkeys(
+            [question.section.sampler, *(["random"] if question.section.baseline else [])]
+        )
+        found += [Asked(question, sampler, tuple(seeds)) for sampler in samplers]
+    return found
+
+
+class Searches:
+    """All searches of one execution.
+
+    plan: the stages of some runs, by what the store has. objective: of a finished run, from its record. given_up:
+    whether a run failed earlier and is left alone.
+    """
+
+    def __init__(
+        self,
+        every: Sequence[Asked],
+        store: Store,
+        plan: Callable[[Sequence[Run]], Stages],
+        objective: Callable[[Mapping[str, Any]], float],
+        given_up: Callable[[Run], bool],
+        optuna_storage: Any = None,
+    ):
+        self.store, self.plan, self.objective, self.given_up = store, plan, objective, given_up
+        self._finished = store.finished("runs")
+        self._searches = [
+            (one, Search(one.question, one.rules, store, self._known(one.question), optuna_storage))
+            for one in every
+        ]
+        self._on_board: set[str] = set()
+        self._answered: set[str] = set()
+
+    def attach(self, board: Board, stages: Stages, on_added: Callable[[Stages], None]) -> None:
+        """Lets a board that has these stages be filled by the searches. on_added: told of each addition."""
+        self.board, self.on_added = board, on_added
+        self._on_board = {run.fingerprint for run in stages.todo}
+        board.on_settled = self._settled
+        self._pump()
+
+    def _known(self, question: Question) -> list[dict[str, Any]]:
+        """Configurations whose runs a grid has finished, with every seed."""
+        every = points(question.space) or []
+        if not self._finished or len(every) > _ENUMERATED:
+            return []
+        return [
+            config
+            for config in every
+            if all(
+                run.fingerprint in self._finished
+                for seed in question.seeds
+                for run in question.runs(config, seed)
+            )
+        ]
+
+    def _settled(self, run: Run, finished: bool) -> None:
+        if finished:
+            self._finished.add(run.fingerprint)
+        value = self._value(run) if finished else None
+        for _, search in self._searches:
+            search.settled(run, value)
+        self._pump()
+
+    def _pump(self) -> None:
+        """Adds to the board what the searches want, until they all wait or are done."""
+        again = True
+        while again:
+            again = False
+            for one, search in self._searches:
+                wanted = search.wanted()
+                if search.done and one.place not in self._answered:
+                    self._answered.add(one.place)
+                    wanted += self._answer(one, search)
+                again |= self._want(search, wanted)
+
+    def _want(self, search: Search, runs: Sequence[Run]) -> bool:
+        """Whether a run was finished already, so that the search may want more."""
+        new = []
+        known = False
+        for run in runs:
+            if run.fingerprint in self._finished:
+                search.settled(run, self._value(run))
+                known = True
+            elif run.fingerprint not in self._on_board and self.given_up(run):
+                search.settled(run, None)
+                known = True
+            elif run.fingerprint not in self._on_board:
+                self._on_board.add(run.fingerprint)
+                new.append(run)
+        if new:
+            stages = self.plan(new)
+            self.on_added(stages)
+            self.board.add(stages.todo, stages.bases, stages.translations)
+        return known
+
+    def _answer(self, one: Asked, search: Search) -> list[Run]:
+        """Writes down what was selected; its runs."""
+        selected = search.selected()
+        facts: dict[str, Any] = {
+            "label": one.question.label,
+            "sampler": one.sampler,
+            "configurations": len(search.race.candidates),
+            "seeds": list(one.question.seeds),
+            "selected": None,
+        }
+        if selected is not None:
+            facts |= {"selected": dict(selected[0]), "validation": selected[1]}
+        facts["tried"] = [
+            {"config": dict(entry.config), "values": entry.values} for entry in search.race.candidates
+        ]
+        self.store.write_text(one.place, json.dumps(facts, indent=1))
+        if selected is None:
+            return []
+        return [run for seed in one.seeds for run in one.question.runs(selected[0], seed)]
+
+    def _value(self, run: Run) -> float:
+        return self.objective(self.store.record("runs", run.fingerprint))
+
+
+def answers(every: Iterable[Asked], store: Store) -> list[tuple[Asked, dict[str, Any]]]:
+    """What the searches that are done have selected, as far as the store has it."""
+    found = []
+    for one in every:
+        try:
+            facts = json.loads(store.read_bytes(one.place))
+        except FileNotFoundError:
+            continue
+        found.append((one, facts))
+    return found
