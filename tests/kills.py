@@ -24,7 +24,11 @@ from typing import Any
 import psutil
 
 VICTIMS = ("worker", "driver", "trial", "ray")
-_NAMES = {"worker": ("ray::RayTrainWorker",), "trial": ("ray::ImplicitFunc", "ray::run_stage"), "ray": ("raylet",)}
+_NAMES = {
+    "worker": ("ray::RayTrainWorker",),
+    "trial": ("ray::ImplicitFunc", "ray::run_stage"),
+    "ray": ("raylet",),
+}
 
 
 def records(storage: Path, kind: str = "runs") -> dict[str, dict[str, Any]]:
@@ -144,7 +148,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pause", type=float, nargs=2, default=(20, 90), help="seconds between kills")
-    parser.add_argument("--quiet", type=Path, help="a store where the sweep ran undisturbed; else it runs first")
+    parser.add_argument(
+        "--quiet", type=Path, help="a store where the sweep ran undisturbed; else it runs first"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
         folder = Path(scratch)
