@@ -194,7 +194,7 @@ def _needed(files: Sequence[Path], overrides: Sequence[str]) -> Needed:
     return Needed(
         fingerprints={work.fingerprint for work in works},
         translators={corpus.translator_key for grid in grids for corpus in grid.corpora},
-        sweeps={sweep.name for sweep in sweeps if getattr(sweep, "search", None)},
+        searching={sweep.name for sweep in sweeps if sweep.searches},
     )
 
 

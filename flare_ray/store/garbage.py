@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.store.files import SCRATCH
@@ -39,13 +39,13 @@ class Garbage:
 class Needed:
     """What the sweeps need that are worth keeping.
 
-    fingerprints: of all their runs, bases and corpora. translators: keys of their translation models. sweeps: names
-    of those whose runs only their records tell, as a search chooses while it goes.
+    fingerprints: of all their grids' runs, bases and corpora. translators: keys of their translation models.
+    searching: names of those with searches, whose runs are chosen as they go: only the records tell which.
     """
 
     fingerprints: Collection[str]
     translators: Collection[str] = ()
-    sweeps: Collection[str] = field(default_factory=set)
+    searching: Collection[str] = ()
 
 
 def garbage(store: Store, there: Inventory, needed: Needed | None = None, age: float = HOUR) -> list[Garbage]:
@@ -139,27 +139,30 @@ class _Search:
                 yield _of(entry, "Ray's files of an ended sweep")
 
     def _unneeded(self, needed: Needed) -> Iterator[Garbage]:
+        kept = {*needed.fingerprints, *self._chosen(needed)}
         for kind in RECORD_KINDS:
             for entry in self.there.entries(kind):
-                if entry.whole and entry.name not in needed.fingerprints and not self._by_name(entry, needed):
+                if entry.whole and entry.name not in kept:
                     yield _of(entry, "needed by no given sweep")
         for kind in ("failures", "checkpoints"):
             for entry in self.there.entries(kind):
-                if entry.name.removesuffix(".json") not in needed.fingerprints and self._old(entry):
+                if entry.name.removesuffix(".json") not in kept and self._old(entry):
                     yield _of(entry, "needed by no given sweep")
         for entry in self.there.entries("translations"):
             if entry.name not in needed.translators:
                 yield _of(entry, "needed by no given sweep")
 
-    def _by_name(self, entry: Entry, needed: Needed) -> bool:
-        """Whether one of the sweeps that choose while they go has made it."""
-        if not needed.sweeps:
-            return False
-        try:
-            record = self.store.record(entry.kind, entry.name)
-        except (FileNotFoundError, Damaged):
-            return False
-        return record.get("provenance", {}).get("sweep") in needed.sweeps
+    def _chosen(self, needed: Needed) -> Iterator[str]:
+        """Runs that the searches of the given sweeps have made, and what those started from, by their records."""
+        for entry in self.there.entries("runs") if needed.searching else []:
+            if not entry.whole or entry.name in needed.fingerprints:
+                continue
+            try:
+                record = self.store.record(entry.kind, entry.name)
+            except (FileNotFoundError, Damaged):
+                continue
+            if record.get("provenance", {}).get("sweep") in needed.searching:
+                yield from (entry.name, record["base"], *record["corpora"].values())
 
     def _folder_of(self, entry: Entry) -> str | None:
         """The folder that a record's files lie in; None when it cannot be read, and all of it stays."""

@@ -22,10 +22,17 @@ def found(store: Store, needed: Needed | None = None, age: float = -1) -> dict[s
 
 @pytest.fixture
 def filled(store: Store, files: Path) -> Store:
-    for kind, name in (("bases", "b1"), ("bases", "b2"), ("runs", "r1"), ("runs", "r2"), ("corpora", "c1")):
-        store.write(
-            kind, name, RECORD | {"provenance": {"sweep": "searching"}} if name == "r2" else RECORD, files
-        )
+    """r2 is a run that a search has made, from b2 and c1."""
+    for kind, name in (
+        ("bases", "b1"),
+        ("bases", "b2"),
+        ("runs", "r1"),
+        ("corpora", "c1"),
+        ("corpora", "c2"),
+    ):
+        store.write(kind, name, RECORD, files)
+    made = {"provenance": {"sweep": "searching"}, "base": "b2", "corpora": {"train": "c1"}}
+    store.write("runs", "r2", made, files)
     store.write_failure("r3", {"error": "x"})
     store.write_text("checkpoints/r3/10/state.bin", "unfinished run's")
     store.write_text("translations/t1/eng-ace/s.parquet", "t")
@@ -106,12 +113,12 @@ def test_the_files_of_a_writer_that_lost_or_died_go_and_the_winners_stay(files: 
 
 def test_with_sweeps_only_what_they_need_stays(filled: Store) -> None:
     needed = Needed(fingerprints={"b1", "r1", "r3"}, translators={"t1"})
-    assert set(found(filled, needed)) == {"bases/b2", "runs/r2", "corpora/c1"}
-    searching = Needed(fingerprints={"b1", "r1"}, sweeps={"searching"})
-    expected = {"bases/b2", "corpora/c1", "failures/r3.json", "checkpoints/r3", "translations/t1"}
+    assert set(found(filled, needed)) == {"bases/b2", "runs/r2", "corpora/c1", "corpora/c2"}
+    searching = Needed(fingerprints={"r1"}, searching={"searching"})
+    expected = {"bases/b1", "corpora/c2", "failures/r3.json", "checkpoints/r3", "translations/t1"}
     assert set(found(filled, searching)) == expected
     remove(filled, garbage(filled, Inventory.of(filled), searching, age=-1))
-    assert (filled.finished("bases"), filled.finished("runs")) == ({"b1"}, {"r1", "r2"})
+    assert (filled.finished("bases"), filled.finished("runs")) == ({"b2"}, {"r1", "r2"})
     assert filled.names("reports") == ["small"]
 
 
