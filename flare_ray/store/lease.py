@@ -94,6 +94,10 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Gives it back, from any thread; once more does nothing."""
         self._ended.set()
         self._thread.join(timeout=self.ttl)
         try:

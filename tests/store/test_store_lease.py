@@ -63,6 +63,16 @@ def test_an_error_in_the_work_gives_it_back(store: Store) -> None:
     assert holders(store.files, TTL) == []
 
 
+def test_what_was_given_back_early_is_not_taken_from_who_came_after(store: Store) -> None:
+    with store.lease("table1", settle=0) as first:
+        first.release()
+        assert not first.held
+        with store.lease("table1", settle=0) as second:
+            first.release()
+            assert second.held
+            assert len(holders(store.files, TTL)) == 1
+
+
 def test_a_second_driver_can_wait(store: Store) -> None:
     waited: list[Any] = []
     order: list[str] = []
