@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from flare_ray.store import patience
-from flare_ray.store.patience import patiently, passes
+from flare_ray.store.patience import passes, patiently
 
 
 class Answer(Exception):
