@@ -180,6 +180,7 @@ class _Attempt:
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,
+                reuse_actors=True,  # a process less to start for each stage
                 trial_name_creator=lambda trial: trial.config["stage"]["key"],
                 trial_dirname_creator=lambda trial: trial.config["stage"]["key"],
             ),
