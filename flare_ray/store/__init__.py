@@ -6,6 +6,7 @@
     failures/<fingerprint>.json     why a run or base failed last time; removed when it succeeds
     checkpoints/<fingerprint>/      where unfinished work goes on
     translations/<translator>/<pair>/   shards of texts and their translations
+    searches/<fingerprint>/         what searches proposed
     reports/<sweep>/                tables
     leases/<sweep>/                 which driver works on it (lease.py)
     ray/<time>/                     Ray's own files
