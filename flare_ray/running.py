@@ -161,7 +161,7 @@ def _train(
             plan,
             study.store,
             study.sweep.resources,
-            lambda model, task: study.sweep.resources,
+            study.sweep.resources_of,
             facts,
             lambda work: 10.0,
             on_event,

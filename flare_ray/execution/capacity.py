@@ -44,7 +44,7 @@ def translator_needs(resources: Resources) -> dict[str, float]:
 
 def _kind_of_gpu(resources: Resources) -> dict[str, float]:
     """Ray gives each node with GPUs of a kind a little of a resource of that name."""
-    kind = getattr(resources, "accelerator_type", None)
+    kind = resources.accelerator_type
     return {f"accelerator_type:{kind}": 0.001} if kind else {}
 
 

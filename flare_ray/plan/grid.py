@@ -6,16 +6,18 @@ conditional: a method is multiplied only by the axes that change its result, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
 from flare_ray import registry
+from flare_ray.plan.axes import TRANSLATION, further, parallel
 from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.plan.corpora import Corpus, corpus, wanted
 from flare_ray.plan.fingerprint import Identified
 from flare_ray.plan.schema import ModelSpec, Rule, Sweep, Training, Translation
+from flare_ray.plan.sections import overridden
 
 BASE_VERSION = "2"  # bumped by hand when a change of code changes base models
 RUN_VERSION = "2"  # the same for every run's training and evaluation
@@ -56,7 +58,10 @@ class Cell:
     @property
     def variant(self) -> str:
         """The method with its axes and options: `flare (add_relu, r=8, train_only)`."""
-        values = [f"r={value}" if name == "rank" else str(value) for name, value in reversed(self.axes)]
+        axes = dict(self.axes)
+        values = [str(axes.pop("fusion"))] if "fusion" in axes else []
+        values += [f"r={axes.pop('rank')}"] if "rank" in axes else []
+        values += [f"{name}={value}" for name, value in axes.items()]
         values += [name if value is True else f"{name}={value}" for name, value in self.options]
         return f"{self.method} ({', '.join(values)})" if values else self.method
 
@@ -64,6 +69,16 @@ class Cell:
     def label(self) -> str:
         """For people, and unique in a sweep: model/task/language/method (axes)."""
         return f"{self.model.name}/{self.task}/{self.language}/{self.variant}"
+
+
+def cell_of(model: ModelSpec, task: str, language: str, entry: Any, axes: Mapping[str, Any]) -> Cell:
+    """The cell of a method's entry at a point of its axes. An axis that is an option of the method becomes one."""
+    mine = registry.load("methods", entry.name).Options.model_fields
+    chosen = type(entry).model_validate(entry.model_dump() | {k: v for k, v in axes.items() if k in mine})
+    options = tuple(chosen.model_dump(exclude={"name"}, exclude_defaults=True).items())
+    return Cell(
+        model, task, language, entry.name, tuple((k, v) for k, v in axes.items() if k not in mine), options
+    )
 
 
 @dataclass(frozen=True)
@@ -122,6 +137,7 @@ def ruled_out(cell: Cell, sweep: Sweep) -> str | None:
         "task": cell.task,
         "language": cell.language,
         "method": cell.method,
+        **registry.load("methods", cell.method).Options(**dict(cell.options)).model_dump(),
         **dict(cell.axes),
     }
 
@@ -158,9 +174,9 @@ class Builder:
         self.skipped: list[Skipped] = []
         self._models: dict[str, dict[str, Any]] = {}
         self._data_known: dict[tuple[str, str], Any] = {}
+        self._trainings: dict[tuple[str, str, str, str | None], dict[str, Any]] = {}
         self._bases: dict[tuple[str, str, int], Base] = {}
-        self._corpora_known: dict[tuple[str, str, str], Corpus] = {}
-        self.mt = sweep.translation if isinstance(sweep.translation, Translation) else None
+        self._corpora_known: dict[tuple[str, str, str, str], Corpus] = {}
 
     def languages(self, model: ModelSpec, task: str) -> list[str]:
         """Target languages of a task that the sweep asks for; notes those that it does not get."""
@@ -178,12 +194,12 @@ class Builder:
 
     def cells(self, model: ModelSpec, task: str, language: str) -> Iterator[Cell]:
         """The grid's cells there; notes those that are ruled out."""
-        values: dict[str, list[Any]] = {"rank": self.sweep.rank, "fusion": self.sweep.fusion}
+        named: dict[str, list[Any]] = {"rank": self.sweep.rank, "fusion": self.sweep.fusion}
         for entry in self.sweep.methods:
-            axes = registry.load("methods", entry.name).axes
-            options = tuple(entry.model_dump(exclude={"name"}, exclude_defaults=True).items())
-            for point in product(*(values[axis] for axis in axes)):
-                cell = Cell(model, task, language, entry.name, tuple(zip(axes, point, strict=True)), options)
+            method = registry.load("methods", entry.name)
+            values = {axis: named[axis] for axis in method.axes} | further(self.sweep, entry)
+            for point in product(*values.values()):
+                cell = cell_of(model, task, language, entry, dict(zip(values, point, strict=True)))
                 if reason := ruled_out(cell, self.sweep):
                     self.skipped.append(Skipped(cell.label, reason))
                 else:
@@ -192,9 +208,9 @@ class Builder:
     def _base(self, model: ModelSpec, task: str, seed: int) -> Base:
         key = (repr(model), task, seed)
         if key not in self._bases:
-            wanted = self.sweep.base
+            wanted = overridden("base", self.sweep.base, self.sweep.overrides, model.name, task)
             settings = {
-                **self._training(wanted, model, task),
+                **self._training("base", model, task),
                 "rank": wanted.rank,
                 "alpha": wanted.alpha or 2 * wanted.rank,
             }
@@ -217,22 +233,25 @@ class Builder:
         """A cell with a seed, of the grid or not. Its axes may be any that a method's settings have."""
         method = registry.load("methods", cell.method)
         task = registry.load("tasks", cell.task)
+        axes = dict(cell.axes)
+        chosen = parallel(axes.pop(TRANSLATION)) if TRANSLATION in axes else self.sweep.translation
+        mt = chosen if isinstance(chosen, Translation) else None
+        training = self._training("training", cell.model, cell.task, cell.method)
         base = self._base(cell.model, cell.task, seed)
         data = {"target": self._data(cell.task, cell.language)}
         settings: dict[str, Any] = {
-            "max_length": self._training(self.sweep.training, cell.model, cell.task)["max_length"],
+            "max_length": training["max_length"],
             **method.Options(**dict(cell.options)).model_dump(),
         }
         if method.reads_source:
             data["source"] = self._data(cell.task, task.source_language)
-            settings["translation"] = "gold" if self.mt else self.sweep.translation
-        corpora = self._corpora(cell, settings)
+            settings["translation"] = "gold" if mt else chosen
+        corpora = self._corpora(cell, settings, mt)
         if corpora:
             settings["translation"] = "machine"
             data["translated"] = {one.split: one.fingerprint for one in corpora}
         if method.trains:
-            axes = dict(cell.axes)
-            settings |= self._training(self.sweep.training, cell.model, cell.task) | axes
+            settings |= training | axes
             settings["alpha"] = axes.get("alpha") or self.sweep.alpha or 2 * axes["rank"]
         known = dict(settings)
         if encoder := method.translator(settings):
@@ -249,16 +268,16 @@ class Builder:
         }
         return Run(cell, seed, base, settings, identity, corpora)
 
-    def _corpora(self, cell: Cell, settings: dict[str, Any]) -> tuple[Corpus, ...]:
-        """What a run reads in machine translation, when the sweep has some."""
-        if self.mt is None:
+    def _corpora(self, cell: Cell, settings: dict[str, Any], mt: Translation | None) -> tuple[Corpus, ...]:
+        """What a run reads in machine translation, if any."""
+        if mt is None:
             return ()
         method = registry.load("methods", cell.method)
         splits = wanted(method.trains, method.source_at_test(settings), method.reads_source)
-        return tuple(self._corpus(self.mt, cell.task, cell.language, split) for split in splits)
+        return tuple(self._corpus(mt, cell.task, cell.language, split) for split in splits)
 
     def _corpus(self, mt: Translation, task: str, language: str, split: str) -> Corpus:
-        key = (task, language, split)
+        key = (repr(mt), task, language, split)
         if key not in self._corpora_known:
             source = data_source(self.sweep, task)
             self._corpora_known[key] = corpus(
@@ -266,8 +285,18 @@ class Builder:
             )
         return self._corpora_known[key]
 
-    def _training(self, given: Training, model: ModelSpec, task: str) -> dict[str, Any]:
-        """The sweep's values over the paper's Table 5."""
+    def _training(
+        self, section: str, model: ModelSpec, task: str, method: str | None = None
+    ) -> dict[str, Any]:
+        """The sweep's values (`training` or `base`), as overridden, over the paper's Table 5."""
+        key = (section, model.name, task, method)
+        if key not in self._trainings:
+            own = getattr(self.sweep, section)
+            given = overridden(section, own, self.sweep.overrides, model.name, task, method)
+            self._trainings[key] = self._over_table(given, model, task)
+        return self._trainings[key]
+
+    def _over_table(self, given: Training, model: ModelSpec, task: str) -> dict[str, Any]:
         family = registry.load("models", model.family)
         table = registry.load("tasks", task).hyperparameters(family.architecture)
         fields = set(Training.model_fields)
@@ -292,5 +321,7 @@ class Builder:
     def _data(self, task: str, language: str) -> Any:
         key = (task, language)
         if key not in self._data_known:
-            self._data_known[key] = registry.load("tasks", task).identity(data_source(self.sweep, task), language)
+            self._data_known[key] = registry.load("tasks", task).identity(
+                data_source(self.sweep, task), language
+            )
         return self._data_known[key]

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ValidationError
 
 from flare_ray import registry
 from flare_ray.errors import InputError, Problem
+from flare_ray.plan.axes import axes_problems, override_problems, parallels
 from flare_ray.plan.checkpoints import checkpoint_identity, known_models
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
-from flare_ray.plan.schema import ModelSpec, Section, Sweep, Translation
+from flare_ray.plan.schema import ModelSpec, Section, Sweep
 from flare_ray.plan.search import search_problems
 
 
@@ -95,12 +96,27 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
     problems: list[Problem] = []
     if {"models", "tasks", "methods", "searches", "seeds"} <= sound:
         problems += search_problems(sweep)
+    if {"models", "tasks", "methods", "searches", "axes"} <= sound:
+        problems += axes_problems(sweep)
+    if {"models", "tasks", "methods", "searches", "overrides", "training", "base", "resources"} <= sound:
+        problems += override_problems(sweep)
     if "models" in sound:
         problems += _repeated_models(sweep.models)
-    rules = {"models", "tasks", "methods", "languages", "fusion", "rank", "data", "include", "exclude"}
+    rules = {
+        "models",
+        "tasks",
+        "methods",
+        "languages",
+        "fusion",
+        "rank",
+        "axes",
+        "data",
+        "include",
+        "exclude",
+    }
     if rules <= sound and (sweep.include or sweep.exclude):
         problems += _rule_problems(sweep)
-    if {"models", "resources"} <= sound:
+    if {"models", "tasks", "resources", "overrides"} <= sound:
         problems += _quantised_under_zero_3(sweep)
     if {"tasks", "data", "languages"} <= sound:
         problems += _data_problems(sweep, "translation" in sound)
@@ -132,19 +148,22 @@ def _rule_problems(sweep: Sweep) -> list[Problem]:
         "method": [entry.name for entry in sweep.methods],
         "fusion": list(sweep.fusion),
         "rank": list(sweep.rank),
+        **{axis: list(values) for axis, values in sweep.axes.items()},
         "language": [code for task in sweep.tasks for code in _languages(sweep, task)],
     }
     return [
         Problem(
             f"{kind}[{place}].{axis}",
             repr(value),
-            registry.wanted(str(value), map(str, dict.fromkeys(axes[axis]))),
+            registry.wanted(str(value), map(str, dict.fromkeys(axes[axis])))
+            if axis in axes
+            else registry.wanted(axis, axes),
         )
         for kind in ("include", "exclude")
         for place, rule in enumerate(getattr(sweep, kind))
         for axis, values in rule.given().items()
         for value in values
-        if value not in axes[axis]
+        if value not in axes.get(axis, ())
     ]
 
 
@@ -156,12 +175,11 @@ def _languages(sweep: Sweep, task: str) -> list[str]:
 
 def _quantised_under_zero_3(sweep: Sweep) -> list[Problem]:
     """bitsandbytes' weights cannot be cut into ZeRO-3's pieces (DeepSpeed#5819)."""
-    if sweep.resources.zero_stage < 3:
-        return []
     return [
         Problem("resources.zero_stage", f"3 with {model.name} in {model.quantization}", "at most 2, or none")
         for model in sweep.models
         if model.quantization != "none"
+        and any(sweep.resources_of(model.name, task).zero_stage == 3 for task in sweep.tasks)
     ]
 
 
@@ -178,7 +196,7 @@ def _data_problems(sweep: Sweep, translation_is_sound: bool) -> list[Problem]:
         entries = [*sweep.methods, *(section.method for section in sweep.searches)]
         methods = [registry.load("methods", entry.name) for entry in entries]
         # with a translation model only test rows are read in the target, and English beside them as gold at most
-        human = translation_is_sound and not isinstance(sweep.translation, Translation)
+        human = translation_is_sound and any(isinstance(one, str) for one in parallels(sweep))
         gold = any(_reads_gold(entry) for entry in entries)
         found = task.problems(
             source,

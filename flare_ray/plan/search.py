@@ -13,12 +13,10 @@ from typing import Any
 
 from flare_ray import registry
 from flare_ray.errors import Problem
+from flare_ray.plan.axes import NAMED, TRAINING, value_problems
 from flare_ray.plan.fingerprint import Identified
-from flare_ray.plan.grid import Builder, Cell, Run
-from flare_ray.plan.schema import ModelSpec, Range, Search, Sweep, Training
-
-AXES = ("rank", "fusion", "alpha")
-_TRAINING = tuple(Training.model_fields)
+from flare_ray.plan.grid import Builder, Cell, Run, cell_of
+from flare_ray.plan.schema import ModelSpec, Range, Search, Sweep
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,7 @@ class Question(Identified):
         method = registry.load("methods", entry.name)
         values: dict[str, Any] = {"rank": sweep.rank[0], "fusion": sweep.fusion[0]}
         axes = {axis: config.get(axis, values[axis]) for axis in method.axes}
-        axes |= {axis: v for axis, v in config.items() if axis not in method.Options.model_fields}
-        mine = {axis: v for axis, v in config.items() if axis in method.Options.model_fields}
-        chosen = type(entry).model_validate({**entry.model_dump(), **mine})
-        options = tuple(chosen.model_dump(exclude={"name"}, exclude_defaults=True).items())
-        return Cell(self.model, self.task, language, entry.name, tuple(axes.items()), options)
+        return cell_of(self.model, self.task, language, entry, axes | dict(config))
 
 
 def questions(sweep: Sweep, builder: Builder | None = None) -> list[Question]:
@@ -100,36 +94,14 @@ def search_problems(sweep: Sweep) -> list[Problem]:
             )
         method = registry.load("methods", section.method.name)
         options = list(method.Options.model_fields)
-        axes = [axis for axis in AXES if axis in method.axes or (axis == "alpha" and method.trains)]
-        axes += list(_TRAINING) if method.trains else []
+        axes = [axis for axis in NAMED if axis in method.axes or (axis == "alpha" and method.trains)]
+        axes += list(TRAINING) if method.trains else []
         problems += _unknown(f"{where}.space", list(section.space), [*axes, *options])
         for axis, values in section.space.items():
-            problems += _values_problems(f"{where}.space.{axis}", axis, values, section, axis in options)
+            entry = section.method if axis in options else None
+            problems += value_problems(f"{where}.space.{axis}", axis, values, entry)
     return problems
 
 
 def _unknown(where: str, given: Sequence[str], known: Sequence[str]) -> list[Problem]:
     return [Problem(where, repr(name), registry.wanted(name, known)) for name in given if name not in known]
-
-
-def _values_problems(where: str, axis: str, values: Any, section: Search, is_option: bool) -> list[Problem]:
-    """Each value is what the axis takes anywhere else in a sweep."""
-    if axis == "fusion":
-        given = values if isinstance(values, list) else [repr(values)]
-        return _unknown(where, [str(value) for value in given], registry.names("fusion.functions"))
-    some = [values.low, values.high] if isinstance(values, Range) else values
-    bad = []
-    for value in some:
-        try:
-            if is_option:
-                type(section.method).model_validate({**section.method.model_dump(), axis: value})
-            elif axis in ("rank", "alpha"):
-                if not isinstance(value, int if axis == "rank" else (int, float)) or value <= 0:
-                    raise ValueError("a number above 0" if axis == "alpha" else "a whole number above 0")
-            elif axis in _TRAINING:
-                Training.model_validate({axis: value})
-        except ValueError as error:
-            bad.append(
-                Problem(where, repr(value), " ".join(str(error).split("\n")[-2:]).strip() or "a value of it")
-            )
-    return bad

@@ -1,0 +1,267 @@
+"""The parts of a sweep file: models, training, rules, searches, resources, translation. Frozen once validated."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from flare_ray.plan.values import (
+    Marker,
+    MethodEntry,
+    NotEmpty,
+    Reference,
+    Section,
+    Unique,
+    Values,
+    known,
+    known_checkpoint,
+    known_translator,
+    named_translator,
+)
+
+
+class ModelSpec(Section):
+    """A checkpoint: of a name the package knows, or any Hugging Face model of a known family."""
+
+    name: str = Field(min_length=1)
+    """What the tables call it."""
+    family: Annotated[str, known("models")]
+    """A file of flare_ray/models/: how models of this class are loaded and where adapters go."""
+    checkpoint: Annotated[Reference, AfterValidator(known_checkpoint)]
+    """A hub id (`org/name`, optionally `@revision`) or a local folder."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the frozen weights and the passes."""
+    quantization: Literal["none", "nf4", "int8"] = "none"
+    """Of the frozen weights, by bitsandbytes (QLoRA)."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
+    """The attention kernel; the family's when left out. Changes nothing but rounding."""
+    micro_batch: PositiveInt | None = None
+    """Instances per forward pass and worker; the whole batch when left out, halved where memory runs out."""
+    gradient_checkpointing: bool = False
+    """Activations are computed again in the backward pass instead of being kept."""
+    gated: str | None = None
+    """The page where the licence is accepted, if the hub asks for that."""
+
+
+class Training(Section):
+    """How one adapter is trained. What is left out comes from the paper's Table 5 for the task and family."""
+
+    epochs: PositiveInt | None = None
+    """Passes over the training split."""
+    batch_size: PositiveInt | None = None
+    """Instances per optimiser step, over all workers and micro-batches."""
+    learning_rate: PositiveFloat | None = None
+    """Peak learning rate of AdamW."""
+    max_length: PositiveInt | None = None
+    """Tokens per sequence, special tokens counted."""
+    warmup: float = Field(0.1, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises; it then falls linearly to zero."""
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradients are clipped to this norm."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout on the adapter's input (the paper uses none)."""
+    validate_every: PositiveInt | None = None
+    """Optimiser steps between validations, of which the best is kept; once an epoch when left out."""
+
+
+class BaseTraining(Training):
+    """English fine-tuning of the base model, merged into its weights (paper, appendix B)."""
+
+    rank: PositiveInt = 64
+    alpha: PositiveFloat | None = None
+    """LoRA's α; twice the rank when left out."""
+
+
+class Rule(Section):
+    """Points of the grid: those that have one of the given values on each of the given axes. Further axes of the
+    sweep can be given by their names."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: Values | None = None
+    task: Values | None = None
+    language: Values | None = None
+    method: Values | None = None
+    fusion: Values | None = None
+    rank: Values | None = None
+
+    def given(self) -> dict[str, list[Any]]:
+        """The axes that are given, with their values."""
+        named = {axis: getattr(self, axis) for axis in type(self).model_fields}
+        further = {
+            axis: values if isinstance(values, list) else [values]
+            for axis, values in (self.model_extra or {}).items()
+        }
+        return {axis: values for axis, values in (named | further).items() if values is not None}
+
+
+class Override(Section):
+    """Fields of the sweep that differ for some of its models, tasks or methods."""
+
+    model: Values | None = None
+    task: Values | None = None
+    method: Values | None = None
+    """For `training` only: base models and resources belong to no method."""
+    training: dict[str, Any] = {}
+    """Fields of the sweep's `training`."""
+    base: dict[str, Any] = {}
+    """Fields of `base`."""
+    resources: dict[str, Any] = {}
+    """Fields of `resources`: of what belongs to a model and a task, as workers and GPUs."""
+
+    def matches(self, model: str, task: str, method: str | None = None) -> bool:
+        """Whether it holds for a model and task (and method)."""
+        given = ((self.model, model), (self.task, task), (self.method, method))
+        return all(values is None or value in values for values, value in given)
+
+
+def overridden(
+    name: str, given: Section, overrides: list[Override], model: str, task: str, method: str | None = None
+) -> Any:
+    """A section of the sweep (`training`, `base`, `resources`) as it is for a model and task (and method)."""
+    for override in overrides:
+        if (changes := getattr(override, name)) and override.matches(model, task, method):
+            given = type(given).model_validate(given.model_dump() | changes)
+    return given
+
+
+class Range(Section):
+    """Values between two ends: whole numbers when both ends are."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    """Whether to draw on a logarithmic scale."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            wanted = "low below high" + (", and above 0 on a logarithmic scale" if self.log else "")
+            raise PydanticCustomError("unordered", "{wanted}", {"wanted": wanted})
+        return self
+
+
+class Search(Section):
+    """A search by Optuna over settings of one method; the objective is the task's metric on validation, averaged over
+    seeds (and languages), never on test. What it selects is then run with all the sweep's seeds."""
+
+    method: MethodEntry
+    """A name, or {name, …} with options of the method's own."""
+    space: Annotated[dict[str, Annotated[list[Any], NotEmpty, Unique] | Range], Field(min_length=1)]
+    """What is searched: fusion, rank, alpha, hyper-parameters of `training`, options of the method. A list of values,
+    or {low, high, log}. Axes that are left out have the first of the sweep's values."""
+    models: list[str] | None = None
+    """Names of the sweep's models; all when left out."""
+    tasks: list[str] | None = None
+    """Of the sweep's tasks; all when left out."""
+    over: Literal["language", "languages"] = "language"
+    """A search for each language, or one with the mean over languages as its objective."""
+    configurations: PositiveInt = 20
+    """Proposed and tried in each search; what a grid has finished already takes part besides."""
+    seeds: PositiveInt | None = None
+    """Of the sweep's seeds, how many the objective is averaged over; all when left out."""
+    halving: PositiveInt = 2
+    """One in so many configurations goes on after 1, 2, 4, … seeds; 1 gives every configuration all of them."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    baseline: bool = False
+    """Whether a random search with the same number of configurations is made beside it."""
+    parallel: PositiveInt = 4
+    """Configurations at a time: few learn more from one another, many keep a larger cluster busy."""
+
+
+class Resources(Section):
+    """On what it runs. Never part of a run's identity: any values give the same results."""
+
+    workers: PositiveInt = 1
+    """Ray Train workers per trial."""
+    cpus_per_worker: PositiveFloat = 1
+    gpus_per_worker: float = Field(0, ge=0)
+    accelerator_type: str | None = None
+    """Ray's name of the kind of GPU that a worker wants (`A100`, `H100`, `L4`); any when left out."""
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """DeepSpeed ZeRO stage."""
+    pack_size: PositiveInt = 32
+    """Runs that one Tune trial executes one after another on one loaded base model."""
+    max_concurrent: PositiveInt | None = None
+    """Trials at a time; when left out, as many as the cluster's CPUs and GPUs hold."""
+    micro_batch: PositiveInt | None = None
+    """Instances per forward pass and worker; the model's own when left out."""
+    translators: PositiveInt | None = None
+    """Most processes that translate at once; when left out, as many as the cluster holds."""
+    cpus_per_translator: PositiveFloat = 1
+    gpus_per_translator: float | None = Field(None, ge=0)
+    """As `gpus_per_worker`, at most 1, when left out."""
+    translation_tokens: PositiveInt = 4096
+    """Input tokens that a translator reads at once, padding counted."""
+    translation_saved_every: PositiveFloat = 30
+    """Seconds of translating that a killed process loses at most."""
+    max_attempts: PositiveInt = 2
+    """How often a run is started whose worker died under it."""
+    source_cache_mb: float = Field(2048, ge=0)
+    """Memory per worker for source states that are computed once and shared by the runs of a pack."""
+
+
+class Translation(Section):
+    """Machine translation: of English training rows into the target, of test rows into English (paper, section 4)."""
+
+    model: Annotated[Reference, AfterValidator(known_translator)]
+    """A name the package knows, a hub id, or a folder with an NLLB, M2M100 or Marian checkpoint."""
+    backend: Literal["transformers", "ctranslate2"] = "transformers"
+    """ctranslate2 is faster, and an extra: pip install flare-ray[ct2]."""
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    """Of the translation model's weights; int8 with ctranslate2 only."""
+    beams: PositiveInt = 1
+    """1 is greedy decoding, as in the paper."""
+    max_length: PositiveInt | None = None
+    """Most tokens of a translation, and of a text that is read at once: longer ones are cut between sentences. When
+    left out 512, or what the model has."""
+    markers: Annotated[list[Marker], NotEmpty, Unique] = ["brackets", "angles", "tags", "quotes"]
+    """Markers around an answer (EasyProject), tried in this order until one survives translation."""
+    answer_alone: bool = False
+    """Where no markers survive: whether the answer is translated by itself and looked up."""
+
+    @field_validator("backend")
+    @classmethod
+    def _installed(cls, value: str) -> str:
+        if value == "ctranslate2" and not find_spec("ctranslate2"):
+            wanted = "transformers, or pip install 'flare-ray[ct2]'"
+            raise PydanticCustomError("not_installed", "{wanted}", {"wanted": wanted})
+        return value
+
+    @field_validator("precision")
+    @classmethod
+    def _of_backend(cls, value: str, info: ValidationInfo) -> str:
+        if value == "int8" and info.data.get("backend") != "ctranslate2":
+            wanted = "fp32, bf16 or fp16; int8 with backend: ctranslate2 only"
+            raise PydanticCustomError("other_backend", "{wanted}", {"wanted": wanted})
+        return value
+
+
+Parallel = Annotated[
+    Annotated[Literal["gold", "files"], Tag("corpus")] | Annotated[Translation, Tag("machine")],
+    Discriminator(lambda value: "corpus" if isinstance(value, str) else "machine"),
+    BeforeValidator(named_translator),
+]
+
+
+class Tracking(Section):
+    """Where MLflow keeps the records."""
+
+    uri: str | None = None
+    """An MLflow tracking URI; MLFLOW_TRACKING_URI, else a sqlite file in the storage folder, when left out."""

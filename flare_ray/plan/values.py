@@ -1,0 +1,118 @@
+"""The values that a sweep file takes: names that the package knows, paths, checkpoints, unique lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
+
+from flare_ray import registry
+from flare_ray.plan.checkpoints import TRANSLATORS, is_local, known_models, local_path
+
+
+def known(kind: str) -> AfterValidator:
+    """A name of the registry; the nearest one is told."""
+
+    def check(name: str) -> str:
+        if name not in registry.names(kind):
+            wanted = registry.wanted(name, registry.names(kind))
+            raise PydanticCustomError("unknown_name", "{wanted}", {"wanted": wanted})
+        return name
+
+    return AfterValidator(check)
+
+
+def unique(values: list[Any]) -> list[Any]:
+    """Each value once."""
+    if len(set(map(repr, values))) < len(values):
+        raise PydanticCustomError("repeated", "each value once")
+    return values
+
+
+def named_model(value: Any) -> Any:
+    """A known name, or a mapping that may change some of what goes with a known name."""
+    known = known_models()
+    given = {"name": value} if isinstance(value, str) else value
+    if not isinstance(given, dict):
+        return given
+    name = given.get("name")
+    if name in known and "checkpoint" not in given:
+        return {"name": name, **known[name], **given}
+    if isinstance(value, str):
+        wanted = registry.wanted(value, known) + "; or {name, family, checkpoint} of your own"
+        raise PydanticCustomError("unknown_name", "{wanted}", {"wanted": wanted})
+    return given
+
+
+def named_method(value: Any) -> Any:
+    """A method's name, or a mapping with it."""
+    given = {"name": value} if isinstance(value, str) else value
+    if isinstance(given, dict) and (name := given.get("name")) not in registry.names("methods"):
+        wanted = registry.wanted(str(name), registry.names("methods"))
+        raise PydanticCustomError("unknown_name", "{wanted}", {"wanted": wanted})
+    return given
+
+
+def method_models() -> Any:
+    """A section per method file: its name and its options."""
+    sections: list[Any] = []
+    for name in registry.names("methods"):
+        fields: dict[str, Any] = {"name": (Literal[name], ...)}
+        sections.append(create_model(name, __base__=registry.load("methods", name).Options, **fields))
+    return Union[tuple(sections)]  # noqa: UP007 - made at run time
+
+
+def absolute(reference: str) -> str:
+    """Workers run in folders of their own: a path is made absolute where the sweep is read."""
+    return str(local_path(reference)) if is_local(reference) else reference
+
+
+def known_checkpoint(reference: str) -> str:
+    """A local checkpoint must be there; a hub id is looked up when it is needed."""
+    if is_local(reference) and not (local_path(reference) / "config.json").is_file():
+        wanted = (
+            "a folder with a Hugging Face checkpoint (config.json, weights, tokenizer), or a hub id org/name"
+        )
+        raise PydanticCustomError("no_checkpoint", "{wanted}", {"wanted": wanted})
+    return reference
+
+
+def known_translator(reference: str) -> str:
+    """A translation model that the package knows, a hub id, or a folder that is there."""
+    if reference in TRANSLATORS or "/" in reference:
+        return known_checkpoint(reference)
+    wanted = registry.wanted(reference, TRANSLATORS) + "; or a hub id org/name, a folder, gold, files"
+    raise PydanticCustomError("unknown_name", "{wanted}", {"wanted": wanted})
+
+
+def named_translator(value: Any) -> Any:
+    """`gold`, `files`, or a translation model by its name alone."""
+    return {"model": value} if isinstance(value, str) and value not in ("gold", "files") else value
+
+
+Marker = Literal["brackets", "angles", "tags", "quotes"]
+Reference = Annotated[str, Field(min_length=1), AfterValidator(absolute)]
+NotEmpty = Field(min_length=1)
+Unique = AfterValidator(unique)
+Values = Annotated[list[str | int], NotEmpty, BeforeValidator(lambda v: v if isinstance(v, list) else [v])]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
+TaskName = Annotated[str, known("tasks")]
+if TYPE_CHECKING:
+    MethodEntry = Any
+else:
+    MethodEntry = Annotated[method_models(), Field(discriminator="name"), BeforeValidator(named_method)]
+FusionName = Annotated[str, known("fusion.functions")]
+
+
+class Section(BaseModel):
+    """A frozen part of the sweep file; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
