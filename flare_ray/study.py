@@ -202,10 +202,11 @@ def _named(file: Path, overrides: Sequence[str], sweep: Sweep | None) -> dict[st
     """Storage and tracking URI, also of a sweep that has other problems: all are told at once."""
     if sweep is not None:
         return {"storage": sweep.storage, "uri": tracking_uri(sweep.tracking.uri)}
-    from flare_ray.plan.load import apply_overrides, read_yaml
+    from flare_ray.plan.extends import extended
+    from flare_ray.plan.load import apply_overrides
 
     try:
-        raw = apply_overrides(read_yaml(file), overrides, str(file))
+        raw = apply_overrides(extended(file), overrides, str(file))
     except InputError:
         return {"storage": None, "uri": tracking_uri(None)}
     storage, tracking = raw.get("storage", Sweep.model_fields["storage"].default), raw.get("tracking")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +14,7 @@ from flare_ray import registry
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.axes import axes_problems, override_problems, parallels
 from flare_ray.plan.checkpoints import checkpoint_identity, known_models
+from flare_ray.plan.extends import extended, read_value
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
 from flare_ray.plan.schema import ModelSpec, Section, Sweep
@@ -21,7 +23,7 @@ from flare_ray.plan.search import search_problems
 
 def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
     """The sweep of a YAML file with `dotted.key=value` overrides. Raises InputError with every problem."""
-    raw = apply_overrides(read_yaml(file), overrides, str(file))
+    raw = apply_overrides(extended(file), overrides, str(file))
     try:
         sweep, problems, sound = Sweep.model_validate(raw), [], set(Sweep.model_fields)
     except ValidationError as error:
@@ -33,38 +35,9 @@ def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
     return sweep
 
 
-class _OnceEach(yaml.SafeLoader):
-    """YAML in which a key that comes twice is an error, not a silent loss of the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key, (place, _) in zip(keys, node.value, strict=True):
-            if keys.count(key) > 1 and key != "<<":
-                raise yaml.constructor.ConstructorError(
-                    "in a mapping", node.start_mark, f"the key {key!r} comes twice", place.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(file: Path) -> dict[str, Any]:
-    """A YAML file whose top is a mapping. Raises InputError with line and column."""
-    if not file.is_file():
-        near = registry.wanted(file.name, [p.name for p in sorted(file.parent.glob("*.yaml"))])
-        raise InputError(str(file), [Problem("FILE", f"no file {file}", f"a sweep file: {near}")])
-    try:
-        raw = yaml.load(file.read_text(), _OnceEach)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        found = " ".join(str(error).split())
-        raise InputError(str(file), [Problem("FILE", found, "YAML")]) from error
-    if not isinstance(raw, dict):
-        wanted = "a mapping of the fields " + ", ".join(Sweep.model_fields)
-        raise InputError(str(file), [Problem("FILE", type(raw).__name__, wanted)])
-    return raw
-
-
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str], title: str) -> dict[str, Any]:
     """`training.epochs=3` set in a copy of the mapping; values are YAML. Raises InputError."""
-    result = yaml.safe_load(yaml.safe_dump(raw))
+    result = deepcopy(raw)
     problems = []
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -80,7 +53,7 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str], title: str) -
                 place[part] = {}
             place = place[part]
         try:
-            place[parts[-1]] = yaml.safe_load(value)
+            place[parts[-1]] = read_value(value)
         except yaml.YAMLError as error:
             problems.append(Problem("--set", repr(override), f"a YAML value: {' '.join(str(error).split())}"))
     if problems:

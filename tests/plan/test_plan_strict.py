@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from flare_ray.errors import InputError
+from flare_ray.plan.extends import read_value, read_yaml
 from flare_ray.plan.grid import expand
-from flare_ray.plan.load import load_sweep, read_yaml
+from flare_ray.plan.load import load_sweep
 from flare_ray.tasks.nusax import TASK
 
 HEADER = "id,text,label\n"
@@ -35,6 +36,19 @@ def test_a_key_that_comes_twice_is_an_error_at_any_depth(tmp_path: Path) -> None
         (tmp_path / "twice.yaml").write_text(text)
         with pytest.raises(InputError, match="comes twice"):
             read_yaml(tmp_path / "twice.yaml")
+
+
+def test_a_number_with_an_exponent_is_a_number_without_a_dot_too() -> None:
+    numbers = ["1e-4", "2E5", "-1e3", "+1e0", ".5e-1", "5.e2", "1.0e-4", "1.5e+3"]
+    assert [read_value(text) for text in numbers] == [float(text) for text in numbers]
+    assert [read_value(text) for text in ("e5", "1e", "1e-4x", "v1e5", "'1e-4'")] == [
+        "e5",
+        "1e",
+        "1e-4x",
+        "v1e5",
+        "1e-4",
+    ]
+    assert read_value("[1e-4, {a: 5e-4}]") == [1e-4, {"a": 5e-4}]
 
 
 @pytest.mark.parametrize(
