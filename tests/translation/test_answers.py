@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from flare_ray.plan.schema import Marker
+from flare_ray.plan.values import Marker
 from flare_ray.translation.answers import STYLES, Recovered, Span, distinct, enclose, find, recover
 
 PLAIN = [
