@@ -150,6 +150,39 @@ def test_a_run_that_fails_stops_no_other(
 
 
 @pytest.mark.slow
+def test_a_search_shares_its_runs_with_the_grid_and_its_choice_is_run_with_all_seeds(
+    sweep_of: Fields, write_sweep: Write
+) -> None:
+    space = {"fusion": ["add_relu", "mul"], "rank": [4, 8]}
+    search = {"method": "flare", "space": space, "configurations": 2, "halving": 2, "baseline": True}
+    fields = sweep_of(languages=["qal"], methods=["flare"], seeds=[1, 2], searches=[search])
+    first = sweep(write_sweep(fields))
+    assert first.returncode == 0, first.stdout + first.stderr
+    kept = records(fields["storage"])
+    [tpe, chance] = [
+        json.loads(file.read_text()) for file in Path(fields["storage"]).glob("searches/*/*.selected.json")
+    ]
+    for answer in (tpe, chance):
+        assert {"fusion": "add_relu", "rank": 4} in [one["config"] for one in answer["tried"]], "the grid's"
+        assert answer["configurations"] == 3
+        chosen = [
+            record
+            for record in kept.values()
+            if {axis: record["axes"][axis] for axis in space} == answer["selected"]
+        ]
+        assert {record["seed"] for record in chosen} == {1, 2}
+        found = sum(record["validation"]["validation_macro_f1"] for record in chosen) / 2
+        assert answer["validation"] == pytest.approx(found)
+        assert f"{answer['sampler']}: best of 3" in first.stdout
+    assert len(mlflow_runs(fields["storage"], "small/nusax")) == len(kept)
+
+    again = sweep(write_sweep(fields))
+    assert again.returncode == 0
+    assert "starting Ray" not in again.stdout, "the search is done"
+    assert records(fields["storage"]).keys() == kept.keys()
+
+
+@pytest.mark.slow
 def test_whatever_is_killed_the_records_are_those_of_a_quiet_sweep(
     sweep_of: Fields, write_sweep: Write, tmp_path: Path
 ) -> None:
