@@ -53,7 +53,7 @@ def execute(
 
     def on_dead_ray(what: str) -> None:
         console.print(f"Ray's {what} has died: starting again from what is stored", markup=False)
-        lease.__exit__(None, None, None)
+        lease.release()
         on_death(what)
 
     with lease:

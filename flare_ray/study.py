@@ -127,11 +127,9 @@ class Study:
         finished = self.store.finished("runs")
         planned = [run_facts(run) for run in self.grid.runs]
         planned += [run_facts(run) | {"variant": name} for name, runs in self.selected() for run in runs]
-        records = {
-            run.fingerprint: self.store.record("runs", run.fingerprint)
-            for run in self.runs()
-            if run.fingerprint in finished
-        }
+        records = self.store.records(
+            "runs", [run.fingerprint for run in self.runs() if run.fingerprint in finished]
+        )
         failed = [
             run.fingerprint
             for run in self.runs()
