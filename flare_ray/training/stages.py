@@ -98,6 +98,7 @@ class _Work:
         self.splits: dict[str, Split] = {}
         self.model: Any = None
         self.engine: Any = None
+        self.test_seconds = 0.0
 
     def close(self) -> None:
         """Frees what was trained, for the memory's next user."""
@@ -152,7 +153,9 @@ class _Work:
     def test(self) -> tuple[dict[str, float], Split, list[Prediction]]:
         """Predictions for the test split and their metrics; what is not trained shares its predictions."""
         feeder = self.feeder("test")
+        started = time.perf_counter()
         predictions = predict(self.engine, feeder) if self.engine is not None else self._untrained(feeder)
+        self.test_seconds = time.perf_counter() - started
         return score(self.bench.task, feeder.split.target.table, predictions), feeder.split, predictions
 
     def _untrained(self, feeder: Feeder) -> list[Prediction]:
@@ -176,6 +179,7 @@ class _Work:
                 "micro_batch": group.micro_batch or self.settings["batch_size"],
             }
         chosen = fitted.chosen
+        in_loops = sum(entry["seconds"] for entry in fitted.history) + self.test_seconds
         return {
             "metrics": metrics,
             "validation": {name: value for name, value in chosen.items() if name.startswith("validation_")},
@@ -187,6 +191,7 @@ class _Work:
             "cost": {
                 "wall_seconds": seconds,
                 "train_seconds": fitted.train_seconds,
+                "evaluation_seconds": in_loops - fitted.train_seconds,
                 "gpu_seconds": seconds * group.workers if group.device != "cpu" else 0.0,
                 "trainable_parameters": fitted.trainable_parameters,
                 **rates,
