@@ -14,9 +14,10 @@ from flare_ray.errors import InputError, Problem
 from flare_ray.execution.cluster import cluster_problems
 from flare_ray.execution.searching import Asked, answers, asked
 from flare_ray.models._gates import gate_problems
+from flare_ray.plan.axes import parallels
 from flare_ray.plan.grid import Grid, Run, expand
 from flare_ray.plan.load import load_sweep
-from flare_ray.plan.schema import Sweep
+from flare_ray.plan.schema import Sweep, Translation
 from flare_ray.plan.search import questions
 from flare_ray.plan.stages import Stages, stages
 from flare_ray.plan.wire import run_facts
@@ -140,18 +141,24 @@ class Study:
 
     def notes(self) -> list[str]:
         """What a reader of the tables must know about the text that went in."""
-        if self.sweep.translation == "gold":
-            return [
+        texts = parallels(self.sweep)
+        machines = [one.model for one in texts if isinstance(one, Translation)]
+        notes = []
+        if "gold" in texts:
+            notes.append(
                 "Parallel text: gold. Target and English rows are the corpus's own, not machine translation: "
                 "a method that reads the source reads gold English at test too."
-            ]
-        if self.sweep.translation == "files":
-            return ["Parallel text: the test rows' English is the machine translation beside the data files."]
-        return [
-            f"Parallel text: machine translation by {self.sweep.translation.model}. Training rows are English rows "
-            "translated into the target, the English of a test row is translated from it.",
-            *self._corpora_notes(),
-        ]
+            )
+        if "files" in texts:
+            notes.append(
+                "Parallel text: the test rows' English is the machine translation beside the data files."
+            )
+        if machines:
+            notes.append(
+                f"Parallel text: machine translation by {', '.join(machines)}. Training rows are English rows "
+                "translated into the target, the English of a test row is translated from it."
+            )
+        return notes + (self._corpora_notes() if machines else [])
 
     def _corpora_notes(self) -> list[str]:
         """What of the translations is stored: rows lost, answers kept."""
@@ -185,15 +192,16 @@ def tracking_uri(uri: str | None) -> str | None:
 
 
 def _untranslatable(sweep: Sweep) -> list[Problem]:
-    """Languages that the sweep's translation model does not know."""
-    if isinstance(sweep.translation, str):
+    """Languages that the sweep's translation models do not know."""
+    machines = [one for one in parallels(sweep) if isinstance(one, Translation)]
+    if not machines:
         return []
     from flare_ray.translation.checks import language_problems
 
     grid = expand(sweep)
     ends = {registry.load("tasks", corpus.task).source_language: None for corpus in grid.corpora}
     languages = list(ends | dict.fromkeys(corpus.language for corpus in grid.corpora))
-    return language_problems(sweep.translation, languages, "translation.model")
+    return [found for one in machines for found in language_problems(one, languages, "translation.model")]
 
 
 def _named(file: Path, overrides: Sequence[str], sweep: Sweep | None) -> dict[str, Any]:

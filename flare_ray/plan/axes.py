@@ -1,100 +1,161 @@
-"""Axes beside the named ones: which methods each multiplies, and what values it takes.
+"""Which axes multiply which methods: the points of a method's entry, each once.
 
-    axes: {learning_rate: [1.0e-4, 5.0e-4], source_offset: [1, 0], translation: [nllb-200-3.3b, gold]}
-
-An axis multiplies a method only when it changes its result: a hyper-parameter of `training` those that train, an
-option those that have it (unless their entry gives it), `translation` those that read translated text.
+An axis multiplies a method only when it changes its result: a hyper-parameter of `training` those that train
+(`max_length` all), an option those that have it (unless their entry gives it), `translation` those that read
+translated text. Values that come to the same run are one point.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from flare_ray import registry
 from flare_ray.errors import Problem
+from flare_ray.plan.checkpoints import checkpoint_identity, translator
 from flare_ray.plan.corpora import wanted
-from flare_ray.plan.schema import Range, Section, Sweep, Training, Translation
-from flare_ray.plan.sections import Parallel
+from flare_ray.plan.fingerprint import fingerprint
+from flare_ray.plan.schema import Range, Resources, Sweep, Training, Translation
 
 TRANSLATION = "translation"
-NAMED = ("rank", "fusion", "alpha")
 TRAINING = tuple(Training.model_fields)
-_PARALLEL: TypeAdapter[Any] = TypeAdapter(Parallel)
+GROUP = ("workers", "cpus_per_worker", "gpus_per_worker", "accelerator_type", "zero_stage", "micro_batch")
+"""Fields of `resources` that may differ by model and task."""
+Pairs = tuple[tuple[str, Any], ...]
 
 
-def parallel(value: Any) -> Translation | str:
-    """Where parallel text comes from, of a value of the axis `translation`. Raises ValidationError."""
-    return _PARALLEL.validate_python(value)
+def parallel(sweep: Sweep, value: str) -> Translation | str:
+    """Where parallel text comes from, at a value of the axis `translation`: all but the model is the sweep's."""
+    if value in ("gold", "files"):
+        return value
+    if isinstance(sweep.translation, Translation):
+        return sweep.translation.model_copy(update={"model": value})
+    return Translation(model=value)
 
 
 def parallels(sweep: Sweep) -> list[Translation | str]:
     """Every source of parallel text that a sweep asks for."""
-    return [parallel(value) for value in sweep.axes.get(TRANSLATION, [])] or [sweep.translation]
-
-
-def further(sweep: Sweep, entry: Any) -> dict[str, list[Any]]:
-    """The sweep's further axes that multiply a method's entry, with their values."""
-    method = registry.load("methods", entry.name)
-    found = {}
-    for axis, values in sweep.axes.items():
-        if axis in method.Options.model_fields:
-            applies = axis not in entry.model_fields_set
-        elif axis == TRANSLATION:
-            options = entry.model_dump(exclude={"name"})
-            applies = method.reads_source or bool(
-                wanted(method.trains, method.source_at_test(options), method.reads_source)
-            )
-        else:
-            applies = method.trains
-        if applies:
-            found[axis] = values
-    return found
-
-
-def axes_problems(sweep: Sweep) -> list[Problem]:
-    """Axes that no method of the sweep has, and values that they cannot have."""
-    problems: list[Problem] = []
-    named = set(NAMED) - {"alpha"}
-    for axis, values in sweep.axes.items():
-        where = f"axes.{axis}"
-        if axis in named:
-            problems.append(Problem(where, "an axis of its own", f"the field {axis} of the sweep"))
-            continue
-        mine = [entry for entry in sweep.methods if axis in further(sweep, entry)]
-        options = [
-            entry for entry in mine if axis in registry.load("methods", entry.name).Options.model_fields
-        ]
-        known = {*TRAINING, TRANSLATION, "alpha", *_options(sweep)}
-        if axis not in known:
-            problems.append(Problem(where, repr(axis), registry.wanted(axis, sorted(known))))
-        elif not mine:
-            problems.append(
-                Problem(where, "an axis of no method", "a method that has it, or no such axis")
-            )
-        for entry in options[:1] or [None]:
-            problems += value_problems(where, axis, values, entry) if axis in known else []
-    return problems
-
-
-def _options(sweep: Sweep) -> list[str]:
-    return [
-        name for entry in sweep.methods for name in registry.load("methods", entry.name).Options.model_fields
+    return [parallel(sweep, value) for value in sweep.axes.given().get(TRANSLATION, [])] or [
+        sweep.translation
     ]
 
 
+def further(sweep: Sweep, entry: Any) -> dict[str, list[Any]]:
+    """The sweep's further axes that may change what a method's entry gives, with their values."""
+    return {axis: values for axis, values in sweep.axes.given().items() if _applies(axis, entry)}
+
+
+def _applies(axis: str, entry: Any) -> bool:
+    method = registry.load("methods", entry.name)
+    if axis in method.Options.model_fields:
+        return axis not in entry.model_fields_set
+    if axis == TRANSLATION:
+        return bool(method.trains or method.reads_source)
+    return bool(axis == "max_length" or (method.trains and axis in (*TRAINING, "alpha")))
+
+
+def settled(entry: Any, point: Mapping[str, Any]) -> tuple[Pairs, Pairs]:
+    """Axes and options of a cell: an axis that is an option of the method becomes one, of those not at their default.
+
+    Raises pydantic's ValidationError when the options contradict each other.
+    """
+    method = registry.load("methods", entry.name)
+    mine = {axis: value for axis, value in point.items() if axis in method.Options.model_fields}
+    axes = {axis: _plain(value) for axis, value in point.items() if axis not in mine}
+    chosen = type(entry).model_validate(entry.model_dump() | mine)
+    if TRANSLATION in axes and not _translated(method, chosen):
+        # machine translations that nothing reads leave the corpus's own rows; those are `files` at test alone
+        machine = axes[TRANSLATION] not in ("gold", "files")
+        axes[TRANSLATION] = "gold" if machine or not method.reads_source else axes[TRANSLATION]
+    elif TRANSLATION in axes and axes[TRANSLATION] == "files" and not method.reads_source:
+        axes[TRANSLATION] = "gold"
+    options = chosen.model_dump(exclude={"name"}, exclude_defaults=True)
+    return tuple(axes.items()), tuple(options.items())
+
+
+def _translated(method: Any, entry: Any) -> bool:
+    options = entry.model_dump(exclude={"name"})
+    return bool(wanted(method.trains, method.source_at_test(options), method.reads_source))
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def points(
+    sweep: Sweep, entry: Any, table: Mapping[str, Any]
+) -> Iterator[tuple[Pairs, Pairs] | tuple[str, str]]:
+    """Axes and options of each cell of a method's entry, each once; of one that cannot be, its name and the reason.
+
+    table: what a null hyper-parameter stands for.
+    """
+    method = registry.load("methods", entry.name)
+    named: dict[str, list[Any]] = {"rank": sweep.rank, "fusion": sweep.fusion}
+    values = {axis: named[axis] for axis in method.axes} | further(sweep, entry)
+    seen = set()
+    for chosen in product(*values.values()):
+        point = dict(zip(values, chosen, strict=True))
+        spelled = {axis: table.get(axis) if value is None else value for axis, value in point.items()}
+        if "alpha" in point and point["alpha"] is None:
+            spelled["alpha"] = 2 * point["rank"]
+        try:
+            cell = settled(entry, spelled)
+        except ValidationError as error:
+            options = {axis: value for axis, value in point.items() if axis in method.Options.model_fields}
+            yield f"{entry.name} ({', '.join(f'{k}={v}' for k, v in options.items())})", reason(error)
+            continue
+        if repr(cell) not in seen:
+            seen.add(repr(cell))
+            yield cell
+
+
+def reason(error: ValidationError) -> str:
+    """What the first of pydantic's errors wants."""
+    detail = error.errors()[0]
+    return str(detail.get("ctx", {}).get("wanted") or detail["msg"].removeprefix("Input should be "))
+
+
+def axes_problems(sweep: Sweep) -> list[Problem]:
+    """Axes that no method of the sweep has, and translation models that are there twice."""
+    problems: list[Problem] = []
+    for axis, values in sweep.axes.given().items():
+        entries = [*sweep.methods, *(section.method for section in sweep.searches)]
+        if not any(_applies(axis, entry) for entry in entries):
+            problems.append(
+                Problem(f"axes.{axis}", "an axis of no method", "a method that it changes, or no such axis")
+            )
+        if axis in (TRANSLATION, "mt_model"):
+            problems += _repeated_translators(f"axes.{axis}", values)
+    return problems
+
+
+def _repeated_translators(where: str, values: Sequence[str]) -> list[Problem]:
+    """Two names of one translation model: their runs would be the same runs."""
+    seen: dict[str, str] = {}
+    problems = []
+    for place, value in enumerate(values):
+        if value in ("gold", "files"):
+            continue
+        content = fingerprint(checkpoint_identity(translator(value)))
+        if content in seen:
+            problems.append(
+                Problem(f"{where}[{place}]", f"the same model as {seen[content]}", "each model once")
+            )
+        seen.setdefault(content, f"{where}[{place}]")
+    return problems
+
+
 def value_problems(where: str, axis: str, values: Sequence[Any] | Range, entry: Any | None) -> list[Problem]:
-    """Values that an axis cannot have. entry: the method's whose option it is, None for another axis."""
+    """Values that a searched axis cannot have. entry: the method's whose option it is, None for another axis."""
     found = []
     for value in [values.low, values.high] if isinstance(values, Range) else values:
         try:
             _validate(axis, value, entry)
         except ValidationError as error:
-            detail = error.errors()[0]
-            wanted = detail.get("ctx", {}).get("wanted") or detail["msg"].removeprefix("Input should be ")
-            found.append(Problem(where, repr(value), wanted))
+            found.append(Problem(where, repr(value), reason(error)))
         except ValueError as error:
             found.append(Problem(where, repr(value), str(error)))
     return found
@@ -107,10 +168,6 @@ def _validate(axis: str, value: Any, entry: Any | None) -> None:
     elif axis in ("rank", "alpha"):
         if not isinstance(value, int if axis == "rank" else (int, float)) or value <= 0:
             raise ValueError("a number above 0" if axis == "alpha" else "a whole number above 0")
-    elif axis == TRANSLATION:
-        if not isinstance(value, str):
-            raise ValueError("a translation model by its name, gold, or files")
-        parallel(value)
     elif axis in TRAINING:
         Training.model_validate({axis: value})
     elif entry is not None:
@@ -119,46 +176,54 @@ def _validate(axis: str, value: Any, entry: Any | None) -> None:
 
 def override_problems(sweep: Sweep) -> list[Problem]:
     """Overrides that match nothing, or give what they cannot."""
-    problems: list[Problem] = []
+    entries = [*sweep.methods, *(section.method for section in sweep.searches)]
     known = {
         "model": [model.name for model in sweep.models],
         "task": list(sweep.tasks),
-        "method": list(
-            dict.fromkeys(entry.name for entry in [*sweep.methods, *(s.method for s in sweep.searches)])
-        ),
+        "method": list(dict.fromkeys(entry.name for entry in entries)),
     }
+    axes = sweep.axes.given()
+    problems: list[Problem] = []
     for place, override in enumerate(sweep.overrides):
         where = f"overrides[{place}]"
-        for axis, names in known.items():
-            problems += [
-                Problem(f"{where}.{axis}", repr(value), registry.wanted(str(value), names))
-                for value in getattr(override, axis) or []
-                if value not in names
-            ]
-        for name in ("training", "base", "resources"):
-            problems += _section_problems(f"{where}.{name}", getattr(sweep, name), getattr(override, name))
-        if override.method and (override.base or override.resources):
+        problems += [
+            Problem(f"{where}.{axis}", repr(value), registry.wanted(str(value), names))
+            for axis, names in known.items()
+            for value in getattr(override, axis) or []
+            if value not in names
+        ]
+        training, base, resources = (
+            getattr(override, name).model_fields_set for name in ("training", "base", "resources")
+        )
+        if override.method and (base or resources):
             found = "base or resources for a method"
             problems.append(
                 Problem(f"{where}.method", found, "training alone: those belong to a model and a task")
             )
-        if not (override.training or override.base or override.resources):
+        if not (training or base or resources):
             problems.append(Problem(where, "nothing to override", "training, base or resources"))
+        problems += [
+            Problem(
+                f"{where}.training.{name}", "an axis of the sweep", "one of both; `exclude` leaves out values"
+            )
+            for name in sorted(training & set(axes))
+        ]
+        problems += [
+            Problem(
+                f"{where}.resources.{name}", "a field of the whole sweep", f"of a group: {', '.join(GROUP)}"
+            )
+            for name in Resources.model_fields
+            if name in resources and name not in GROUP
+        ]
     return problems
 
 
-def _section_problems(where: str, section: Section, given: dict[str, Any]) -> list[Problem]:
-    try:
-        type(section).model_validate(section.model_dump() | given)
-    except ValidationError as error:
-        return [
-            Problem(
-                ".".join([where, *map(str, detail["loc"])]),
-                "an unknown key" if detail["type"] == "extra_forbidden" else repr(detail["input"]),
-                registry.wanted(str(detail["loc"][-1]), type(section).model_fields)
-                if detail["type"] == "extra_forbidden"
-                else detail["msg"].removeprefix("Input should be "),
-            )
-            for detail in error.errors()
-        ]
-    return []
+def rule_values(sweep: Sweep) -> dict[str, list[Any]]:
+    """What rules may name beside models, tasks and languages: axis or option -> its values in the sweep."""
+    values: dict[str, list[Any]] = {"rank": list(sweep.rank), "fusion": list(sweep.fusion)}
+    for entry in sweep.methods:
+        for option, value in entry.model_dump(exclude={"name"}).items():
+            values.setdefault(option, []).append(value)
+    for axis, given in sweep.axes.given().items():
+        values[axis] = [*values.get(axis, []), *given]
+    return values

@@ -12,12 +12,12 @@ from itertools import product
 from typing import Any
 
 from flare_ray import registry
-from flare_ray.plan.axes import TRANSLATION, further, parallel
+from flare_ray.plan.axes import TRANSLATION, parallel, points, settled
 from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.plan.corpora import Corpus, corpus, wanted
 from flare_ray.plan.fingerprint import Identified
+from flare_ray.plan.rules import overridden
 from flare_ray.plan.schema import ModelSpec, Rule, Sweep, Training, Translation
-from flare_ray.plan.sections import overridden
 
 BASE_VERSION = "2"  # bumped by hand when a change of code changes base models
 RUN_VERSION = "2"  # the same for every run's training and evaluation
@@ -72,13 +72,8 @@ class Cell:
 
 
 def cell_of(model: ModelSpec, task: str, language: str, entry: Any, axes: Mapping[str, Any]) -> Cell:
-    """The cell of a method's entry at a point of its axes. An axis that is an option of the method becomes one."""
-    mine = registry.load("methods", entry.name).Options.model_fields
-    chosen = type(entry).model_validate(entry.model_dump() | {k: v for k, v in axes.items() if k in mine})
-    options = tuple(chosen.model_dump(exclude={"name"}, exclude_defaults=True).items())
-    return Cell(
-        model, task, language, entry.name, tuple((k, v) for k, v in axes.items() if k not in mine), options
-    )
+    """The cell of a method's entry at a point of its axes."""
+    return Cell(model, task, language, entry.name, *settled(entry, axes))
 
 
 @dataclass(frozen=True)
@@ -174,6 +169,7 @@ class Builder:
         self.skipped: list[Skipped] = []
         self._models: dict[str, dict[str, Any]] = {}
         self._data_known: dict[tuple[str, str], Any] = {}
+        self._points_known: dict[tuple[str, str], list[tuple[str, Any, Any]]] = {}
         self._trainings: dict[tuple[str, str, str, str | None], dict[str, Any]] = {}
         self._bases: dict[tuple[str, str, int], Base] = {}
         self._corpora_known: dict[tuple[str, str, str, str], Corpus] = {}
@@ -194,16 +190,28 @@ class Builder:
 
     def cells(self, model: ModelSpec, task: str, language: str) -> Iterator[Cell]:
         """The grid's cells there; notes those that are ruled out."""
-        named: dict[str, list[Any]] = {"rank": self.sweep.rank, "fusion": self.sweep.fusion}
-        for entry in self.sweep.methods:
-            method = registry.load("methods", entry.name)
-            values = {axis: named[axis] for axis in method.axes} | further(self.sweep, entry)
-            for point in product(*values.values()):
-                cell = cell_of(model, task, language, entry, dict(zip(values, point, strict=True)))
-                if reason := ruled_out(cell, self.sweep):
-                    self.skipped.append(Skipped(cell.label, reason))
-                else:
-                    yield cell
+        for method, axes, options in self._points(model, task):
+            cell = Cell(model, task, language, method, axes, options)
+            if reason := ruled_out(cell, self.sweep):
+                self.skipped.append(Skipped(cell.label, reason))
+            else:
+                yield cell
+
+    def _points(self, model: ModelSpec, task: str) -> list[tuple[str, Any, Any]]:
+        """Method, axes and options of the cells of every language; notes points that cannot be."""
+        key = (model.name, task)
+        if key not in self._points_known:
+            table = self._over_table(Training(), model, task)
+            found: dict[str, tuple[str, Any, Any]] = {}
+            for entry in self.sweep.methods:
+                for axes, options in points(self.sweep, entry, table):
+                    if isinstance(axes, str):
+                        self.skipped.append(Skipped(f"{model.name}/{task}/{axes}", str(options)))
+                    else:
+                        point = (entry.name, axes, options)
+                        found.setdefault(repr(point), point)
+            self._points_known[key] = list(found.values())
+        return self._points_known[key]
 
     def _base(self, model: ModelSpec, task: str, seed: int) -> Base:
         key = (repr(model), task, seed)
@@ -234,9 +242,12 @@ class Builder:
         method = registry.load("methods", cell.method)
         task = registry.load("tasks", cell.task)
         axes = dict(cell.axes)
-        chosen = parallel(axes.pop(TRANSLATION)) if TRANSLATION in axes else self.sweep.translation
+        chosen = (
+            parallel(self.sweep, axes.pop(TRANSLATION)) if TRANSLATION in axes else self.sweep.translation
+        )
         mt = chosen if isinstance(chosen, Translation) else None
         training = self._training("training", cell.model, cell.task, cell.method)
+        training = {name: value for name, value in (training | axes).items() if value is not None}
         base = self._base(cell.model, cell.task, seed)
         data = {"target": self._data(cell.task, cell.language)}
         settings: dict[str, Any] = {
@@ -251,8 +262,8 @@ class Builder:
             settings["translation"] = "machine"
             data["translated"] = {one.split: one.fingerprint for one in corpora}
         if method.trains:
-            settings |= training | axes
-            settings["alpha"] = axes.get("alpha") or self.sweep.alpha or 2 * axes["rank"]
+            settings |= training
+            settings["alpha"] = axes.get("alpha", self.sweep.alpha) or 2 * axes["rank"]
         known = dict(settings)
         if encoder := method.translator(settings):
             known["mt_model"] = self._checkpoint(encoder)

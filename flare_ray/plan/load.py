@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from flare_ray import registry
 from flare_ray.errors import InputError, Problem
-from flare_ray.plan.axes import axes_problems, override_problems, parallels
+from flare_ray.plan.axes import axes_problems, further, override_problems, parallels, rule_values
 from flare_ray.plan.checkpoints import checkpoint_identity, known_models
 from flare_ray.plan.extends import extended, read_value
 from flare_ray.plan.fingerprint import fingerprint
@@ -119,9 +119,7 @@ def _rule_problems(sweep: Sweep) -> list[Problem]:
         "model": [model.name for model in sweep.models],
         "task": list(sweep.tasks),
         "method": [entry.name for entry in sweep.methods],
-        "fusion": list(sweep.fusion),
-        "rank": list(sweep.rank),
-        **{axis: list(values) for axis, values in sweep.axes.items()},
+        **rule_values(sweep),
         "language": [code for task in sweep.tasks for code in _languages(sweep, task)],
     }
     return [
@@ -170,7 +168,7 @@ def _data_problems(sweep: Sweep, translation_is_sound: bool) -> list[Problem]:
         methods = [registry.load("methods", entry.name) for entry in entries]
         # with a translation model only test rows are read in the target, and English beside them as gold at most
         human = translation_is_sound and any(isinstance(one, str) for one in parallels(sweep))
-        gold = any(_reads_gold(entry) for entry in entries)
+        gold = any(_reads_gold(sweep, entry) for entry in entries)
         found = task.problems(
             source,
             chosen,
@@ -197,10 +195,13 @@ def _data_problems(sweep: Sweep, translation_is_sound: bool) -> list[Problem]:
     return problems
 
 
-def _reads_gold(entry: Any) -> bool:
+def _reads_gold(sweep: Sweep, entry: Any) -> bool:
     """Whether a method reads the corpus's own English at test."""
-    method = registry.load("methods", entry.name)
-    return method.reads_source and method.source_at_test(entry.model_dump(exclude={"name"})) == "gold"
+    method, options = registry.load("methods", entry.name), entry.model_dump(exclude={"name"})
+    sources = further(sweep, entry).get("test_source", [options.get("test_source")])
+    return method.reads_source and any(
+        method.source_at_test(options | {"test_source": source}) == "gold" for source in sources
+    )
 
 
 def _sound_part(raw: dict[str, Any], error: ValidationError) -> tuple[Sweep, set[str]]:

@@ -11,7 +11,7 @@ data: {nusax: sandbox}
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -21,19 +21,17 @@ from pydantic import (
     field_validator,
 )
 
+from flare_ray.plan.rules import Axes, Override, Rule, overridden
 from flare_ray.plan.sections import (
     BaseTraining,
     ModelSpec,
-    Override,
     Parallel,
     Range,
     Resources,
-    Rule,
     Search,
     Tracking,
     Training,
     Translation,
-    overridden,
 )
 from flare_ray.plan.values import (
     FusionName,
@@ -48,6 +46,7 @@ from flare_ray.plan.values import (
 )
 
 __all__ = [  # what a sweep file is made of
+    "Axes",
     "BaseTraining",
     "ModelSpec",
     "Override",
@@ -92,9 +91,8 @@ class Sweep(Section):
     translated into the target, a test row's English is translated from it. `gold`: the corpus's own rows in both
     languages. `files`: the same, with machine translations that lie beside a local folder's test files
     (`<language>.test.english.<format>`)."""
-    axes: dict[str, Annotated[list[Any], NotEmpty, Unique]] = {}
-    """Further axes: any hyper-parameter of `training`, any option of a method, `translation` (names of translation
-    models, `gold`, `files`). Each multiplies the methods whose result it changes, and only them."""
+    axes: Axes = Axes()
+    """Further axes. Each multiplies the methods whose result it changes, and only them."""
     overrides: list[Override] = []
     """What differs for some models, tasks or methods; later entries win."""
     precision: Literal["fp32", "bf16"] | None = None

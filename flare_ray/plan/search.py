@@ -13,9 +13,10 @@ from typing import Any
 
 from flare_ray import registry
 from flare_ray.errors import Problem
-from flare_ray.plan.axes import NAMED, TRAINING, value_problems
+from flare_ray.plan.axes import TRAINING, further, value_problems
 from flare_ray.plan.fingerprint import Identified
 from flare_ray.plan.grid import Builder, Cell, Run, cell_of
+from flare_ray.plan.rules import NAMED
 from flare_ray.plan.schema import ModelSpec, Range, Search, Sweep
 
 
@@ -61,7 +62,8 @@ class Question(Identified):
         entry, sweep = self.section.method, self.builder.sweep
         method = registry.load("methods", entry.name)
         values: dict[str, Any] = {"rank": sweep.rank[0], "fusion": sweep.fusion[0]}
-        axes = {axis: config.get(axis, values[axis]) for axis in method.axes}
+        axes = {axis: values[axis] for axis in method.axes}
+        axes |= {axis: first for axis, (first, *_) in further(sweep, entry).items() if first is not None}
         return cell_of(self.model, self.task, language, entry, axes | dict(config))
 
 
@@ -94,8 +96,8 @@ def search_problems(sweep: Sweep) -> list[Problem]:
             )
         method = registry.load("methods", section.method.name)
         options = list(method.Options.model_fields)
-        axes = [axis for axis in NAMED if axis in method.axes or (axis == "alpha" and method.trains)]
-        axes += list(TRAINING) if method.trains else []
+        axes = [axis for axis in NAMED if axis in method.axes]
+        axes += ["alpha", *TRAINING] if method.trains else []
         problems += _unknown(f"{where}.space", list(section.space), [*axes, *options])
         for axis, values in section.space.items():
             entry = section.method if axis in options else None

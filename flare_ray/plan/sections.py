@@ -1,4 +1,4 @@
-"""The parts of a sweep file: models, training, rules, searches, resources, translation. Frozen once validated."""
+"""The parts of a sweep file: models, training, searches, resources, translation. Frozen once validated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     PositiveFloat,
@@ -27,7 +26,6 @@ from flare_ray.plan.values import (
     Reference,
     Section,
     Unique,
-    Values,
     known,
     known_checkpoint,
     known_translator,
@@ -86,59 +84,6 @@ class BaseTraining(Training):
     rank: PositiveInt = 64
     alpha: PositiveFloat | None = None
     """LoRA's α; twice the rank when left out."""
-
-
-class Rule(Section):
-    """Points of the grid: those that have one of the given values on each of the given axes. Further axes of the
-    sweep can be given by their names."""
-
-    model_config = ConfigDict(extra="allow")
-
-    model: Values | None = None
-    task: Values | None = None
-    language: Values | None = None
-    method: Values | None = None
-    fusion: Values | None = None
-    rank: Values | None = None
-
-    def given(self) -> dict[str, list[Any]]:
-        """The axes that are given, with their values."""
-        named = {axis: getattr(self, axis) for axis in type(self).model_fields}
-        further = {
-            axis: values if isinstance(values, list) else [values]
-            for axis, values in (self.model_extra or {}).items()
-        }
-        return {axis: values for axis, values in (named | further).items() if values is not None}
-
-
-class Override(Section):
-    """Fields of the sweep that differ for some of its models, tasks or methods."""
-
-    model: Values | None = None
-    task: Values | None = None
-    method: Values | None = None
-    """For `training` only: base models and resources belong to no method."""
-    training: dict[str, Any] = {}
-    """Fields of the sweep's `training`."""
-    base: dict[str, Any] = {}
-    """Fields of `base`."""
-    resources: dict[str, Any] = {}
-    """Fields of `resources`: of what belongs to a model and a task, as workers and GPUs."""
-
-    def matches(self, model: str, task: str, method: str | None = None) -> bool:
-        """Whether it holds for a model and task (and method)."""
-        given = ((self.model, model), (self.task, task), (self.method, method))
-        return all(values is None or value in values for values, value in given)
-
-
-def overridden(
-    name: str, given: Section, overrides: list[Override], model: str, task: str, method: str | None = None
-) -> Any:
-    """A section of the sweep (`training`, `base`, `resources`) as it is for a model and task (and method)."""
-    for override in overrides:
-        if (changes := getattr(override, name)) and override.matches(model, task, method):
-            given = type(given).model_validate(given.model_dump() | changes)
-    return given
 
 
 class Range(Section):
