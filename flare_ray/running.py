@@ -184,6 +184,7 @@ def _searches(study: Study, facts: dict[str, Any]) -> Callable[[], Searches]:
         return Searches(
             study.searches,
             study.store,
+            {run.fingerprint for run in study.grid.runs},
             lambda runs: study.stages_of(Grid(tuple(runs), ())),
             objective,
             lambda run: is_given_up(study.store, run, facts),

@@ -66,7 +66,7 @@ class Rules:
 class Search:
     """One search.
 
-    known: configurations whose runs are finished, by a grid or another search: they take part and cost nothing.
+    known: configurations whose runs a grid has finished or will finish: they take part and cost nothing.
     """
 
     def __init__(
@@ -88,8 +88,10 @@ class Search:
         self._sampler = _Sampler(self.name, question.space, rules, optuna_storage)
         self._told: set[int] = set()
         self._proposed = self._journalled()
-        for config in self._proposed + [dict(config) for config in known if config not in self._proposed]:
+        for config in self._proposed:
             self.race.enter(config)
+        free = [self.race.enter(dict(config)) for config in known if config not in self._proposed]
+        self._free = {one.number for one in free}
 
     @property
     def done(self) -> bool:
@@ -115,7 +117,7 @@ class Search:
             if self.race.promote(self._no_more):
                 continue
             asked += self._ask()
-            open_ones = self._unfinished()
+            open_ones = [one for one in self._unfinished() if one.number not in self._free]
             if self._no_more or len(open_ones) >= self.rules.parallel:
                 return asked
             self._propose()

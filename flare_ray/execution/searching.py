@@ -7,7 +7,7 @@ over how many, is written to the store for the report.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,14 +58,15 @@ def asked(questions: Iterable[Question], seeds: Sequence[int]) -> list[Asked]:
 class Searches:
     """All searches of one execution.
 
-    plan: the stages of some runs, by what the store has. objective: of a finished run, from its record. given_up:
-    whether a run failed earlier and is left alone.
+    planned: fingerprints of the runs of the sweep's grid. plan: the stages of some runs, by what the store has.
+    objective: of a finished run, from its record. given_up: whether a run failed earlier and is left alone.
     """
 
     def __init__(
         self,
         every: Sequence[Asked],
         store: Store,
+        planned: Collection[str],
         plan: Callable[[Sequence[Run]], Stages],
         objective: Callable[[Mapping[str, Any]], float],
         given_up: Callable[[Run], bool],
@@ -73,6 +74,7 @@ class Searches:
     ):
         self.store, self.plan, self.objective, self.given_up = store, plan, objective, given_up
         self._finished = store.finished("runs")
+        self._known_runs = self._finished | set(planned)
         self._searches = [
             (one, Search(one.question, one.rules, store, self._known(one.question), optuna_storage))
             for one in every
@@ -88,15 +90,15 @@ class Searches:
         self._pump()
 
     def _known(self, question: Question) -> list[dict[str, Any]]:
-        """Configurations whose runs a grid has finished, with every seed."""
+        """Configurations whose runs a grid has finished or will finish, with every seed."""
         every = points(question.space) or []
-        if not self._finished or len(every) > _ENUMERATED:
+        if not self._known_runs or len(every) > _ENUMERATED:
             return []
         return [
             config
             for config in every
             if all(
-                run.fingerprint in self._finished
+                run.fingerprint in self._known_runs
                 for seed in question.seeds
                 for run in question.runs(config, seed)
             )
