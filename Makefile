@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all check format clean
+.PHONY: demo test test-all check format docs clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.base ## a real sweep, small: about ten minutes the first time, seconds the second
@@ -40,6 +40,11 @@ format: .venv/.dev
 	@echo "installing the development tools into .venv …"
 	$(INSTALL) -e '.[dev]'
 	@touch $@
+
+docs: .venv/.base ## what docs/sweep-file.md says of each field, from the code
+	sed '/^<!-- flare-ray schema/q' docs/sweep-file.md > docs/.sweep-file.md
+	$(BIN)/flare-ray schema --markdown >> docs/.sweep-file.md
+	mv docs/.sweep-file.md docs/sweep-file.md
 
 clean: ## removes the virtual environment and the demo's results, not the cache
 	rm -rf .venv results

@@ -1,4 +1,4 @@
-"""The console script `flare-ray`: run, plan, report, translate, doctor, store.
+"""The console script `flare-ray`: run, plan, report, translate, doctor, store, schema.
 
 Exit codes: 0 all runs finished; 1 some failed; 2 the input is wrong (one message, nothing was started); 130 stopped.
 """
@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flare_ray.commands.schema import schema
 from flare_ray.commands.store import app as store_app
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.schema import Resources, Translation
@@ -25,6 +26,7 @@ from flare_ray.study import Study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(store_app, name="store")
+app.command()(schema)
 _LISTED = 8  # packs that a plan prints by name
 console = Console()
 if not console.is_terminal:

@@ -23,7 +23,7 @@ Reads = Literal["target", "source", "both"]
 class Options(BaseModel):
     """Settings of a method's own, given in the sweep beside its name; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)

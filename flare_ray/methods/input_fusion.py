@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 class InputFusionOptions(Options):
-    """`test_source: gold` reads the corpus's own English at test (Table 4)."""
+    """Which English it reads at test."""
 
     test_source: Literal["translation", "gold"] = "translation"
+    """`gold` reads the corpus's own English at test (Table 4)."""
 
 
 class InputFusion(Method):

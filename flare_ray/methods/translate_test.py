@@ -7,9 +7,10 @@ from flare_ray.methods.base import Method, Options
 
 
 class TranslateTestOptions(Options):
-    """`test_source: gold` reads the corpus's own English: what a perfect translation would give (Table 4)."""
+    """Which English it reads at test."""
 
     test_source: Literal["translation", "gold"] = "translation"
+    """`gold` reads the corpus's own English: what a perfect translation would give (Table 4)."""
 
 
 class TranslateTest(Method):

@@ -31,11 +31,17 @@ class Rule(Section):
     model_config = ConfigDict(extra="allow")
 
     model: Values | None = None
+    """A name of the sweep's models, or a list of them."""
     task: Values | None = None
+    """Of its tasks."""
     language: Values | None = None
+    """Of its languages."""
     method: Values | None = None
+    """Of its methods, by name alone."""
     fusion: Values | None = None
+    """Of its fusion functions."""
     rank: Values | None = None
+    """Of its ranks."""
 
     def given(self) -> dict[str, list[Any]]:
         """The axes that are given, with their values."""

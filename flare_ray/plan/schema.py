@@ -35,6 +35,7 @@ from flare_ray.plan.sections import (
 )
 from flare_ray.plan.values import (
     FusionName,
+    KnownModel,
     MethodEntry,
     NotEmpty,
     Reference,
@@ -62,20 +63,25 @@ __all__ = [  # what a sweep file is made of
 ]
 
 
+_Model = Annotated[ModelSpec, BeforeValidator(named_model, json_schema_input_type=KnownModel | ModelSpec)]
+
+
 class Sweep(Section):
     """A whole study: the product of its axes, each run identified by what determines its result."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Names the MLflow experiments (`<name>/<task>`) and the report."""
-    models: Annotated[list[Annotated[ModelSpec, BeforeValidator(named_model)]], NotEmpty, Unique]
+    models: Annotated[list[_Model], NotEmpty, Unique]
     """Names of checkpoints the package knows, or {name, family, checkpoint} of your own."""
     tasks: Annotated[list[TaskName], NotEmpty, Unique]
+    """Names of tasks (files of flare_ray/tasks/)."""
     languages: Literal["all"] | Annotated[list[str], NotEmpty, Unique] = "all"
     """Target languages; a language that a task does not have is skipped for that task."""
     methods: Annotated[list[MethodEntry], Unique]
     """Rows of Table 1 by name, or {name, …} with options of the method's own (files of flare_ray/methods/). None for
     a sweep of searches alone."""
     seeds: Annotated[list[Seed], NotEmpty, Unique]
+    """Each cell is run with each of them, on a base model of that seed. More seeds later leave the runs of these."""
     rank: Annotated[list[PositiveInt], NotEmpty, Unique] = [64]
     """Bottleneck dimension r of the trained methods' adapters."""
     alpha: PositiveFloat | None = None
@@ -106,11 +112,15 @@ class Sweep(Section):
     data: dict[TaskName, Reference] = {}
     """Per task: `sandbox`, a local folder, or a hub dataset id; the task's hub id when left out."""
     base: BaseTraining = BaseTraining()
+    """How base models are trained on English."""
     training: Training = Training()
+    """How adapters are trained on the target language."""
     resources: Resources = Resources()
+    """On what it runs; changes no result."""
     storage: str = Field("results", validate_default=True)
     """Folder or fsspec URL that keeps every record; what is finished there is never trained again."""
     tracking: Tracking = Tracking()
+    """MLflow's server or file."""
 
     def resources_of(self, model: str, task: str) -> Resources:
         """On what a model's work on a task runs."""

@@ -20,13 +20,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from flare_ray.plan.values import (
+    FamilyName,
+    KnownTranslator,
     Marker,
     MethodEntry,
     NotEmpty,
     Reference,
     Section,
     Unique,
-    known,
     known_checkpoint,
     known_translator,
     named_translator,
@@ -38,7 +39,7 @@ class ModelSpec(Section):
 
     name: str = Field(min_length=1)
     """What the tables call it."""
-    family: Annotated[str, known("models")]
+    family: FamilyName
     """A file of flare_ray/models/: how models of this class are loaded and where adapters go."""
     checkpoint: Annotated[Reference, AfterValidator(known_checkpoint)]
     """A hub id (`org/name`, optionally `@revision`) or a local folder."""
@@ -70,6 +71,7 @@ class Training(Section):
     warmup: float = Field(0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises; it then falls linearly to zero."""
     weight_decay: float = Field(0.0, ge=0)
+    """Of AdamW, on every trained parameter."""
     max_grad_norm: PositiveFloat = 1.0
     """Gradients are clipped to this norm."""
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -82,6 +84,7 @@ class BaseTraining(Training):
     """English fine-tuning of the base model, merged into its weights (paper, appendix B)."""
 
     rank: PositiveInt = 64
+    """Of the LoRA that is merged."""
     alpha: PositiveFloat | None = None
     """LoRA's α; twice the rank when left out."""
 
@@ -90,7 +93,9 @@ class Range(Section):
     """Values between two ends: whole numbers when both ends are."""
 
     low: int | float
+    """The least value."""
     high: int | float
+    """The greatest."""
     log: bool = False
     """Whether to draw on a logarithmic scale."""
 
@@ -124,6 +129,7 @@ class Search(Section):
     halving: PositiveInt = 2
     """One in so many configurations goes on after 1, 2, 4, … seeds; 1 gives every configuration all of them."""
     sampler: Literal["tpe", "random"] = "tpe"
+    """What proposes configurations: Optuna's tree-structured Parzen estimator, or chance."""
     baseline: bool = False
     """Whether a random search with the same number of configurations is made beside it."""
     parallel: PositiveInt = 4
@@ -136,7 +142,9 @@ class Resources(Section):
     workers: PositiveInt = 1
     """Ray Train workers per trial."""
     cpus_per_worker: PositiveFloat = 1
+    """CPUs that each worker reserves; also its threads."""
     gpus_per_worker: float = Field(0, ge=0)
+    """GPUs of each worker; below 1 several workers share one."""
     accelerator_type: str | None = None
     """Ray's name of the kind of GPU that a worker wants (`A100`, `H100`, `L4`); any when left out."""
     zero_stage: Literal[0, 1, 2, 3] = 0
@@ -150,6 +158,7 @@ class Resources(Section):
     translators: PositiveInt | None = None
     """Most processes that translate at once; when left out, as many as the cluster holds."""
     cpus_per_translator: PositiveFloat = 1
+    """CPUs of each process that translates."""
     gpus_per_translator: float | None = Field(None, ge=0)
     """As `gpus_per_worker`, at most 1, when left out."""
     translation_tokens: PositiveInt = 4096
@@ -198,10 +207,11 @@ class Translation(Section):
         return value
 
 
+_Text = Literal["gold", "files"] | KnownTranslator | Annotated[str, Field(min_length=1)]
 Parallel = Annotated[
     Annotated[Literal["gold", "files"], Tag("corpus")] | Annotated[Translation, Tag("machine")],
     Discriminator(lambda value: "corpus" if isinstance(value, str) else "machine"),
-    BeforeValidator(named_translator),
+    BeforeValidator(named_translator, json_schema_input_type=_Text | Translation),
 ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import (
@@ -28,6 +30,16 @@ def known(kind: str) -> AfterValidator:
         return name
 
     return AfterValidator(check)
+
+
+class Listed:
+    """For editors: a string that is one of some names. names: found when a JSON schema is asked for, not before."""
+
+    def __init__(self, names: Callable[[], Iterable[str]]):
+        self.names = names
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self.names())}
 
 
 def unique(values: list[Any]) -> list[Any]:
@@ -65,8 +77,10 @@ def method_models() -> Any:
     """A section per method file: its name and its options."""
     sections: list[Any] = []
     for name in registry.names("methods"):
+        method = registry.load("methods", name)
         fields: dict[str, Any] = {"name": (Literal[name], ...)}
-        sections.append(create_model(name, __base__=registry.load("methods", name).Options, **fields))
+        said = (sys.modules[type(method).__module__].__doc__ or "").partition("\n\n")[0]
+        sections.append(create_model(name, __base__=method.Options, __doc__=said, **fields))
     return Union[tuple(sections)]  # noqa: UP007 - made at run time
 
 
@@ -98,21 +112,38 @@ def named_translator(value: Any) -> Any:
     return {"model": value} if isinstance(value, str) and value not in ("gold", "files") else value
 
 
+def as_list(value: Any) -> Any:
+    """A single value as a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
 Marker = Literal["brackets", "angles", "tags", "quotes"]
 Reference = Annotated[str, Field(min_length=1), AfterValidator(absolute)]
 NotEmpty = Field(min_length=1)
 Unique = AfterValidator(unique)
-Values = Annotated[list[str | int], NotEmpty, BeforeValidator(lambda v: v if isinstance(v, list) else [v])]
+Value = str | int
+Values = Annotated[
+    list[Value],
+    NotEmpty,
+    BeforeValidator(as_list, json_schema_input_type=Value | Annotated[list[Value], NotEmpty]),
+]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
-TaskName = Annotated[str, known("tasks")]
+TaskName = Annotated[str, known("tasks"), Listed(lambda: registry.names("tasks"))]
+FusionName = Annotated[str, known("fusion.functions"), Listed(lambda: registry.names("fusion.functions"))]
+FamilyName = Annotated[str, known("models"), Listed(lambda: registry.names("models"))]
+KnownModel = Annotated[str, Listed(known_models)]
+KnownTranslator = Annotated[str, Listed(lambda: TRANSLATORS)]
+KnownMethod = Annotated[str, Listed(lambda: registry.names("methods"))]
 if TYPE_CHECKING:
     MethodEntry = Any
 else:
-    MethodEntry = Annotated[method_models(), Field(discriminator="name"), BeforeValidator(named_method)]
-FusionName = Annotated[str, known("fusion.functions")]
+    _Methods = Annotated[method_models(), Field(discriminator="name")]
+    MethodEntry = Annotated[
+        _Methods, BeforeValidator(named_method, json_schema_input_type=KnownMethod | _Methods)
+    ]
 
 
 class Section(BaseModel):
     """A frozen part of the sweep file; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
