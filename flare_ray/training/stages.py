@@ -21,6 +21,7 @@ from transformers import set_seed
 from flare_ray import registry
 from flare_ray.forms.base import Prediction
 from flare_ray.methods.base import Method
+from flare_ray.training.checkpoints import Checkpoint, Checkpoints, Keeper
 from flare_ray.training.data import Split
 from flare_ray.training.engine import release
 from flare_ray.training.evaluation import predict, predictions_table, score
@@ -36,14 +37,18 @@ def train_base(
     seed: int,
     out: Path,
     on_validation: OnValidation | None = None,
+    *,
+    keeper: Keeper | None = None,
 ) -> dict[str, Any]:
     """Fine-tunes the checkpoint on English task data with LoRA and writes the merged model to `out`.
 
     The merge is done on a freshly loaded checkpoint in its own dtype, never quantised: 16 bit first, 4 bit when the
-    merged model is loaded (paper, appendix B). Nothing of the engine (ZeRO pieces, devices) reaches the file. Returns
-    the record, with the English test metrics where there is an English test split.
+    merged model is loaded (paper, appendix B). Nothing of the engine (ZeRO pieces, devices) reaches the file. With a
+    keeper it goes on from the last checkpoint there, to the same result (see fit). Returns the record, with the English
+    test metrics where there is an English test split. Raises Diverged, Stopped.
     """
-    work = _Work(bench, registry.load("methods", "lora"), bench.task.source_language, settings, seed)
+    lora, english = registry.load("methods", "lora"), bench.task.source_language
+    work = _Work(bench, lora, english, settings, seed, keeper)
     with closing(work):
         fitted = work.train(bench.load_base, on_validation)
         metrics = work.test()[0] if bench.has(work.language, "test") else {}
@@ -66,13 +71,16 @@ def train_run(
     seed: int,
     out: Path,
     on_validation: OnValidation | None = None,
+    *,
+    keeper: Keeper | None = None,
 ) -> dict[str, Any]:
     """Trains one method on one target language and tests the state chosen on validation.
 
     Writes `predictions.parquet` and, where something was trained, `adapter/` to `out`. The test split is read once,
-    by the chosen state. Returns the record.
+    by the chosen state. With a keeper it goes on from the last checkpoint there, to the same result (see fit). Returns
+    the record. Raises Diverged, Stopped.
     """
-    work = _Work(bench, registry.load("methods", method_name), language, settings, seed)
+    work = _Work(bench, registry.load("methods", method_name), language, settings, seed, keeper)
     with closing(work):
         fitted = work.train(bench.model, on_validation) if work.method.trains else Fitted()
         metrics, split, predictions = work.test()
@@ -89,12 +97,19 @@ class _Work:
     """One training and its test."""
 
     def __init__(
-        self, bench: Workbench, method: Method, language: str, settings: Mapping[str, Any], seed: int
+        self,
+        bench: Workbench,
+        method: Method,
+        language: str,
+        settings: Mapping[str, Any],
+        seed: int,
+        keeper: Keeper | None,
     ):
         self.clock = Clock()
         self.bench, self.method, self.language, self.seed = bench, method, language, seed
         self.settings = dict(settings)
         self.group = bench.group
+        self.checkpoints = Checkpoints(keeper, bench.group) if keeper else None
         self.splits: dict[str, Split] = {}
         self.model: Any = None
         self.engine: Any = None
@@ -110,20 +125,28 @@ class _Work:
             torch.cuda.empty_cache()
 
     def train(self, load: Callable[[], Any], on_validation: OnValidation | None) -> Fitted:
-        """Builds the model and fits it, with a smaller micro-batch where memory runs out."""
+        """Builds the model and fits it, with a smaller micro-batch where memory runs out.
+
+        A smaller micro-batch begins anew: a result must not depend on when a checkpoint was written.
+        """
         if translator := self.method.translator(self.settings):
             self.settings["source_width"] = self.bench.translator(translator).width
+        resumed = self.checkpoints.newest() if self.checkpoints else None
+        if resumed:
+            self.group = replace(self.group, micro_batch=resumed.facts["micro_batch"])
         while True:
             try:
-                return self._fit(load, on_validation)
+                return self._fit(load, on_validation, resumed)
             except torch.OutOfMemoryError:
                 rows = self.group.micro_batch or self.settings["batch_size"]
                 if self.group.workers > 1 or rows == 1:
                     raise  # other workers wait in a collective operation
-                self.group = replace(self.group, micro_batch=-(-rows // 2))
+                self.group, resumed = replace(self.group, micro_batch=-(-rows // 2)), None
             self.close()
 
-    def _fit(self, load: Callable[[], Any], on_validation: OnValidation | None) -> Fitted:
+    def _fit(
+        self, load: Callable[[], Any], on_validation: OnValidation | None, resumed: Checkpoint | None
+    ) -> Fitted:
         set_seed(self.seed)  # a head that the checkpoint lacks is the same in a second attempt
         base = load()
         set_seed(self.seed)  # whether this run is the first of its pack must not show in its adapter
@@ -135,11 +158,19 @@ class _Work:
             raise ValueError(
                 f"no {self.language} row to train or to validate on has an English row beside it"
             )
-        if self.group.device != "cpu":
+        if self.group.device != "cpu" and resumed is None:
             rows = fitting_micro_batch(self.model, train, self.settings, self.group)
             self.group = replace(self.group, micro_batch=rows)
         self.engine, fitted = fit(
-            self.model, train, validation, self.settings, self.seed, self.group, on_validation
+            self.model,
+            train,
+            validation,
+            self.settings,
+            self.seed,
+            self.group,
+            on_validation,
+            self.checkpoints,
+            resumed,
         )
         return fitted
 
@@ -170,7 +201,7 @@ class _Work:
 
     def record(self, fitted: Fitted, metrics: dict[str, float]) -> dict[str, Any]:
         """What is known of this work, as plain values."""
-        seconds, group = self.clock.seconds(), self.group
+        seconds, group = self.clock.seconds() + fitted.earlier_seconds, self.group
         rates = {}
         if fitted.steps:
             rates = {
@@ -194,6 +225,7 @@ class _Work:
                 "evaluation_seconds": in_loops - fitted.train_seconds,
                 "gpu_seconds": seconds * group.workers if group.device != "cpu" else 0.0,
                 "trainable_parameters": fitted.trainable_parameters,
+                **({"resumptions": fitted.resumptions} if fitted.resumptions else {}),
                 **rates,
                 **self.clock.memory(),
             },
