@@ -1,128 +1,43 @@
 """From a sweep to its cells and runs.
 
-A **cell** is a point of the grid without its seed; a **run** is a cell and a seed, the unit of record. Axes are
-conditional: a method is multiplied only by the axes that change its result, so the product has no duplicates.
+Axes are conditional: a method is multiplied only by the axes that change its result, so the product has no
+duplicates. What the runs of a cell share, and the cells of a sweep, is found once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
 from flare_ray import registry
 from flare_ray.plan.axes import TRANSLATION, parallel, points, settled
+from flare_ray.plan.cells import Base, Cell, Grid, Run, Skipped
 from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.plan.corpora import Corpus, corpus, wanted
-from flare_ray.plan.fingerprint import Identified
+from flare_ray.plan.fingerprint import Part
 from flare_ray.plan.rules import overridden
 from flare_ray.plan.schema import ModelSpec, Rule, Sweep, Training, Translation
 
+__all__ = [
+    "Base",
+    "Builder",
+    "Cell",
+    "Grid",
+    "Run",
+    "Skipped",
+    "cell_of",
+    "data_source",
+    "expand",
+    "ruled_out",
+]
 BASE_VERSION = "2"  # bumped by hand when a change of code changes base models
 RUN_VERSION = "2"  # the same for every run's training and evaluation
-
-
-@dataclass(frozen=True)
-class Base(Identified):
-    """A base model: a checkpoint fine-tuned on English task data, merged; once per (model, task, seed)."""
-
-    model: ModelSpec
-    task: str
-    source: str
-    seed: int
-    settings: dict[str, Any] = field(hash=False)
-    identity: dict[str, Any] = field(hash=False)
-    max_dropped: float = 0.01
-
-    @property
-    def label(self) -> str:
-        """For people: model/task/base/seed."""
-        return f"{self.model.name}/{self.task}/base/seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A point of the grid without its seed.
-
-    axes: values of the axes that apply to the method; options: those of its own that are not their defaults.
-    """
-
-    model: ModelSpec
-    task: str
-    language: str
-    method: str
-    axes: tuple[tuple[str, Any], ...] = ()
-    options: tuple[tuple[str, Any], ...] = ()
-
-    @property
-    def variant(self) -> str:
-        """The method with its axes and options: `flare (add_relu, r=8, train_only)`."""
-        axes = dict(self.axes)
-        values = [str(axes.pop("fusion"))] if "fusion" in axes else []
-        values += [f"r={axes.pop('rank')}"] if "rank" in axes else []
-        values += [f"{name}={value}" for name, value in axes.items()]
-        values += [name if value is True else f"{name}={value}" for name, value in self.options]
-        return f"{self.method} ({', '.join(values)})" if values else self.method
-
-    @property
-    def label(self) -> str:
-        """For people, and unique in a sweep: model/task/language/method (axes)."""
-        return f"{self.model.name}/{self.task}/{self.language}/{self.variant}"
 
 
 def cell_of(model: ModelSpec, task: str, language: str, entry: Any, axes: Mapping[str, Any]) -> Cell:
     """The cell of a method's entry at a point of its axes."""
     return Cell(model, task, language, entry.name, *settled(entry, axes))
-
-
-@dataclass(frozen=True)
-class Run(Identified):
-    """A cell and a seed, with everything that determines its result."""
-
-    cell: Cell
-    seed: int
-    base: Base
-    settings: dict[str, Any] = field(hash=False)
-    identity: dict[str, Any] = field(hash=False)
-    corpora: tuple[Corpus, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """For people: the cell's label and the seed."""
-        return f"{self.cell.label}/seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A point of the grid that is not run, and why."""
-
-    label: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Grid:
-    """All runs of a sweep, and what was skipped."""
-
-    runs: tuple[Run, ...]
-    skipped: tuple[Skipped, ...]
-
-    @property
-    def cells(self) -> list[Cell]:
-        """Each cell once, in the order of the runs."""
-        return list(dict.fromkeys(run.cell for run in self.runs))
-
-    @property
-    def corpora(self) -> list[Corpus]:
-        """Each translated split once, by fingerprint."""
-        every = (one for run in self.runs for one in run.corpora)
-        return list({one.fingerprint: one for one in every}.values())
-
-    @property
-    def bases(self) -> list[Base]:
-        """Each base model once, by fingerprint."""
-        return list({run.base.fingerprint: run.base for run in self.runs}.values())
 
 
 def ruled_out(cell: Cell, sweep: Sweep) -> str | None:
@@ -172,7 +87,9 @@ class Builder:
         self._points_known: dict[tuple[str, str], list[tuple[str, Any, Any]]] = {}
         self._trainings: dict[tuple[str, str, str, str | None], dict[str, Any]] = {}
         self._bases: dict[tuple[str, str, int], Base] = {}
-        self._corpora_known: dict[tuple[str, str, str, str], Corpus] = {}
+        self._corpora_known: dict[tuple[int, str, str, str], Corpus] = {}
+        self._parallels: dict[str | None, Translation | str] = {}
+        self._cell: tuple[Cell, dict[str, Any], tuple[Corpus, ...], dict[str, Any]] | None = None
 
     def languages(self, model: ModelSpec, task: str) -> list[str]:
         """Target languages of a task that the sweep asks for; notes those that it does not get."""
@@ -214,7 +131,7 @@ class Builder:
         return self._points_known[key]
 
     def _base(self, model: ModelSpec, task: str, seed: int) -> Base:
-        key = (repr(model), task, seed)
+        key = (model.name, task, seed)
         if key not in self._bases:
             wanted = overridden("base", self.sweep.base, self.sweep.overrides, model.name, task)
             settings = {
@@ -239,16 +156,21 @@ class Builder:
 
     def run(self, cell: Cell, seed: int) -> Run:
         """A cell with a seed, of the grid or not. Its axes may be any that a method's settings have."""
+        if self._cell is None or self._cell[0] is not cell:
+            self._cell = (cell, *self._of_cell(cell))
+        _, settings, corpora, shared = self._cell
+        base = self._base(cell.model, cell.task, seed)
+        return Run(cell, seed, base, settings, {**shared, "base": base.fingerprint, "seed": seed}, corpora)
+
+    def _of_cell(self, cell: Cell) -> tuple[dict[str, Any], tuple[Corpus, ...], dict[str, Any]]:
+        """What a cell's runs share: settings, translated splits, and all of their identity but base and seed."""
         method = registry.load("methods", cell.method)
         task = registry.load("tasks", cell.task)
         axes = dict(cell.axes)
-        chosen = (
-            parallel(self.sweep, axes.pop(TRANSLATION)) if TRANSLATION in axes else self.sweep.translation
-        )
+        chosen = self._parallel(axes.pop(TRANSLATION, None))
         mt = chosen if isinstance(chosen, Translation) else None
         training = self._training("training", cell.model, cell.task, cell.method)
         training = {name: value for name, value in (training | axes).items() if value is not None}
-        base = self._base(cell.model, cell.task, seed)
         data = {"target": self._data(cell.task, cell.language)}
         settings: dict[str, Any] = {
             "max_length": training["max_length"],
@@ -257,7 +179,8 @@ class Builder:
         if method.reads_source:
             data["source"] = self._data(cell.task, task.source_language)
             settings["translation"] = "gold" if mt else chosen
-        corpora = self._corpora(cell, settings, mt)
+        splits = wanted(method.trains, method.source_at_test(settings), method.reads_source) if mt else []
+        corpora = tuple(self._corpus(mt, cell.task, cell.language, split) for split in splits if mt)
         if corpora:
             settings["translation"] = "machine"
             data["translated"] = {one.split: one.fingerprint for one in corpora}
@@ -267,28 +190,24 @@ class Builder:
         known = dict(settings)
         if encoder := method.translator(settings):
             known["mt_model"] = self._checkpoint(encoder)
-        identity = {
+        shared = {
             "kind": "run",
             "version": [RUN_VERSION, method.VERSION],
-            "base": base.fingerprint,
             "method": cell.method,
             "language": cell.language,
-            "data": data,
-            "settings": known,
-            "seed": seed,
+            "data": Part(data),
+            "settings": Part(known),
         }
-        return Run(cell, seed, base, settings, identity, corpora)
+        return settings, corpora, shared
 
-    def _corpora(self, cell: Cell, settings: dict[str, Any], mt: Translation | None) -> tuple[Corpus, ...]:
-        """What a run reads in machine translation, if any."""
-        if mt is None:
-            return ()
-        method = registry.load("methods", cell.method)
-        splits = wanted(method.trains, method.source_at_test(settings), method.reads_source)
-        return tuple(self._corpus(mt, cell.task, cell.language, split) for split in splits)
+    def _parallel(self, value: str | None) -> Translation | str:
+        """Where a cell's parallel text comes from. value: of its axis `translation`, if it has one."""
+        if value not in self._parallels:
+            self._parallels[value] = self.sweep.translation if value is None else parallel(self.sweep, value)
+        return self._parallels[value]
 
     def _corpus(self, mt: Translation, task: str, language: str, split: str) -> Corpus:
-        key = (repr(mt), task, language, split)
+        key = (id(mt), task, language, split)
         if key not in self._corpora_known:
             source = data_source(self.sweep, task)
             self._corpora_known[key] = corpus(

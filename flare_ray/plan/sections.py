@@ -167,6 +167,8 @@ class Resources(Section):
     """Seconds of translating that a killed process loses at most."""
     max_attempts: PositiveInt = 2
     """How often a run is started whose worker died under it."""
+    checkpoint_seconds: PositiveFloat = 300
+    """Seconds of training between two checkpoints of unfinished work; what takes less writes none."""
     source_cache_mb: float = Field(2048, ge=0)
     """Memory per worker for source states that are computed once and shared by the runs of a pack."""
 

@@ -13,7 +13,7 @@ from flare_ray.cli import app
 from flare_ray.plan.extends import read_yaml
 
 ROOT = Path(__file__).parents[2]
-SWEEPS = sorted((ROOT / "sweeps").rglob("*.yaml"))
+SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,5 @@
+import hashlib
+import json
 import math
 from collections import OrderedDict
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flare_ray.plan.fingerprint import LENGTH, NotCanonical, canonical, fingerprint
+from flare_ray.plan.fingerprint import LENGTH, NotCanonical, Part, canonical, fingerprint
 
 IDENTITY = {"b": [1, {"y": "ü", "x": None}], "a": {"rate": 0.1, "on": True}, "text": ""}
 
@@ -20,9 +22,20 @@ IDENTITY = {"b": [1, {"y": "ü", "x": None}], "a": {"rate": 0.1, "on": True}, "t
         {**IDENTITY, "b": [1.0, {"y": "ü", "x": None}]},
         OrderedDict(reversed(IDENTITY.items())),
         MappingProxyType(IDENTITY),
+        Part(IDENTITY),
+        {**IDENTITY, "a": Part({"on": True, "rate": 0.1})},
         {**IDENTITY, "a": {"rate": 1e-1, "on": True}},
     ],
-    ids=["key order", "tuple for list", "1.0 for 1", "ordered dict", "any mapping", "spelling of a float"],
+    ids=[
+        "key order",
+        "tuple for list",
+        "1.0 for 1",
+        "ordered dict",
+        "any mapping",
+        "a part",
+        "of parts",
+        "spelling of a float",
+    ],
 )
 def test_what_means_the_same_has_the_same_fingerprint(same: Any) -> None:
     assert fingerprint(same) == fingerprint(IDENTITY)
@@ -53,6 +66,21 @@ def test_a_fingerprint_is_short_hexadecimal_and_never_changes_between_releases()
     # printf '%s' '{"rank":8,"rate":0.0002,"seed":1}' | b2sum -l 80
     # stores outlive this code: whoever changes how identities are hashed loses every record in them
     assert fingerprint({"rank": 8, "seed": 1, "rate": 2e-4}) == "423f533a7e9739fc747d"
+
+
+def test_a_runs_fingerprint_never_changes_between_releases() -> None:
+    # printf '%s' "$TEXT" | b2sum -l 80: the canonical JSON of a run's identity, keys sorted
+    text = (
+        '{"base":"00112233445566778899","data":{"source":{"hub":"org/corpus","language":"eng","revision":"main"},'
+        '"target":{"hub":"org/corpus","language":"ace","revision":"main"}},"kind":"run","language":"ace",'
+        '"method":"flare","seed":1,"settings":{"alpha":128,"fusion":"add_relu","learning_rate":0.0002,'
+        '"train_only":false,"validate_every":null},"version":["2","1"]}'
+    )
+    identity = json.loads(text)
+    assert fingerprint(identity) == hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+    assert fingerprint(identity) == "b0ec80e4c50eede933b2"
+    parts = {key: Part(value) if isinstance(value, dict) else value for key, value in identity.items()}
+    assert fingerprint(parts) == "b0ec80e4c50eede933b2"
 
 
 def test_the_canonical_form_is_its_own_canonical_form() -> None:
