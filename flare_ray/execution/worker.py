@@ -6,6 +6,7 @@ a run that is finished already (by a worker that died before it could say so) is
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import tempfile
@@ -24,22 +25,27 @@ from flare_ray.execution.stopping import Ear
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.wire import base_from_dict, run_facts, run_from_dict
 from flare_ray.store import Store
+from flare_ray.training.checkpoints import Keeper
 from flare_ray.training.engine import Group, join_group
+from flare_ray.training.fit import Stopped
 from flare_ray.training.stages import train_base, train_run
 from flare_ray.training.workbench import Subject, Workbench
 from flare_ray.translation.corpus import ROWS
+
+log = logging.getLogger(__name__)
 
 
 def train_loop(config: dict[str, Any]) -> None:
     """`train_loop_per_worker` of every trial. config: the stage, and what all stages share (see trial.py)."""
     _use_threads(config["resources"]["cpus_per_worker"])
     worker = StageWorker(config)
-    if config["stage"]["kind"] == "base":
-        worker.base_model()
-        return
-    if config["stage"]["first"]:
-        worker.base_model()
-    worker.pack()
+    try:
+        if config["stage"]["kind"] == "base" or config["stage"]["first"]:
+            worker.base_model()
+        if config["stage"]["kind"] == "pack":
+            worker.pack()
+    except Stopped as stopped:
+        log.info("%s: %s", config["stage"]["key"], stopped)
 
 
 class StageWorker:
@@ -71,9 +77,9 @@ class StageWorker:
             return
         self._report("started", base, {})
 
-        def work(out: Path) -> dict[str, Any]:
+        def work(out: Path, keeper: Keeper) -> dict[str, Any]:
             bench = self._workbench(base.model.checkpoint)
-            record = train_base(bench, base.settings, base.seed, out)
+            record = train_base(bench, base.settings, base.seed, out, keeper=keeper)
             facts = {"fingerprint": base.fingerprint, "label": base.label, "seed": base.seed}
             return facts | {"settings": base.settings, "identity": base.identity} | record
 
@@ -93,13 +99,15 @@ class StageWorker:
                 continue
             self._report("started", run, {})
 
-            def work(out: Path, run: Run = run) -> dict[str, Any]:
+            def work(out: Path, keeper: Keeper, run: Run = run) -> dict[str, Any]:
                 cell = run.cell
                 bench.corpora = self._corpora(run)
-                record = train_run(bench, cell.method, cell.language, run.settings, run.seed, out)
-                return run_facts(run) | record
+                wanted = (cell.method, cell.language, run.settings, run.seed, out)
+                return run_facts(run) | train_run(bench, *wanted, keeper=keeper)
 
             error = self._guarded(run, "runs", work)
+            if isinstance(error, Stopped):
+                return
             if error is not None and self.group.workers > 1:
                 raise error  # the other workers wait in a collective operation: only a new group can go on
 
@@ -125,17 +133,25 @@ class StageWorker:
         return Workbench(subject, self.group, self.resources["source_cache_mb"])
 
     def _guarded(
-        self, item: Run | Base, kind: str, work: Callable[[Path], dict[str, Any]]
+        self, item: Run | Base, kind: str, work: Callable[[Path, Keeper], dict[str, Any]]
     ) -> Exception | None:
-        """Does the work and keeps its record, or writes down why not. The boundary between one run and the next."""
+        """Does the work and keeps its record, or writes down why not. The boundary between one run and the next.
+
+        Work that was stopped leaves its checkpoint and no word about it.
+        """
         started = time.perf_counter()
+        every = self.resources["checkpoint_seconds"]
+        keeper = Keeper(self.store, item.fingerprint, every, self.ear.heard)
         try:
             with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
-                record = work(Path(scratch))
+                record = work(Path(scratch), keeper)
                 if self.group.first:
                     whole = record | {"provenance": self.provenance, "execution": self.resources}
                     self.store.write(kind, item.fingerprint, whole, Path(scratch))
+                    keeper.forget()
             self._barrier()
+        except Stopped as stopped:
+            return stopped
         except Exception as error:
             self.store.write_failure(item.fingerprint, self._failure(item, error))
             self._report("failed", item, {"error": f"{type(error).__name__}: {error}"})

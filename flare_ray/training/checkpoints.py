@@ -73,7 +73,7 @@ class Keeper:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One that was read back. facts: plain values, the same for all workers; tensors: shared ones and the worker's."""
+    """One that was read back. facts: plain values, alike for all workers; tensors: shared ones and the worker's."""
 
     step: int
     facts: dict[str, Any]
@@ -191,9 +191,7 @@ class Checkpoints:
 
     def _note(self, step: int, why: str) -> None:
         if self.group.first:
-            log.warning(
-                "%s: the checkpoint at step %s %s: starting over", self.keeper.fingerprint, step, why
-            )
+            log.warning("%s: the checkpoint at step %s %s: starting over", self.keeper.fingerprint, step, why)
 
     def _from_first(self, value: Any) -> Any:
         found = [value]

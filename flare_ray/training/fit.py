@@ -82,9 +82,9 @@ def fit(
     """Trains what is trainable in `model`; returns the engine, holding the chosen state, and what was recorded.
 
     Validation comes after every `validate_every` steps (None: every epoch) and after the last one; the step with the
-    best metric of the task is chosen, the earliest of equals. With `checkpoints` the training is kept now and then, and
-    stops when it is asked to; with `resumed` it goes on from there as if it had never stopped. Raises Diverged when the
-    loss of a step is not finite, naming the step and the last good validation; Stopped.
+    best metric of the task is chosen, the earliest of equals. With `checkpoints` the training is kept now and then,
+    and stops when it is asked to; with `resumed` it goes on from there as if it had never stopped. Raises Diverged
+    when the loss of a step is not finite, naming the step and the last good validation; Stopped.
     """
     loop = _Loop(model, train, validation, settings, seed, group, on_validation, checkpoints)
     try:
@@ -117,7 +117,7 @@ class _Loop:
         self.fitted = Fitted(trainable_parameters=sum(getattr(p, "ds_numel", p.numel()) for p in trainable))
         self.losses: list[torch.Tensor] = []
         self.checkpoints = checkpoints
-        self.pace = Pace(checkpoints and checkpoints.keeper, group)
+        self.pace = Pace(checkpoints.keeper if checkpoints else None, group)
         self.began = self.started = time.perf_counter()
 
     def run(self, resumed: Checkpoint | None) -> tuple[Any, Fitted]:
@@ -141,9 +141,7 @@ class _Loop:
         """The batches of all epochs behind the first `done` ones."""
         first, skipped = divmod(done, self.steps_per_epoch)
         for epoch in range(first, self.settings["epochs"]):
-            batches = epoch_batches(
-                self.train.lengths, self.settings["batch_size"], self.seed, epoch + 1
-            )
+            batches = epoch_batches(self.train.lengths, self.settings["batch_size"], self.seed, epoch + 1)
             yield from batches[skipped if epoch == first else 0 :]
 
     def _step(self, batch: np.ndarray, step: int) -> torch.Tensor:

@@ -44,9 +44,7 @@ def restore_optimizer(engine: Any, tensors: Mapping[str, torch.Tensor]) -> None:
         name = f"master.{number}"
         if name in tensors:
             master.data.copy_(tensors[name])
-        states = {
-            key.removeprefix(name + "."): tensors[key] for key in tensors if key.startswith(name + ".")
-        }
+        states = {key.removeprefix(name + "."): tensors[key] for key in tensors if key.startswith(name + ".")}
         # torch's AdamW counts steps on the CPU
         base.state[master] = {
             key: value.clone() if key == "step" else value.to(master.device, copy=True)

@@ -44,8 +44,8 @@ def train_base(
 
     The merge is done on a freshly loaded checkpoint in its own dtype, never quantised: 16 bit first, 4 bit when the
     merged model is loaded (paper, appendix B). Nothing of the engine (ZeRO pieces, devices) reaches the file. With a
-    keeper it goes on from the last checkpoint there, to the same result (see fit). Returns the record, with the English
-    test metrics where there is an English test split. Raises Diverged, Stopped.
+    keeper it goes on from the last checkpoint there, to the same result (see fit). Returns the record, with the
+    English test metrics where there is an English test split. Raises Diverged, Stopped.
     """
     lora, english = registry.load("methods", "lora"), bench.task.source_language
     work = _Work(bench, lora, english, settings, seed, keeper)
@@ -77,8 +77,8 @@ def train_run(
     """Trains one method on one target language and tests the state chosen on validation.
 
     Writes `predictions.parquet` and, where something was trained, `adapter/` to `out`. The test split is read once,
-    by the chosen state. With a keeper it goes on from the last checkpoint there, to the same result (see fit). Returns
-    the record. Raises Diverged, Stopped.
+    by the chosen state. With a keeper it goes on from the last checkpoint there, to the same result (see fit).
+    Returns the record. Raises Diverged, Stopped.
     """
     work = _Work(bench, registry.load("methods", method_name), language, settings, seed, keeper)
     with closing(work):
