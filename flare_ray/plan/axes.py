@@ -18,12 +18,21 @@ from flare_ray.errors import Problem
 from flare_ray.plan.checkpoints import checkpoint_identity, translator
 from flare_ray.plan.corpora import wanted
 from flare_ray.plan.fingerprint import fingerprint
-from flare_ray.plan.schema import Range, Resources, Sweep, Training, Translation
+from flare_ray.plan.schema import Override, Range, Sweep, Training, Translation
 
 TRANSLATION = "translation"
 TRAINING = tuple(Training.model_fields)
-GROUP = ("workers", "cpus_per_worker", "gpus_per_worker", "accelerator_type", "zero_stage", "micro_batch")
-"""Fields of `resources` that may differ by model and task."""
+GROUP = (
+    "workers",
+    "cpus_per_worker",
+    "gpus_per_worker",
+    "accelerator_type",
+    "zero_stage",
+    "micro_batch",
+    "checkpoint_seconds",
+    "source_cache_mb",
+)
+"""Fields of `resources` that may differ by model and task: those of a worker group."""
 Pairs = tuple[tuple[str, Any], ...]
 
 
@@ -182,7 +191,6 @@ def override_problems(sweep: Sweep) -> list[Problem]:
         "task": list(sweep.tasks),
         "method": list(dict.fromkeys(entry.name for entry in entries)),
     }
-    axes = sweep.axes.given()
     problems: list[Problem] = []
     for place, override in enumerate(sweep.overrides):
         where = f"overrides[{place}]"
@@ -192,29 +200,30 @@ def override_problems(sweep: Sweep) -> list[Problem]:
             for value in getattr(override, axis) or []
             if value not in names
         ]
-        training, base, resources = (
-            getattr(override, name).model_fields_set for name in ("training", "base", "resources")
+        problems += _changes_problems(sweep, override, where)
+    return problems
+
+
+def _changes_problems(sweep: Sweep, override: Override, where: str) -> list[Problem]:
+    training, base, resources = (
+        getattr(override, name).model_fields_set for name in ("training", "base", "resources")
+    )
+    problems: list[Problem] = []
+    if override.method and (base or resources):
+        wanted = "training alone: base models and resources belong to a model and a task"
+        problems.append(Problem(f"{where}.method", "base or resources for a method", wanted))
+    if not (training or base or resources):
+        problems.append(Problem(where, "nothing to override", "training, base or resources"))
+    problems += [
+        Problem(
+            f"{where}.training.{name}", "an axis of the sweep", "one of both; `exclude` leaves out values"
         )
-        if override.method and (base or resources):
-            found = "base or resources for a method"
-            problems.append(
-                Problem(f"{where}.method", found, "training alone: those belong to a model and a task")
-            )
-        if not (training or base or resources):
-            problems.append(Problem(where, "nothing to override", "training, base or resources"))
-        problems += [
-            Problem(
-                f"{where}.training.{name}", "an axis of the sweep", "one of both; `exclude` leaves out values"
-            )
-            for name in sorted(training & set(axes))
-        ]
-        problems += [
-            Problem(
-                f"{where}.resources.{name}", "a field of the whole sweep", f"of a group: {', '.join(GROUP)}"
-            )
-            for name in Resources.model_fields
-            if name in resources and name not in GROUP
-        ]
+        for name in sorted(training & set(sweep.axes.given()))
+    ]
+    problems += [
+        Problem(f"{where}.resources.{name}", "a field of the whole sweep", f"of a group: {', '.join(GROUP)}")
+        for name in sorted(resources - set(GROUP))
+    ]
     return problems
 
 
