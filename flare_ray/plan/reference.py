@@ -37,7 +37,7 @@ def json_schema() -> dict[str, Any]:
     schema["properties"] = {EXTENDS: extends, **schema["properties"]}
     needed = schema.pop("required")
     schema |= {"if": {"not": {"required": [EXTENDS]}}, "then": {"required": needed}}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A flare_ray sweep", **schema}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def markdown() -> str:
