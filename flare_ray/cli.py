@@ -16,18 +16,17 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flare_ray.commands.plan import plan_json, print_plan
 from flare_ray.commands.schema import schema
 from flare_ray.commands.store import app as store_app
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.schema import Resources, Translation
-from flare_ray.plan.stages import Stages
 from flare_ray.store import open_store
 from flare_ray.study import Study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(store_app, name="store")
 app.command()(schema)
-_LISTED = 8  # packs that a plan prints by name
 console = Console()
 if not console.is_terminal:
     console = Console(width=200)  # a log or a pipe has no width of its own: tables stay whole
@@ -128,7 +127,7 @@ def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool
     from flare_ray.running import execute
 
     study = Study.open(file, overrides or [])
-    _print_plan(study)
+    print_plan(study, console)
 
     def on_death(what: str) -> None:
         start_again(sum(len(study.store.finished(kind)) for kind in ("runs", "bases", "corpora")))
@@ -179,9 +178,9 @@ def _mlflow_line(uri: str) -> str:
 def _plan(file: Path, overrides: list[str] | None, as_json: bool = False) -> int:
     study = Study.open(file, overrides or [], to_execute=False)
     if as_json:
-        print(json.dumps(_plan_json(study), indent=1))
+        print(json.dumps(plan_json(study), indent=1))
     else:
-        _print_plan(study)
+        print_plan(study, console)
     return 0
 
 
@@ -254,55 +253,6 @@ def _translate_table(
     failed = "".join(f", {count} {reason}" for reason, count in counts["failed"].items())
     console.print(f"written: {place} ({counts['rows']} rows{failed})", markup=False, soft_wrap=True)
     return 0
-
-
-def _print_plan(study: Study) -> None:
-    grid, stages = study.grid, study.stages()
-    console.print(f"[bold]{study.sweep.name}[/bold]: {len(grid.cells)} cells, {len(grid.runs)} runs")
-    console.print(
-        f"{_translations(stages)}"
-        f"  base models: {len(stages.bases)} to train, {stages.bases_done} stored\n"
-        f"  runs: {len(stages.todo)} to do in {len(stages.packs)} packs, {len(stages.done)} done"
-    )
-    for pack in stages.packs[:_LISTED]:
-        console.print(f"    {pack.label}", markup=False)
-    if len(stages.packs) > _LISTED:
-        console.print(f"    … and {len(stages.packs) - _LISTED} packs more (flare-ray plan --json lists all)")
-    reasons: dict[str, list[str]] = {}
-    for skipped in grid.skipped:
-        reasons.setdefault(skipped.reason, []).append(skipped.label)
-    for reason, labels in reasons.items():
-        some = ", ".join(labels[:2]) + (f" and {len(labels) - 2} more" if len(labels) > 2 else "")
-        console.print(f"  skipped: {some}: {reason}", markup=False, soft_wrap=True)
-
-
-def _translations(stages: Stages) -> str:
-    left = sum(len(stage.corpora) for stage in stages.translations)
-    done = stages.corpora_done
-    return f"  translated splits: {left} to make, {done} stored\n" if left or done else ""
-
-
-def _plan_json(study: Study) -> dict[str, Any]:
-    grid, stages = study.grid, study.stages()
-    done = {run.fingerprint for run in stages.done}
-    return {
-        "name": study.sweep.name,
-        "cells": len(grid.cells),
-        "runs": [
-            {"fingerprint": r.fingerprint, "label": r.label, "done": r.fingerprint in done} for r in grid.runs
-        ],
-        "translations": [
-            {"fingerprint": corpus.fingerprint, "label": corpus.label}
-            for stage in stages.translations
-            for corpus in stage.corpora
-        ],
-        "bases": [{"fingerprint": base.fingerprint, "label": base.label} for base in stages.bases],
-        "packs": [
-            {"base": pack.base.fingerprint, "runs": [run.fingerprint for run in pack.runs]}
-            for pack in stages.packs
-        ],
-        "skipped": [{"label": skipped.label, "reason": skipped.reason} for skipped in grid.skipped],
-    }
 
 
 def _print_tables(study: Study) -> None:

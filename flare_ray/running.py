@@ -163,7 +163,7 @@ def _train(
             study.sweep.resources,
             study.sweep.resources_of,
             facts,
-            lambda work: 10.0,
+            study.costs().expected,
             on_event,
             progress.stopping,
             searches=_searches(study, facts) if study.searches else None,

@@ -15,6 +15,7 @@ from flare_ray.execution.cluster import cluster_problems
 from flare_ray.execution.searching import Asked, answers, asked
 from flare_ray.models._gates import gate_problems
 from flare_ray.plan.axes import parallels
+from flare_ray.plan.cost import Costs
 from flare_ray.plan.grid import Grid, Run, expand
 from flare_ray.plan.load import load_sweep
 from flare_ray.plan.schema import Sweep, Translation
@@ -82,6 +83,11 @@ class Study:
             self.store.finished("corpora"),
             given_up,
         )
+
+    def costs(self) -> Costs:
+        """What its work costs, by what is finished now."""
+        runs, bases = self.store.finished("runs"), self.store.finished("bases")
+        return Costs(self.sweep, self.grid, runs, bases, self.store.record)
 
     @cached_property
     def searches(self) -> list[Asked]:

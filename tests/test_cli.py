@@ -108,7 +108,8 @@ def test_the_plan_as_json_is_whole(file: Path) -> None:
     grid = expand(load_sweep(file))
     assert (plan["name"], plan["cells"], plan["skipped"]) == ("small", 14, [])
     assert plan["runs"] == [
-        {"fingerprint": run.fingerprint, "label": run.label, "done": False} for run in grid.runs
+        {"fingerprint": run.fingerprint, "label": run.label, "done": False, "seconds": None}
+        for run in grid.runs
     ]
     assert [base["fingerprint"] for base in plan["bases"]] == [base.fingerprint for base in grid.bases]
     packed = [fingerprint for pack in plan["packs"] for fingerprint in pack["runs"]]

@@ -147,6 +147,8 @@ class Resources(Section):
     """GPUs of each worker; below 1 several workers share one."""
     accelerator_type: str | None = None
     """Ray's name of the kind of GPU that a worker wants (`A100`, `H100`, `L4`); any when left out."""
+    price_per_hour: PositiveFloat | None = None
+    """Of a GPU, or of a CPU core where there are none: what a plan multiplies its hours with."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """DeepSpeed ZeRO stage."""
     pack_size: PositiveInt = 32
