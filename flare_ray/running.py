@@ -14,6 +14,7 @@ from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.execution.failed import given_up, is_given_up
 from flare_ray.execution.searching import Searches
+from flare_ray.execution.watchdog import Watchdog
 from flare_ray.plan.checkpoints import SANDBOX
 from flare_ray.plan.grid import Grid, Run
 from flare_ray.plan.stages import Stages
@@ -52,7 +53,7 @@ def execute(
     )
 
     def on_dead_ray(what: str) -> None:
-        console.print(f"Ray's {what} has died: starting again from what is stored", markup=False)
+        console.print(f"Ray's {what} has failed: starting again from what is stored", markup=False)
         lease.release()
         on_death(what)
 
@@ -61,10 +62,14 @@ def execute(
 
 
 class _Stop:
-    """What another thread calls to have the execution stopped; `action` is the driver's way to do it."""
+    """What another thread calls to have the execution stopped; `action` is the driver's way to do it.
+
+    watchdog: who looks after the execution.
+    """
 
     def __init__(self) -> None:
         self.action: Callable[[], None] = lambda: None
+        self.watchdog: Watchdog | None = None
 
     def __call__(self) -> None:
         self.action()
@@ -74,7 +79,6 @@ def _execute(
     study: Study, console: Console, retry_failed: bool, stop: _Stop, on_death: Callable[[str], None]
 ) -> Outcome:
     from flare_ray.execution.provenance import provenance
-    from flare_ray.execution.watchdog import Watchdog
 
     facts = provenance() | {"sweep": study.sweep.name}
     left_alone = set() if retry_failed else given_up(study.store, study.grid, facts)
@@ -89,7 +93,8 @@ def _execute(
             if corpus.fingerprint in stored:
                 records.corpus(corpus.fingerprint)
         if todo.packs or study.searching():
-            with Watchdog(on_death):
+            with Watchdog(on_death) as watchdog:
+                stop.watchdog = watchdog
                 _train(study, lambda: study.stages(left_alone), todo, records, facts, console, stop)
     finally:
         writer.close()
@@ -170,6 +175,8 @@ def _train(
             on_more=on_more,
         )
         stop.action = execution.stop
+        if stop.watchdog:
+            stop.watchdog.stuck = execution.stuck
         execution.run()
 
 

@@ -198,6 +198,11 @@ class Board:
         if key in self._starting:
             self._starts.append(self.clock() - self._starting.pop(key))
 
+    def longest_start(self) -> float:
+        """Seconds that a stage has been waiting for its worker group to begin, of the one that waits longest."""
+        since = min(list(self._starting.values()), default=None)
+        return 0.0 if since is None else self.clock() - since
+
     def base_stored(self, fingerprint: str) -> None:
         """A base model is there; its runs may start, though the stage that trained it goes on."""
         queue = self._queues[fingerprint]

@@ -28,6 +28,8 @@ _BREAKDOWNS = 3
 """Times in a row that everything may break down before a single run is finished."""
 _START_SECONDS = 20.0
 """What a worker group takes to start; packs are cut so that this is little of them."""
+_STUCK = 600.0
+"""Seconds in which a worker group starts even on a machine that is very busy."""
 log = logging.getLogger(__name__)
 
 
@@ -86,6 +88,14 @@ class Execution:
                 raise error
             log.warning("Ray broke down, starting again from what is stored: %s", error)
             _reconnect()
+
+    def stuck(self) -> bool:
+        """Whether a stage waits for its worker group beyond all reason, where nothing need be waited for.
+
+        When Ray's processes are killed at random, as for want of memory, it may keep reservations of worker groups
+        that are gone (ray#54305): no other one ever starts then. A cluster that scales may well take so long.
+        """
+        return self._attempt is not None and self._attempt.board.longest_start() > _STUCK
 
     def stop(self) -> None:
         """Lets what runs come to its next checkpoint, and starts nothing more. From any thread."""

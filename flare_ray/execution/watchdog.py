@@ -25,11 +25,13 @@ log = logging.getLogger(__name__)
 class Watchdog:
     """While it is entered, a thread looks whether the Ray that this process started is alive.
 
-    on_death: called once from that thread with what died; it is not expected to return.
+    on_death: called once from that thread with what died; it is not expected to return. stuck: whether that Ray does
+    not do its work any more.
     """
 
     def __init__(self, on_death: Callable[[str], None]):
         self.on_death = on_death
+        self.stuck: Callable[[], bool] = lambda: False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -44,9 +46,18 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._ended.wait(_EVERY):
-            if (what := dead()) and not self._ended.is_set():
+            what = dead() or ("scheduler" if is_own() and self.stuck() else None)
+            if what and not self._ended.is_set():
                 self.on_death(what)
                 return
+
+
+def is_own() -> bool:
+    """Whether this process started the Ray that it uses."""
+    import ray
+
+    node: Any = getattr(ray._private.worker, "_global_node", None)
+    return node is not None and bool(node.all_processes)
 
 
 def dead() -> str | None:
