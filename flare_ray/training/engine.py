@@ -97,9 +97,16 @@ def release(engine: Any) -> None:
 
 
 def _forget_modules() -> None:
-    """ZeRO-3 remembers every model it ever cut up: in a list that never ends, and in a method's cache (0.19)."""
+    """ZeRO-3 remembers every model it ever cut up: in a list that never ends, and in a method's cache (0.19).
+
+    It also leaves torch with a `linear` of its own, which rounds otherwise: what is computed next would tell that a
+    training came before it.
+    """
     from deepspeed.runtime.zero import parameter_offload
+    from deepspeed.runtime.zero.partition_parameters import InsertPostInitMethodToModuleSubClasses as Patch
     from deepspeed.runtime.zero.partitioned_param_coordinator import PartitionedParameterCoordinator
+
+    torch.nn.functional.linear = getattr(Patch, "linear_bk", torch.nn.functional.linear)
 
     parameter_offload.FWD_MODULE_STACK.clear()
     method = vars(PartitionedParameterCoordinator)["_PartitionedParameterCoordinator__params_to_release"]
