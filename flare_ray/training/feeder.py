@@ -12,7 +12,8 @@ import torch
 from flare_ray.cache import cache_folder
 from flare_ray.methods.base import Batch, Method
 from flare_ray.training.data import Split
-from flare_ray.training.sources import Compute, SourceStates, States, pad_states
+from flare_ray.training.source_disk import States
+from flare_ray.training.sources import Compute, SourceStates, pad_states
 from flare_ray.training.workbench import Workbench
 from flare_ray.translation.states import StatesFolder, ensure
 
@@ -90,7 +91,7 @@ class Feeder:
         }
 
     def _from_base(self, split: Split, encode_source: Any) -> None:
-        """States of the frozen base on the English text; read as text where they are more than the budget."""
+        """States of the frozen base on the English text; read as text where they are not kept (sources.py)."""
         bench, source = self.bench, split.source
         assert source is not None
 
@@ -103,8 +104,14 @@ class Feeder:
             return [tuple(stack[row][mask] for stack in stacks) for row, mask in enumerate(masks)]
 
         needed, key = bench.needed(split)
-        full = (key, self.settings.get("source_offset", 1), bench.posed.family.fusion_modules)
-        self.states = bench.sources.get(full, needed, source.lengths[needed], compute)
+        offset = self.settings.get("source_offset", 1)
+        self.states = bench.sources.get(
+            (key, offset, bench.posed.family.fusion_modules),
+            needed,
+            source.lengths[needed],
+            compute,
+            lambda: bench.about_states(source, needed, offset),
+        )
         self._encode = compute if self.states is not None else None
 
     def _from_translator(self, translator: str, language: str, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,18 +11,22 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from transformers import PreTrainedModel
 
 from flare_ray import registry
+from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.forms._features import Features
 from flare_ray.forms.base import Prediction
 from flare_ray.methods.base import Method, Posed
+from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.tasks._rows import Rows
 from flare_ray.training.data import Split, english_rows_of, pair
 from flare_ray.training.engine import Group
-from flare_ray.training.sources import SourceCache
+from flare_ray.training.source_disk import VERSION, SourceDisk
+from flare_ray.training.sources import Mode, SourceCache
 from flare_ray.translation.corpus import read as read_corpus
 from flare_ray.translation.encoder import TranslationEncoder
 
@@ -48,12 +53,15 @@ class Workbench:
 
     tested: predictions of the base model itself, by what it reads and row id: runs that train nothing share them.
     corpora: machine-translated splits by target language and split: train and validation in that language, test in
-    English; what is not there is read from the task's own data.
+    English; what is not there is read from the task's own data. source_cache: where source states are kept, within
+    source_cache_mb of memory and source_cache_disk_gb of this machine's disk (sources.py).
     """
 
     subject: Subject
     group: Group
     source_cache_mb: float = 2048
+    source_cache: Mode = "auto"
+    source_cache_disk_gb: float = 50
     tested: dict[str, dict[str, Prediction]] = field(default_factory=dict)
     corpora: dict[tuple[str, str], Path] = field(default_factory=dict)
 
@@ -62,11 +70,18 @@ class Workbench:
         self.task = registry.load("tasks", self.subject.task)
         self.posed = Posed(self.family, self.family.form(self.task.kind), self.task)
         self.tokenizer = self.family.tokenizer(self.subject.checkpoint)
-        self.sources = SourceCache(self.source_cache_mb * 2**20)
+        self.sources = self._source_cache()
         self.dropped: dict[tuple[str, str], Mapping[str, int]] = {}
         self._features: dict[tuple, Features] = {}
         self._translators: dict[str, TranslationEncoder] = {}
         self._base: PreTrainedModel | None = None
+
+    def _source_cache(self) -> SourceCache:
+        mode = self.source_cache
+        if self.group.zero_stage == 3 and self.group.workers > 1 and mode != "off":
+            mode = "memory"  # a pass takes all workers, and one might find on its disk what another one lacks
+        disk = SourceDisk(cache_folder() / "source-states", self.source_cache_disk_gb * 1e9)
+        return SourceCache(self.source_cache_mb * 2**20, mode, disk)
 
     # ---- models
 
@@ -171,3 +186,27 @@ class Workbench:
         needed = np.unique(split.source_of).tolist()
         whole = len(needed) == len(split.source or ())
         return needed, split.source_key + ("" if whole else fingerprint({"needed": needed}))
+
+    def about_states(self, source: Features, needed: list[int], offset: int) -> dict[str, Any]:
+        """All that determines the bits of the base's states on these English sequences, on this machine."""
+        texts, form = hashlib.blake2b(digest_size=16), self.posed.form
+        for index in needed:
+            tokens = form.read(source, index, training=False)
+            texts.update(len(tokens).to_bytes(4, "little") + tokens.astype("<i4").tobytes())
+        gpu = self.group.device.startswith("cuda")
+        return {
+            "version": VERSION,
+            "base": checkpoint_identity(self.subject.checkpoint),
+            "family": self.subject.family,
+            "form": form.name,
+            "precision": self.subject.precision,
+            "quantization": self.subject.quantization,
+            "attention": self.subject.attention,
+            "offset": offset,
+            "modules": list(self.posed.family.fusion_modules),
+            "texts": texts.hexdigest(),
+            "device": torch.cuda.get_device_name(self.group.device) if gpu else "cpu",
+            "threads": None if gpu else torch.get_num_threads(),  # they cut sums in pieces
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }

@@ -59,11 +59,12 @@ def open_raw(small_sandbox: Path, distributed: None) -> Callable[..., Workbench]
         data: Path | None = None,
         source_cache_mb: float = 2048,
         quantization: str = "none",
+        **rest: Any,
     ) -> Workbench:
         checkpoint = checkpoint or small_sandbox / "models" / CHECKPOINTS[family]
         data = data or small_sandbox / "data" / task
         subject = Subject(family, str(checkpoint), task, str(data), quantization=quantization)
-        return Workbench(subject, group, source_cache_mb)
+        return Workbench(subject, group, source_cache_mb, **rest)
 
     return make
 
@@ -98,6 +99,13 @@ def open_bench(
         return open_raw(family, task, checkpoint=base_of(family, task), **rest)
 
     return make
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, small_sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache that has nothing yet; the sandbox stays where it is."""
+    monkeypatch.setenv("FLARE_RAY_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture(scope="session")

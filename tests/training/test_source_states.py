@@ -34,7 +34,7 @@ def test_cached_source_states_give_what_the_source_pass_gives(
     settings = settings_of("flare", family, task)
     if task == "tydiqa":
         settings["max_length"] = 48  # several windows a row
-    benches = {"cached": open_bench(family, task), "passed": open_bench(family, task, source_cache_mb=0)}
+    benches = {"cached": open_bench(family, task), "passed": open_bench(family, task, source_cache="off")}
     records = {
         name: train_run(bench, "flare", "qtu", settings, 1, tmp_path / name)
         for name, bench in benches.items()
@@ -60,8 +60,8 @@ def test_stated_and_read_sources_give_the_same_output(
     """Of the model with untrained but noisy adapters, so that every fused layer speaks."""
     settings, row = settings_of("flare", family), registry.load("methods", "flare")
     outputs = []
-    for megabytes in (2048, 0):
-        bench = open_bench(family, source_cache_mb=megabytes)
+    for mode in ("memory", "off"):
+        bench = open_bench(family, source_cache=mode)
         torch.manual_seed(0)
         model = row.build(bench.model(), settings, bench.posed).eval()
         for name, parameter in model.named_parameters():
@@ -70,7 +70,7 @@ def test_stated_and_read_sources_give_the_same_output(
         split = bench.split(row, settings, "qtu", "validation")
         feeder = Feeder(bench, row, settings, split, "qtu", "validation", row.encode_source(model))
         inputs = feeder.inputs([0, 7, 3, 11, 20], step=1 if training else None)
-        assert ("source_states" in inputs) == bool(megabytes)
+        assert ("source_states" in inputs) == (mode == "memory")
         with torch.no_grad():
             out = model(**inputs)
         real = inputs["attention_mask"].bool()
@@ -87,6 +87,64 @@ def test_source_states_are_computed_once_for_a_pack(
     assert bench.sources.computed == 3, "one pass each over the English train, validation and test split"
     train_run(bench, "flare", "qal", settings_of("flare", source_offset=0), 1, tmp_path / "offset")
     assert bench.sources.computed == 6, "other layers are other states"
+
+
+@pytest.mark.parametrize(
+    ("family", "task"), [("xlm_roberta", "nusax"), ("mt5", "nusax"), ("llama", "tydiqa")]
+)
+def test_memory_and_disk_give_the_same_bits_whoever_computed_them(
+    family: str, task: str, open_bench: Open, settings_of: Settings, own_cache: Path, tmp_path: Path
+) -> None:
+    """Held in memory; written to disk; read there by a later pack. Read as text it is the same but for rounding."""
+    settings = settings_of("flare", family, task, dropout=0.1)
+    benches = {
+        "memory": open_bench(family, task, source_cache="memory"),
+        "writes": open_bench(family, task, source_cache="disk"),
+        "reads": open_bench(family, task, source_cache="disk"),
+        "too large": open_bench(family, task, source_cache_mb=0.01),
+        "off": open_bench(family, task, source_cache="off"),
+    }
+    found = {}
+    for name, bench in benches.items():
+        if name == "writes":
+            train_run(bench, "flare", "qal", settings | {"rank": 2}, 2, tmp_path / "another")
+        record = train_run(bench, "flare", "qtu", settings, 1, tmp_path / name)
+        curve = [{k: v for k, v in entry.items() if k != "seconds"} for entry in record["history"]]
+        found[name] = curve, record["metrics"], pq.read_table(tmp_path / name / "predictions.parquet")
+    assert {name: bench.sources.computed for name, bench in benches.items()} == {
+        "memory": 3,
+        "writes": 3,
+        "reads": 0,
+        "too large": 0,
+        "off": 0,
+    }
+    assert found["memory"] == found["writes"] == found["reads"] == found["too large"]
+    losses = [[entry["train_loss"] for entry in found[name][0]] for name in ("memory", "off")]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_other_weights_other_layers_and_other_text_are_other_states(
+    open_bench: Open, open_raw: Open, settings_of: Settings, own_cache: Path, tmp_path: Path
+) -> None:
+    def entries() -> set[str]:
+        return {folder.name for folder in (own_cache / "source-states").iterdir() if folder.is_dir()}
+
+    settings = settings_of("flare")
+    train_run(open_bench(source_cache="disk"), "flare", "qal", settings, 1, tmp_path / "first")
+    first = entries()
+    assert len(first) == 3
+    train_run(open_bench(source_cache="disk"), "flare", "qtu", settings | {"rank": 2}, 2, tmp_path / "same")
+    assert entries() == first, "not of language, rank or seed"
+    for number, (bench, changes) in enumerate(
+        [
+            (open_raw(source_cache="disk"), {}),
+            (open_bench(source_cache="disk"), {"source_offset": 0}),
+            (open_bench(source_cache="disk"), {"max_length": 12}),
+        ],
+        2,
+    ):
+        train_run(bench, "flare", "qal", settings | changes, 1, tmp_path / str(number))
+        assert len(entries()) == 3 * number
 
 
 @pytest.mark.parametrize("family", ["xlm_roberta", "llama"])

@@ -27,13 +27,6 @@ WORKER = Path(__file__).with_name("two_workers.py")
 
 
 @pytest.fixture
-def own_cache(tmp_path: Path, small_sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache that has nothing yet; the sandbox stays where it is."""
-    monkeypatch.setenv("FLARE_RAY_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, str]]:
     """How often the encoder was asked for a text's states, by language and text."""
     asked: Counter[tuple[str, str]] = Counter()
