@@ -30,7 +30,9 @@ GROUP = (
     "zero_stage",
     "micro_batch",
     "checkpoint_seconds",
+    "source_cache",
     "source_cache_mb",
+    "source_cache_disk_gb",
 )
 """Fields of `resources` that may differ by model and task: those of a worker group."""
 Pairs = tuple[tuple[str, Any], ...]

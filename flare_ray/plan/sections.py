@@ -171,8 +171,14 @@ class Resources(Section):
     """How often a run is started whose worker died under it."""
     checkpoint_seconds: PositiveFloat = 300
     """Seconds of training between two checkpoints of unfinished work; what takes less writes none."""
+    source_cache: Literal["auto", "off", "memory", "disk"] = "auto"
+    """Where the source states of English text are kept, which are computed once: in memory for the runs of a pack, on
+    each machine's disk for all packs. `auto`: in memory what fits there, else on disk what fits there, else `off`: read
+    as text in every step."""
     source_cache_mb: float = Field(2048, ge=0)
-    """Memory per worker for source states that are computed once and shared by the runs of a pack."""
+    """Memory per worker for source states."""
+    source_cache_disk_gb: float = Field(50, ge=0)
+    """Disk per machine for source states, in its cache folder; the least recently used make room."""
 
 
 class Translation(Section):
