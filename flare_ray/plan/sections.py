@@ -173,8 +173,8 @@ class Resources(Section):
     """Seconds of training between two checkpoints of unfinished work; what takes less writes none."""
     source_cache: Literal["auto", "off", "memory", "disk"] = "auto"
     """Where the source states of English text are kept, which are computed once: in memory for the runs of a pack, on
-    each machine's disk for all packs. `auto`: in memory what fits there, else on disk what fits there, else `off`: read
-    as text in every step."""
+    each machine's disk for all packs. `auto`: in memory what fits there, else on disk what fits there, else `off`:
+    read as text in every step."""
     source_cache_mb: float = Field(2048, ge=0)
     """Memory per worker for source states."""
     source_cache_disk_gb: float = Field(50, ge=0)
