@@ -2,8 +2,8 @@
 
     python -m tests.kills sweeps/demo.yaml --kills 10
 
-By turns a worker, the driver, a Tune trial and the whole Ray (its raylet) are killed with SIGKILL; a driver that ended
-is started again with the same command.
+By turns a worker, the driver, a Tune trial and the whole Ray (its raylet) are killed with SIGKILL; a driver that
+ended is started again with the same command.
 """
 
 from __future__ import annotations
