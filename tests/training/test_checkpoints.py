@@ -118,6 +118,37 @@ def test_an_interrupted_base_model_is_the_same_file(
     assert models[0] == models[1]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("stage", [0, 2])
+def test_an_interrupted_run_on_a_gpu_ends_as_an_uninterrupted_one(
+    stage: int,
+    precision: str,
+    open_bench: Open,
+    settings_of: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With kernels that give the same bits twice."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    settings = settings_of("flare", precision=precision, **PLAIN)
+
+    def run(keeper: Keeper | None, out: Path = tmp_path / "pieces") -> dict[str, Any]:
+        bench = open_bench(group=Group(zero_stage=stage, device="cuda:0"))
+        bench.subject = replace(bench.subject, precision=precision, attention="eager")
+        return train_run(bench, "flare", "qal", settings, 3, out, keeper=keeper)
+
+    torch.use_deterministic_algorithms(True)
+    try:
+        whole = run(None, tmp_path / "whole")
+        pieces, _ = in_pieces(run, Store(str(tmp_path / "store")), 1, 3)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert outcome(pieces, tmp_path / "pieces") == outcome(whole, tmp_path / "whole")
+
+
 @pytest.fixture
 def short(open_bench: Open, settings_of: Settings, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Executes one short run, with a keeper or without."""
