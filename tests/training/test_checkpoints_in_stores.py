@@ -159,7 +159,7 @@ def test_a_run_goes_on_from_an_s3_that_is_busy_and_loses_answers(
         return train_run(open_bench(), "flare", "qal", settings, 1, tmp_path / "out", keeper=keeper)
 
     whole = run(None)
-    server.busy, server.lost = 0.2, 0.1
+    server.busy, server.lost = 0.1, 0.05
     pieces, keeper = in_pieces(run, store, 1, 4)
     assert told(pieces) == told(whole)
     assert pieces["cost"]["resumptions"] == 2
