@@ -130,7 +130,8 @@ class StageWorker:
             attention=base.model.attention,
             max_dropped=base.max_dropped,
         )
-        return Workbench(subject, self.group, self.resources["source_cache_mb"])
+        wanted = ("source_cache_mb", "source_cache", "source_cache_disk_gb")
+        return Workbench(subject, self.group, **{name: self.resources[name] for name in wanted})
 
     def _guarded(
         self, item: Run | Base, kind: str, work: Callable[[Path, Keeper], dict[str, Any]]
