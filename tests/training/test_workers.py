@@ -20,6 +20,24 @@ from flare_ray.training.workbench import Workbench
 WORKER = Path(__file__).with_name("two_workers.py")
 
 
+def by_two(job: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run by two workers."""
+    out = Path(job["out"])
+    out.mkdir()
+    file = out / "job.json"
+    file.write_text(json.dumps(job))
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(WORKER), str(file)]
+    done = subprocess.run(
+        [sys.executable, *run],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((out / "record.json").read_text())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "task", "method", "stage", "micro"),
@@ -51,18 +69,7 @@ def test_two_workers_are_one(
         "micro_batch": micro,
         "out": str(tmp_path / "two"),
     }
-    file = tmp_path / "job.json"
-    file.write_text(json.dumps(job))
-    run = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(WORKER), str(file)]
-    done = subprocess.run(
-        [sys.executable, *run],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    two = json.loads((tmp_path / "two" / "record.json").read_text())
+    two = by_two(job)
     losses = [[entry["train_loss"] for entry in record["history"]] for record in (one, two)]
     assert losses[1] == pytest.approx(losses[0], abs=1e-3)
     assert two["rows"] == one["rows"]
@@ -77,3 +84,32 @@ def test_two_workers_are_one(
     if "logits" in tables[0].column_names:
         logits = [torch.tensor(table["logits"].to_pylist()) for table in tables]
         torch.testing.assert_close(*logits, atol=1e-2, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [2, 3])
+def test_two_workers_share_source_states_on_disk(
+    stage: int,
+    own_cache: Path,
+    open_bench: Callable[..., Workbench],
+    settings_of: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    """One computes what both read. A ZeRO-3 pass takes both, so there they stay in memory."""
+    found = []
+    for mode in ("memory", "disk"):
+        job = {
+            "subject": asdict(open_bench().subject),
+            "method": "flare",
+            "settings": settings_of("flare", dropout=0.1),
+            "stage": stage,
+            "micro_batch": None,
+            "out": str(tmp_path / mode),
+            "source_cache": mode,
+        }
+        record = by_two(job)
+        curve = [{k: v for k, v in entry.items() if k != "seconds"} for entry in record["history"]]
+        found.append((curve, pq.read_table(tmp_path / mode / "predictions.parquet")))
+    assert found[0] == found[1]
+    entries = [folder for folder in (own_cache / "source-states").glob("*") if folder.is_dir()]
+    assert len(entries) == (3 if stage == 2 else 0)

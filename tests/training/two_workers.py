@@ -18,12 +18,13 @@ from flare_ray.training.workbench import Subject, Workbench
 
 
 def main(job: dict[str, object]) -> None:
-    """job: subject, method, settings, stage, micro_batch, out."""
+    """job: subject, method, settings, stage, micro_batch, out, and perhaps where source states are kept."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     join_group("cpu")
     group = Group(dist.get_world_size(), dist.get_rank(), job["stage"], job["micro_batch"])  # type: ignore[arg-type]
-    bench = Workbench(Subject(**job["subject"]), group)  # type: ignore[arg-type]
+    mode = job.get("source_cache", "auto")
+    bench = Workbench(Subject(**job["subject"]), group, source_cache=mode)  # type: ignore[arg-type]
     out = Path(str(job["out"]))
     record = train_run(bench, job["method"], "qal", job["settings"], 1, out)  # type: ignore[arg-type]
     if group.first:
