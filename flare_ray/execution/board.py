@@ -26,6 +26,10 @@ from flare_ray.plan.stages import Pack, Stages, Translating
 Fits = Callable[[Base | Translating], bool]
 
 
+def _whatever(work: Base | Translating) -> bool:
+    return True
+
+
 class Outcomes(Protocol):
     """What the board asks and tells about work: in an execution, the store (outcomes.py)."""
 
@@ -142,16 +146,17 @@ class Board:
         """Runs that are neither finished nor given up."""
         return self._left
 
-    def start(self, fits: Fits = lambda needs: True) -> Stage | None:
-        """The next stage, now counted as running; None when everything left must wait.
+    def start(self, fits: Fits = _whatever, takes: Fits = _whatever) -> Stage | None:
+        """The next stage, now counted as running; None when everything left must wait, or the next is not taken.
 
-        fits: whether there is room for a stage that needs what such work needs.
+        fits: whether there is room for a stage that needs what such work needs. takes: whether who asks can do such
+        work; if not, nothing starts.
         """
         if self.stopping:
             return None
         self._wake()
         found = max(self._candidates(fits), key=lambda found: found[0], default=None)
-        if found is None:
+        if found is None or not takes(found[1].base if isinstance(found[1], Queue) else found[1]):
             return None
         first, work = self._begin(found[1])
         self._started += 1

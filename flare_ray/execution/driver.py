@@ -109,7 +109,7 @@ class _Attempt:
 
     def __init__(self, execution: Execution, stages: Stages, durations: Durations):
         from flare_ray.execution.cluster import can_have
-        from flare_ray.execution.stopping import Bell
+        from flare_ray.execution.desk import Desk
 
         self.execution, self.durations = execution, durations
         store, common = execution.store, execution.common
@@ -126,7 +126,7 @@ class _Attempt:
             pack_size=common.pack_size,
             start_seconds=_START_SECONDS,
         )
-        self.bell = Bell()
+        self.desk = Desk()
         self.works: dict[str, Work] = {}
         self._know(stages)
         if execution.searches:
@@ -135,7 +135,7 @@ class _Attempt:
             "storage": store.url,
             "ray_storage": _ray_storage(store),
             "provenance": execution.provenance,
-            "bell": self.bell.name,
+            "desk": self.desk.name,
         }
 
     def _know(self, stages: Stages) -> None:
@@ -159,7 +159,7 @@ class _Attempt:
     def stop(self) -> None:
         """Lets what runs come to its next checkpoint, and starts nothing more."""
         self.board.stopping = True
-        self.bell.ring()
+        self.desk.close()
         self.execution.on_stop()
 
     def on_event(self, event: dict[str, Any]) -> None:
@@ -182,7 +182,7 @@ class _Attempt:
         from flare_ray.execution.searcher import StageSearcher
         from flare_ray.execution.trial import run_stage
 
-        searcher = StageSearcher(self.board, self.capacity, self.shared)
+        searcher = StageSearcher(self.board, self.capacity, self.shared, self.desk.answer)
         return tune.Tuner(
             # Tune wants every trial to reserve something. A share of a CPU, however small, would cost a whole worker
             # its place on a machine that the workers fill; what the trial uses itself is a little memory.

@@ -26,9 +26,11 @@ class Events(Callback):
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **_: Any) -> None:
         """A worker reported: a run or base started, finished or failed."""
-        if "event" in result:
+        if result.get("event") == "next":
+            self.searcher.next(trial.trial_id)
+        elif "event" in result:
             facts = {name: result[name] for name in _FACTS if name in result}
-            self.on_event(facts | {"trial": trial.config["stage"]["key"]})
+            self.on_event(facts | {"trial": self.searcher.key(trial.trial_id)})
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:
         """A trial ended by itself."""

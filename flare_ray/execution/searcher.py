@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -16,12 +17,19 @@ from flare_ray.plan.wire import base_to_dict, corpus_to_dict, run_to_dict
 class StageSearcher(Searcher):
     """Hands out the board's stages, as many at a time as there is room for, and tells it how they ended.
 
-    shared: what every trial's config has beside its stage and that stage's resources.
+    shared: what every trial's config has beside its stage and that stage's resources. answer: called with a question
+    of a worker group and what it is to do (desk.py).
     """
 
-    def __init__(self, board: Board, capacity: Capacity, shared: dict[str, Any]):
+    def __init__(
+        self,
+        board: Board,
+        capacity: Capacity,
+        shared: dict[str, Any],
+        answer: Callable[[str, Any], None] = lambda question, answer: None,
+    ):
         super().__init__(metric="training_iteration", mode="max")
-        self.board, self.capacity, self.shared = board, capacity, shared
+        self.board, self.capacity, self.shared, self.answer = board, capacity, shared, answer
         self._stages: dict[str, Stage] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -34,16 +42,44 @@ class StageSearcher(Searcher):
         stage = self.board.start(self.capacity.fits)
         if stage is None:
             return None
-        self.capacity.take(stage.needs)
-        self._stages[trial_id] = stage
+        self._take(trial_id, stage)
         resources = self.capacity.resources(stage.needs).model_dump()
         return {**self.shared, "resources": resources, "stage": stage_to_dict(stage)}
+
+    def key(self, trial_id: str) -> str:
+        """Of the stage that a trial is at."""
+        return self._stages[trial_id].key
+
+    def next(self, trial_id: str) -> None:
+        """A trial's worker group is done with its stage: it goes on with the most urgent one, unless that needs
+        other resources, or all must wait.
+
+        A group that goes on saves the start of another one: processes, imports, a GPU's context.
+        """
+        before = self._stages[trial_id]
+        self._leave(trial_id, None)
+        held = self.capacity.resources(before.needs)
+        stage = self.board.start(
+            self.capacity.fits,
+            lambda work: isinstance(work, Base) and self.capacity.resources(work) == held,
+        )
+        if stage is not None:
+            self._take(trial_id, stage)
+        self.answer(f"next/{before.key}", stage and stage_to_dict(stage))
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Nothing: `ended` is called right after, by the callback that also knows the error."""
 
     def ended(self, trial_id: str, error: str | None) -> None:
-        """The trial's stage ended, with the text of the error that ended it."""
+        """The trial ended, with the text of the error that ended it, and with it the stage that it was at."""
+        if trial_id in self._stages:
+            self._leave(trial_id, error)
+
+    def _take(self, trial_id: str, stage: Stage) -> None:
+        self.capacity.take(stage.needs)
+        self._stages[trial_id] = stage
+
+    def _leave(self, trial_id: str, error: str | None) -> None:
         stage = self._stages.pop(trial_id)
         self.capacity.give(stage.needs)
         self.board.finish(stage.key, error)

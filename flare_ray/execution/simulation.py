@@ -4,7 +4,7 @@
     print(found.makespan, found.busy)
 
 What a place does: it starts a worker group, trains the base model where the stage has one to train, then runs one
-after another, unless the worker dies on the way.
+after another, unless the worker dies on the way. A group that is done goes on with the next stage, if one is ready.
 """
 
 from __future__ import annotations
@@ -57,13 +57,15 @@ def simulate(
     bugs: float = 0.0,
     pack_size: int = 32,
     max_attempts: int = 3,
+    next_seconds: float = 3.0,
 ) -> Simulated:
     """Executes stages on `slots` places.
 
-    seconds: what work truly takes; expected: what is thought before. hours_between_deaths: mean hours of one place's
-    work until its worker dies; what it was in is lost. bugs: share of runs that fail by themselves.
+    seconds: what work truly takes; expected: what is thought before. start_seconds: of a worker group; next_seconds:
+    until one that is there begins with another stage. hours_between_deaths: mean hours of one place's work until its
+    worker dies; what it was in is lost. bugs: share of runs that fail by themselves.
     """
-    world = _World(slots, seconds, rng, start_seconds, hours_between_deaths * 3600, bugs)
+    world = _World(slots, seconds, rng, (start_seconds, next_seconds), hours_between_deaths * 3600, bugs)
     durations = Durations(expected)
     world.board = Board.of(
         stages,
@@ -91,11 +93,12 @@ class _World:
         slots: int,
         seconds: Seconds,
         rng: random.Random,
-        start: float,
+        starts: tuple[float, float],
         between_deaths: float,
         bugs: float,
     ):
-        self.slots, self.seconds, self.rng, self.start = slots, seconds, rng, start
+        self.slots, self.seconds, self.rng, self.starts = slots, seconds, rng, starts
+        self._there = 0  # worker groups without a stage
         self.between_deaths, self.bugs = between_deaths, bugs
         self.now = 0.0
         self.result = Simulated()
@@ -129,6 +132,7 @@ class _World:
         while not self.board.done:
             while len(self.board.running) < self.slots and (stage := self.board.start()):
                 self._begin(stage)
+            self._there = 0
             if not result.drained and not self._waiting():
                 result.drained = self.now
                 self._sum_up()
@@ -161,7 +165,8 @@ class _World:
         death = self.now + (
             self.rng.expovariate(1 / self.between_deaths) if self.between_deaths < math.inf else math.inf
         )
-        clock = self.now + self.start
+        clock = self.now + self.starts[self._there > 0]
+        self._there = max(0, self._there - 1)
         self._at(clock, lambda: self.board.works(stage.key))
         for work in _works(stage):
             took = self.seconds(work)
@@ -187,6 +192,7 @@ class _World:
 
     def _end(self, stage: Stage, error: str | None) -> None:
         self._occupied += self.now - self._busy_since.pop(stage.key)
+        self._there += error is None and not isinstance(stage.work, Translating)
         self.board.finish(stage.key, error)
 
 

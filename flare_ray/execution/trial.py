@@ -1,7 +1,8 @@
-"""A Tune trial: one stage, trained by a Ray Train worker group of its own, or translated by a Ray Data pool."""
+"""A Tune trial: a Ray Train worker group that trains one stage after another, or a Ray Data pool that translates."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from flare_ray.execution.capacity import worker_needs
@@ -10,7 +11,9 @@ from flare_ray.plan.schema import Resources
 
 def run_stage(config: dict[str, Any]) -> None:
     """The function that Tune runs. config: `stage` (see searcher.py), `storage`, `ray_storage`, `resources`,
-    `provenance`, `bell` (see stopping.py).
+    `provenance`, `desk` (see desk.py).
+
+    A worker group that is done with its stage asks the driver for another one; the trial ends when there is none.
 
     Train does not restart a dead worker group here: the board does, without the runs that are finished.
     """
@@ -23,6 +26,9 @@ def run_stage(config: dict[str, Any]) -> None:
     from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
+    os.environ.setdefault(
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1"
+    )  # as often are reports brought to the driver
     resources = Resources(**config["resources"])
     TorchTrainer(
         _train_loop,

@@ -6,13 +6,15 @@ a run that is finished already (by a worker that died before it could say so) is
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ import ray.train
 import torch
 from ray.train.torch import get_device
 
+from flare_ray.execution.desk import Errand
 from flare_ray.execution.retries import kind_of
-from flare_ray.execution.stopping import Ear
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.wire import base_from_dict, run_facts, run_from_dict
 from flare_ray.store import Store
@@ -36,39 +38,70 @@ log = logging.getLogger(__name__)
 
 
 def train_loop(config: dict[str, Any]) -> None:
-    """`train_loop_per_worker` of every trial. config: the stage, and what all stages share (see trial.py)."""
+    """`train_loop_per_worker` of every trial: its first stage, and those that the driver gives it after that.
+
+    config: the first stage, and what all stages share (see trial.py).
+    """
     _use_threads(config["resources"]["cpus_per_worker"])
-    worker = StageWorker(config)
-    try:
-        if config["stage"]["kind"] == "base" or config["stage"]["first"]:
-            worker.base_model()
-        if config["stage"]["kind"] == "pack":
-            worker.pack()
-    except Stopped as stopped:
-        log.info("%s: %s", config["stage"]["key"], stopped)
+    group = _group(config["resources"])
+    errand = Errand(config.get("desk"))
+    stage: dict[str, Any] | None = config["stage"]
+    while stage is not None:
+        StageWorker(config, stage, group, errand).execute()
+        gc.collect()  # the models of the stage before, for the memory's next user
+        stage = _next_stage(stage["key"], group, errand)
+
+
+def _next_stage(key: str, group: Group, errand: Errand) -> dict[str, Any] | None:
+    """What the driver wants this group to do after a stage; None when it is to end."""
+    ray.train.report({"event": "next"})
+    return agreed(errand.ask(f"next/{key}") if group.first else None, group)
+
+
+def _group(resources: Mapping[str, Any]) -> Group:
+    """The worker group that this process belongs to, joined."""
+    context, device = ray.train.get_context(), str(get_device())
+    join_group(device)
+    return Group(
+        workers=context.get_world_size(),
+        worker=context.get_world_rank(),
+        zero_stage=resources["zero_stage"],
+        device=device,
+    )
+
+
+def agreed(answer: Any, group: Group) -> Any:
+    """The first worker's answer: all must decide alike."""
+    found = [answer]
+    if group.workers > 1:
+        torch.distributed.broadcast_object_list(found, src=0)
+    return found[0]
 
 
 class StageWorker:
-    """One worker of a stage's group."""
+    """One worker of a group at one stage."""
 
-    def __init__(self, config: dict[str, Any]):
-        context = ray.train.get_context()
+    def __init__(self, config: dict[str, Any], stage: dict[str, Any], group: Group, errand: Errand):
         self.resources = config["resources"]
         self.store = Store(config["storage"])
         self.provenance = config["provenance"] | {"host": socket.gethostname(), "device": _device_name()}
-        self.stage = config["stage"]
-        self.base = base_from_dict(self.stage["base"])
-        self.ear = Ear(config.get("bell"))
-        device = str(get_device())
-        self.group = Group(
-            workers=context.get_world_size(),
-            worker=context.get_world_rank(),
-            zero_stage=self.resources["zero_stage"],
+        self.stage, self.errand = stage, errand
+        self.base = base_from_dict(stage["base"])
+        self.group = replace(
+            group,
             micro_batch=self.resources["micro_batch"] or self.base.model.micro_batch,
             gradient_checkpointing=self.base.model.gradient_checkpointing,
-            device=device,
         )
-        join_group(device)
+
+    def execute(self) -> None:
+        """The base model, the runs, or both, unless the driver wants it to stop."""
+        try:
+            if self.stage["kind"] == "base" or self.stage["first"]:
+                self.base_model()
+            if self.stage["kind"] == "pack":
+                self.pack()
+        except Stopped as stopped:
+            log.info("%s: %s", self.stage["key"], stopped)
 
     def base_model(self) -> None:
         """Trains the base model and keeps it, unless another worker already has."""
@@ -92,7 +125,7 @@ class StageWorker:
         bench = self._workbench(str(self.store.folder("bases", self.base.fingerprint)))
         for value in self.stage["runs"]:
             run = run_from_dict(value, self.base)
-            if self._agreed(self.ear.heard()):
+            if agreed(self.errand.stopped(), self.group):
                 return
             if self._stored("runs", run.fingerprint):
                 self._report("finished", run, {})
@@ -142,7 +175,7 @@ class StageWorker:
         """
         started = time.perf_counter()
         every = self.resources["checkpoint_seconds"]
-        keeper = Keeper(self.store, item.fingerprint, every, self.ear.heard)
+        keeper = Keeper(self.store, item.fingerprint, every, self.errand.stopped)
         try:
             with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
                 record = work(Path(scratch), keeper)
@@ -176,14 +209,7 @@ class StageWorker:
 
     def _stored(self, kind: str, fingerprint: str) -> bool:
         """Whether the record is there."""
-        return self._agreed(self.store.has(kind, fingerprint))
-
-    def _agreed(self, answer: bool) -> bool:
-        """The first worker's answer: all must decide alike."""
-        found = [answer]
-        if self.group.workers > 1:
-            torch.distributed.broadcast_object_list(found, src=0)
-        return found[0]
+        return bool(agreed(self.store.has(kind, fingerprint), self.group))
 
     def _barrier(self) -> None:
         if self.group.workers > 1:
