@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 
 BUSY = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
@@ -36,18 +37,18 @@ class FaultyS3:
         if self.unconditional:
             environ.pop("HTTP_IF_NONE_MATCH", None)
         dice = random.random()
+        if dice >= self.busy + self.lost:
+            return self.inner(environ, start_response)
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))  # once: a second read would wait
         if dice < self.busy:
             return self._fail(environ, start_response, "503 Slow Down", BUSY)
-        if dice < self.busy + self.lost:
-            list(self.inner(environ, lambda *_: lambda __: None))
-            return self._fail(environ, start_response, "500 Internal Server Error", BROKEN)
-        return self.inner(environ, start_response)
+        list(self.inner(environ | {"wsgi.input": BytesIO(body)}, lambda *_: lambda __: None))
+        return self._fail(environ, start_response, "500 Internal Server Error", BROKEN)
 
     @staticmethod
     def _fail(
         environ: dict[str, Any], start_response: Callable[..., Any], status: str, body: bytes
     ) -> list[bytes]:
-        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         body = b"" if environ["REQUEST_METHOD"] == "HEAD" else body
         start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
         return [body]
