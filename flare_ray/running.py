@@ -13,6 +13,7 @@ from rich.console import Console
 from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.execution.failed import given_up, is_given_up
+from flare_ray.execution.pruning import Curve
 from flare_ray.execution.searching import Searches
 from flare_ray.execution.watchdog import Watchdog
 from flare_ray.plan.checkpoints import SANDBOX
@@ -183,9 +184,11 @@ def _train(
 def _searches(study: Study, facts: dict[str, Any]) -> Callable[[], Searches]:
     """Makes the sweep's searches anew, by what the store has then."""
 
-    def objective(record: Mapping[str, Any]) -> float:
-        metric = registry.load("tasks", record["task"]).metric
-        return float(record["validation"][f"validation_{metric}"])
+    def objective(record: Mapping[str, Any]) -> tuple[float, Curve]:
+        name = f"validation_{registry.load('tasks', record['task']).metric}"
+        epochs = record["settings"]["epochs"]
+        curve = [(entry["epoch"] / epochs, entry[name]) for entry in record["history"]]
+        return float(record["validation"][name]), curve
 
     def make() -> Searches:
         return Searches(

@@ -94,6 +94,7 @@ class Board:
     _queues: dict[str, Queue] = field(default_factory=dict)
     _absent: set[str] = field(default_factory=set)
     _awaited: Counter[str] = field(default_factory=Counter)
+    _dropped: set[str] = field(default_factory=set)
     _hopeless: dict[str, Failure] = field(default_factory=dict)
     _later: list[tuple[float, int, Any]] = field(default_factory=list)
     _failures: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -127,6 +128,11 @@ class Board:
             key = run.base.fingerprint
             if key not in self._queues:
                 self._queues[key] = Queue(run.base, stored=key not in absent)
+            if (
+                run.fingerprint in self._dropped
+            ):  # and a worker is still at it: its stage's end brings it back
+                self._dropped.discard(run.fingerprint)
+                continue
             self._left += 1
             if why := next(filter(None, map(self._hopeless.get, _inputs(run))), None):
                 self._give_up([run], why)
@@ -195,6 +201,26 @@ class Board:
             return None, Pack(chosen.base, runs)
         chosen.training = True
         return (chosen.base, Pack(chosen.base, runs)) if runs else (None, chosen.base)
+
+    def drop(self, run: Run) -> str | None:
+        """A run is not wanted any more. The key of the stage that is at it, or will be: it has to be told."""
+        stages = [key for key, stage in self.running.items() if run in getattr(stage.work, "runs", ())]
+        queue = self._queues[run.base.fingerprint]
+        if run in queue.runs:
+            queue.remove([run])
+            self._awaited.subtract(self._missing(run))
+            self._settled(run, False)
+            return None
+        self._dropped.add(run.fingerprint)
+        return next(iter(stages), None)
+
+    def _leaves(self, run: Run) -> bool:
+        """Whether a run is dropped: then it is settled, unless it has come to its end all the same."""
+        if run.fingerprint in self._dropped:
+            self._dropped.discard(run.fingerprint)
+            self._settled(run, False)
+            return True
+        return False
 
     # ---- what becomes of it
 
@@ -270,7 +296,10 @@ class Board:
         in_death = not self.stopping
         for run in runs:
             if self.outcomes.done(run):
+                self._dropped.discard(run.fingerprint)
                 self._settled(run, True)
+                continue
+            if self._leaves(run):
                 continue
             written = self.outcomes.failure(run)
             if not (written or in_death):
@@ -339,6 +368,8 @@ class Board:
             self._translations.append(work)
 
     def _enqueue(self, run: Run, first: bool = False) -> None:
+        if self._leaves(run):
+            return
         missing = self._missing(run)
         self._awaited.update(missing)
         self._queues[run.base.fingerprint].add(run, missing, self.durations.expected(run), first)

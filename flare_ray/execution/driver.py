@@ -19,7 +19,7 @@ from flare_ray.execution.durations import Durations, Work
 from flare_ray.execution.outcomes import OnEvent, Outcomes
 from flare_ray.execution.retries import Retries
 from flare_ray.execution.searching import Searches
-from flare_ray.plan.grid import Base
+from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.schema import Resources
 from flare_ray.plan.stages import Stages, Translating
 from flare_ray.store import Store
@@ -129,8 +129,9 @@ class _Attempt:
         self.desk = Desk()
         self.works: dict[str, Work] = {}
         self._know(stages)
-        if execution.searches:
-            execution.searches().attach(self.board, stages, self._more)
+        self.searches = execution.searches() if execution.searches else None
+        if self.searches:
+            self.searches.attach(self.board, stages, self._more)
         self.shared: dict[str, Any] = {
             "storage": store.url,
             "ray_storage": _ray_storage(store),
@@ -166,6 +167,9 @@ class _Attempt:
         """Something started, finished or failed."""
         if "trial" in event:
             self.board.works(event["trial"])
+        if event["event"] == "validated":
+            self._validated(event)
+            return
         if event["event"] == "finished":
             if event["kind"] == "base":
                 self.board.base_stored(event["fingerprint"])
@@ -175,6 +179,12 @@ class _Attempt:
                 self.durations.note(self.works[event["fingerprint"]], event["seconds"])
         self.execution.on_event(event | {"work": self.works[event["fingerprint"]]})
 
+    def _validated(self, event: dict[str, Any]) -> None:
+        run = self.works[event["fingerprint"]]
+        if self.searches and isinstance(run, Run):
+            for stage, gone in self.searches.validated(run, event["share"], event["value"]):
+                self.desk.answer(f"drop/{stage}/{gone.fingerprint}", True)
+
     def _tuner(self) -> Any:
         from ray import tune
 
@@ -182,7 +192,13 @@ class _Attempt:
         from flare_ray.execution.searcher import StageSearcher
         from flare_ray.execution.trial import run_stage
 
-        searcher = StageSearcher(self.board, self.capacity, self.shared, self.desk.answer)
+        searcher = StageSearcher(
+            self.board,
+            self.capacity,
+            self.shared,
+            self.desk.answer,
+            self.searches.watched if self.searches else (),
+        )
         return tune.Tuner(
             # Tune wants every trial to reserve something. A share of a CPU, however small, would cost a whole worker
             # its place on a machine that the workers fill; what the trial uses itself is a little memory.

@@ -9,7 +9,20 @@ from ray.tune import Callback
 
 from flare_ray.execution.searcher import StageSearcher
 
-_FACTS = ("event", "kind", "fingerprint", "label", "seconds", "metrics", "error", "texts", "missing", "rate")
+_FACTS = (
+    "event",
+    "kind",
+    "fingerprint",
+    "label",
+    "seconds",
+    "metrics",
+    "error",
+    "texts",
+    "missing",
+    "rate",
+    "share",
+    "value",
+)
 
 
 class Events(Callback):

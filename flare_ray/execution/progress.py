@@ -64,6 +64,10 @@ class Progress:
             self._translated(event)
             return
         self._current.pop(trial, None)
+        if event["event"] == "dropped":
+            self.runs -= 1
+            self._line(f"{event['label']}: stopped early, its configuration cannot win")
+            return
         if event["kind"] == "base":
             self.bases_done += event["event"] == "finished"
         elif event["kind"] == "corpus":

@@ -26,17 +26,26 @@ def rungs(seeds: int, factor: int) -> list[int]:
 
 @dataclass
 class Candidate:
-    """A configuration in the race. values: the objective by seed, in the order of the seeds; None failed."""
+    """A configuration in the race. values: the objective by seed, in the order of the seeds; None failed.
+
+    dropped: its objective so far, when one of its runs was stopped within its training (pruning.py).
+    """
 
     number: int
     config: dict[str, object]
     values: list[float | None] = field(default_factory=list)
     wanted: int = 0
+    dropped: float | None = None
 
     @property
     def failed(self) -> bool:
-        """Whether a seed of it has failed: it is out."""
+        """Whether a seed of it has failed."""
         return None in self.values
+
+    @property
+    def out(self) -> bool:
+        """Whether it takes no more part: it has failed or was dropped."""
+        return self.failed or self.dropped is not None
 
     def score(self, seeds: int) -> float:
         """Mean over the first seeds."""
@@ -77,7 +86,7 @@ class Race:
 
     def stopped(self, one: Candidate) -> bool:
         """Whether it has what it wanted, and that is not everything."""
-        return not one.failed and len(one.values) == one.wanted < self.seeds
+        return not one.out and len(one.values) == one.wanted < self.seeds
 
     def best(self) -> Candidate | None:
         """The best of those that have all seeds, the earliest of equals."""
@@ -86,12 +95,12 @@ class Race:
 
     @staticmethod
     def _has(one: Candidate, seeds: int) -> bool:
-        return not one.failed and len(one.values) >= seeds
+        return not one.out and len(one.values) >= seeds
 
     @staticmethod
     def _may_reach(one: Candidate, seeds: int) -> bool:
         """Whether it is still on its way to a rung."""
-        return not one.failed and len(one.values) < one.wanted and len(one.values) < seeds <= one.wanted
+        return not one.out and len(one.values) < one.wanted and len(one.values) < seeds <= one.wanted
 
 
 def ordered(values: dict[int, float | None], seeds: Sequence[int]) -> list[float | None]:

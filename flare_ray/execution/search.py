@@ -17,6 +17,7 @@ from itertools import product
 from statistics import mean
 from typing import Any, Protocol
 
+from flare_ray.execution.pruning import Curve, Pruner
 from flare_ray.execution.racing import Candidate, Race, ordered
 from flare_ray.plan.grid import Run
 from flare_ray.store import Store
@@ -52,7 +53,8 @@ class Rules:
     """How a search goes.
 
     configurations: proposed and tried; those known before are not counted. parallel: at a time. factor: one
-    configuration in so many gets more seeds (racing.py); 1 gives each all. sampler: "tpe" | "random".
+    configuration in so many gets more seeds (racing.py); 1 gives each all. rungs: shares of a training after which as
+    few go on (pruning.py). sampler: "tpe" | "random".
     """
 
     configurations: int
@@ -61,6 +63,7 @@ class Rules:
     factor: int = 2
     sampler: str = "tpe"
     seed: int = 0
+    rungs: tuple[float, ...] = ()
 
 
 class Search:
@@ -84,14 +87,28 @@ class Search:
         self._runs: dict[tuple[int, int], tuple[Run, ...]] = {}
         self._values: dict[str, float | None] = {}
         self._asked: set[str] = set()
+        self._mine: dict[str, Candidate] = {}
+        self._pruner = Pruner(rules.rungs, rules.factor)
+        self._curves: dict[str, list[tuple[float, float]]] = {}
         self._exhausted = False
         self._sampler = _Sampler(self.name, question.space, rules, optuna_storage)
         self._told: set[int] = set()
-        self._proposed = self._journalled()
+        self._proposed = self._read(self.journal)[: rules.configurations]
         for config in self._proposed:
             self.race.enter(config)
+        self._dropped: list[dict[str, Any]] = self._read(self.journal_of_dropped)
+        for entry in self._dropped:
+            self._pruner.hopeless(entry["contest"], entry["run"], entry["curve"])
+            for one in self.race.candidates:
+                if one.config == entry["config"]:
+                    one.dropped = entry["value"]
         free = [self.race.enter(dict(config)) for config in known if config not in self._proposed]
         self._free = {one.number for one in free}
+
+    @property
+    def journal_of_dropped(self) -> str:
+        """Where in the store it is written which configurations were dropped within a training."""
+        return self.journal.replace(".json", ".dropped.json")
 
     @property
     def done(self) -> bool:
@@ -103,11 +120,32 @@ class Search:
         return self._exhausted or len(self._proposed) >= self.rules.configurations
 
     def _unfinished(self) -> list[Candidate]:
-        return [one for one in self.race.candidates if not one.failed and len(one.values) < one.wanted]
+        return [one for one in self.race.candidates if not one.out and len(one.values) < one.wanted]
 
-    def settled(self, run: Run, value: float | None) -> None:
-        """A run ended, this search's or not: its objective, None when it failed."""
+    def settled(self, run: Run, value: float | None, curve: Curve = ()) -> None:
+        """A run ended, this search's or not: its objective, None when it failed; and its validations."""
         self._values[run.fingerprint] = value
+        if run.fingerprint in self._mine:
+            self._pruner.hopeless(_contest(run), run.fingerprint, curve)
+
+    def validated(self, run: Run, share: float, value: float) -> None:
+        """A run has come so far in its training. It may turn out that its configuration is not wanted any more."""
+        one = self._mine.get(run.fingerprint)
+        if one is None or one.out or one.number in self._free:
+            return
+        curve = self._curves.setdefault(run.fingerprint, [])
+        curve.append((share, value))
+        if self._pruner.hopeless(_contest(run), run.fingerprint, curve) and share < 1:
+            so_far = max(value for _, value in curve)
+            one.dropped = mean([*(value for value in one.values if value is not None), so_far])
+            facts = {"config": one.config, "value": one.dropped, "share": share}
+            facts |= {"run": run.fingerprint, "contest": _contest(run), "curve": curve}
+            self._dropped.append(facts)
+            self.store.write_text(self.journal_of_dropped, json.dumps(self._dropped, indent=1))
+
+    def wants(self, run: str) -> bool:
+        """Whether it waits for the end of a run, by its fingerprint."""
+        return run in self._mine and run not in self._values and not self._mine[run].out
 
     def wanted(self) -> list[Run]:
         """Runs that this search wants now and has not asked for before; none while it must wait or is done."""
@@ -141,6 +179,7 @@ class Search:
         key = (one.number, place)
         if key not in self._runs:
             self._runs[key] = self.question.runs(one.config, self.rules.seeds[place])
+            self._mine |= {run.fingerprint: one for run in self._runs[key]}
         return self._runs[key]
 
     def _collect(self) -> None:
@@ -154,10 +193,9 @@ class Search:
                 scores = [value for value in values if isinstance(value, float)]
                 found[place] = mean(scores) if len(scores) == len(values) else None
             one.values += ordered(found, range(len(one.values), one.wanted))
-            if one.number not in self._told and (one.failed or len(one.values) >= one.wanted):
+            if one.number not in self._told and (one.out or len(one.values) >= one.wanted):
                 self._told.add(one.number)
-                score = None if one.failed else one.score(len(one.values))
-                self._sampler.tell(one.number, one.config, score)
+                self._sampler.tell(one.number, one.config, _score(one))
 
     def _propose(self) -> None:
         """Lets one more configuration enter, written down before any of its runs starts."""
@@ -170,11 +208,23 @@ class Search:
         self.store.write_text(self.journal, json.dumps(self._proposed, indent=1))
         self.race.enter(config)
 
-    def _journalled(self) -> list[dict[str, Any]]:
+    def _read(self, journal: str) -> list[dict[str, Any]]:
         try:
-            return json.loads(self.store.read_bytes(self.journal))[: self.rules.configurations]
+            return json.loads(self.store.read_bytes(journal))
         except FileNotFoundError:
             return []
+
+
+def _contest(run: Run) -> str:
+    """Runs that are compared at a rung have this in common."""
+    return f"{run.cell.language}/{run.seed}"
+
+
+def _score(one: Candidate) -> float | None:
+    """What the sampler is told; None of one that failed."""
+    if one.failed:
+        return None
+    return one.score(len(one.values)) if one.dropped is None else one.dropped
 
 
 class _Sampler:

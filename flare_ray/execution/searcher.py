@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -18,7 +18,7 @@ class StageSearcher(Searcher):
     """Hands out the board's stages, as many at a time as there is room for, and tells it how they ended.
 
     shared: what every trial's config has beside its stage and that stage's resources. answer: called with a question
-    of a worker group and what it is to do (desk.py).
+    of a worker group and what it is to do (desk.py). watched: fingerprints of runs that are to report validations.
     """
 
     def __init__(
@@ -27,9 +27,11 @@ class StageSearcher(Searcher):
         capacity: Capacity,
         shared: dict[str, Any],
         answer: Callable[[str, Any], None] = lambda question, answer: None,
+        watched: Collection[str] = (),
     ):
         super().__init__(metric="training_iteration", mode="max")
-        self.board, self.capacity, self.shared, self.answer = board, capacity, shared, answer
+        self.board, self.capacity, self.shared = board, capacity, shared
+        self.answer, self.watched = answer, watched
         self._stages: dict[str, Stage] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -44,7 +46,7 @@ class StageSearcher(Searcher):
             return None
         self._take(trial_id, stage)
         resources = self.capacity.resources(stage.needs).model_dump()
-        return {**self.shared, "resources": resources, "stage": stage_to_dict(stage)}
+        return {**self.shared, "resources": resources, "stage": stage_to_dict(stage, self.watched)}
 
     def key(self, trial_id: str) -> str:
         """Of the stage that a trial is at."""
@@ -65,7 +67,7 @@ class StageSearcher(Searcher):
         )
         if stage is not None:
             self._take(trial_id, stage)
-        self.answer(f"next/{before.key}", stage and stage_to_dict(stage))
+        self.answer(f"next/{before.key}", stage and stage_to_dict(stage, self.watched))
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Nothing: `ended` is called right after, by the callback that also knows the error."""
@@ -91,14 +93,17 @@ class StageSearcher(Searcher):
         """Nothing, see `save`."""
 
 
-def stage_to_dict(stage: Stage) -> dict[str, Any]:
-    """A stage as JSON values: kind, key, the base, and the runs of a pack; `first` when it trains its own base."""
+def stage_to_dict(stage: Stage, watched: Collection[str] = ()) -> dict[str, Any]:
+    """A stage as JSON values: kind, key, the base, and the runs of a pack; `first` when it trains its own base.
+
+    watched: fingerprints of runs that report their validations.
+    """
     if isinstance(stage.work, Translating):
         corpora = [corpus_to_dict(corpus) for corpus in stage.work.corpora]
         return {"kind": "translation", "key": stage.key, "corpora": corpora}
     if isinstance(stage.work, Base):
         return {"kind": "base", "key": stage.key, "base": base_to_dict(stage.work)}
-    runs = [run_to_dict(run) for run in stage.work.runs]
+    runs = [run_to_dict(run) | {"watched": run.fingerprint in watched} for run in stage.work.runs]
     return {"kind": "pack", "key": stage.key, "base": base_to_dict(stage.work.base), "runs": runs} | {
         "first": stage.first is not None
     }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flare_ray.execution.board import Board
+from flare_ray.execution.pruning import Curve
 from flare_ray.execution.search import Rules, Search, points
 from flare_ray.plan.grid import Run
 from flare_ray.plan.search import Question
@@ -35,7 +36,12 @@ class Asked:
         """How the search goes."""
         section = self.question.section
         return Rules(
-            section.configurations, self.question.seeds, section.parallel, section.halving, self.sampler
+            section.configurations,
+            self.question.seeds,
+            section.parallel,
+            section.halving,
+            self.sampler,
+            rungs=tuple(sorted(section.rungs)),
         )
 
     @property
@@ -59,7 +65,8 @@ class Searches:
     """All searches of one execution.
 
     planned: fingerprints of the runs of the sweep's grid. plan: the stages of some runs, by what the store has.
-    objective: of a finished run, from its record. given_up: whether a run failed earlier and is left alone.
+    objective: of a finished run, from its record: its value, and those of its validations. given_up: whether a run
+    failed earlier and is left alone.
     """
 
     def __init__(
@@ -68,7 +75,7 @@ class Searches:
         store: Store,
         planned: Collection[str],
         plan: Callable[[Sequence[Run]], Stages],
-        objective: Callable[[Mapping[str, Any]], float],
+        objective: Callable[[Mapping[str, Any]], tuple[float, Curve]],
         given_up: Callable[[Run], bool],
         optuna_storage: Any = None,
     ):
@@ -81,6 +88,10 @@ class Searches:
         ]
         self._on_board: set[str] = set()
         self._answered: set[str] = set()
+        self._asked: dict[str, Run] = {}
+        self._kept = set(planned)
+        self.watched: set[str] = set()
+        """Fingerprints of runs whose validations decide whether they go on."""
 
     def attach(self, board: Board, stages: Stages, on_added: Callable[[Stages], None]) -> None:
         """Lets a board that has these stages be filled by the searches. on_added: told of each addition."""
@@ -107,10 +118,27 @@ class Searches:
     def _settled(self, run: Run, finished: bool) -> None:
         if finished:
             self._finished.add(run.fingerprint)
-        value = self._value(run) if finished else None
+        found = self._value(run) if finished else (None, ())
         for _, search in self._searches:
-            search.settled(run, value)
+            search.settled(run, *found)
         self._pump()
+
+    def validated(self, run: Run, share: float, value: float) -> list[tuple[str, Run]]:
+        """A run has come so far in its training; runs that nobody wants any more, and the stages that are at them."""
+        for _, search in self._searches:
+            search.validated(run, share, value)
+        gone = [self._asked[key] for key in sorted(self.watched) if not self._wanted(key)]
+        told = []
+        for one in gone:
+            self.watched.discard(one.fingerprint)
+            self._on_board.discard(one.fingerprint)
+            if stage := self.board.drop(one):
+                told.append((stage, one))
+        self._pump()
+        return told
+
+    def _wanted(self, run: str) -> bool:
+        return run in self._kept or any(search.wants(run) for _, search in self._searches)
 
     def _pump(self) -> None:
         """Adds to the board what the searches want, until they all wait or are done."""
@@ -121,7 +149,9 @@ class Searches:
                 wanted = search.wanted()
                 if search.done and one.place not in self._answered:
                     self._answered.add(one.place)
-                    wanted += self._answer(one, search)
+                    answer = self._answer(one, search)
+                    self._kept |= {run.fingerprint for run in answer}
+                    wanted += answer
                 again |= self._want(search, wanted)
 
     def _want(self, search: Search, runs: Sequence[Run]) -> bool:
@@ -130,7 +160,7 @@ class Searches:
         known = False
         for run in runs:
             if run.fingerprint in self._finished:
-                search.settled(run, self._value(run))
+                search.settled(run, *self._value(run))
                 known = True
             elif run.fingerprint not in self._on_board and self.given_up(run):
                 search.settled(run, None)
@@ -138,6 +168,9 @@ class Searches:
             elif run.fingerprint not in self._on_board:
                 self._on_board.add(run.fingerprint)
                 new.append(run)
+                self._asked[run.fingerprint] = run
+                if search.rules.rungs and run.fingerprint not in self._kept:
+                    self.watched.add(run.fingerprint)
         if new:
             stages = self.plan(new)
             self.on_added(stages)
@@ -157,14 +190,16 @@ class Searches:
         if selected is not None:
             facts |= {"selected": dict(selected[0]), "validation": selected[1]}
         facts["tried"] = [
-            {"config": dict(entry.config), "values": entry.values} for entry in search.race.candidates
+            {"config": dict(entry.config), "values": entry.values}
+            | ({} if entry.dropped is None else {"dropped": entry.dropped})
+            for entry in search.race.candidates
         ]
         self.store.write_text(one.place, json.dumps(facts, indent=1))
         if selected is None:
             return []
         return [run for seed in one.seeds for run in one.question.runs(selected[0], seed)]
 
-    def _value(self, run: Run) -> float:
+    def _value(self, run: Run) -> tuple[float, Curve]:
         return self.objective(self.store.record("runs", run.fingerprint))
 
 

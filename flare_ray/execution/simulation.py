@@ -101,6 +101,7 @@ class _World:
         self._there = 0  # worker groups without a stage
         self.between_deaths, self.bugs = between_deaths, bugs
         self.now = 0.0
+        self._changed = True  # whether a stage began or ended since it was last looked whether runs wait
         self.result = Simulated()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
@@ -133,9 +134,10 @@ class _World:
             while len(self.board.running) < self.slots and (stage := self.board.start()):
                 self._begin(stage)
             self._there = 0
-            if not result.drained and not self._waiting():
+            if self._changed and not result.drained and not self._waiting():
                 result.drained = self.now
                 self._sum_up()
+            self._changed = False
             if not self._events:  # everything left waits for its time
                 self.now += 1
                 continue
@@ -161,6 +163,7 @@ class _World:
 
     def _begin(self, stage: Stage) -> None:
         self.result.decisions += 1
+        self._changed = True
         self._busy_since[stage.key] = self.now
         death = self.now + (
             self.rng.expovariate(1 / self.between_deaths) if self.between_deaths < math.inf else math.inf
@@ -193,6 +196,7 @@ class _World:
     def _end(self, stage: Stage, error: str | None) -> None:
         self._occupied += self.now - self._busy_since.pop(stage.key)
         self._there += error is None and not isinstance(stage.work, Translating)
+        self._changed = True
         self.board.finish(stage.key, error)
 
 

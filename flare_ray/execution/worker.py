@@ -22,14 +22,14 @@ import ray.train
 import torch
 from ray.train.torch import get_device
 
-from flare_ray.execution.desk import Errand
+from flare_ray.execution.desk import Answer, Errand
 from flare_ray.execution.retries import kind_of
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.wire import base_from_dict, run_facts, run_from_dict
 from flare_ray.store import Store
 from flare_ray.training.checkpoints import Keeper
 from flare_ray.training.engine import Group, join_group
-from flare_ray.training.fit import Stopped
+from flare_ray.training.fit import OnValidation, Stopped
 from flare_ray.training.stages import train_base, train_run
 from flare_ray.training.workbench import Subject, Workbench
 from flare_ray.translation.corpus import ROWS
@@ -131,18 +131,33 @@ class StageWorker:
                 self._report("finished", run, {})
                 continue
             self._report("started", run, {})
+            told = self._watched(bench, run) if value["watched"] else None
+            dropped = self.errand.question(f"drop/{self.stage['key']}/{run.fingerprint}") if told else None
 
-            def work(out: Path, keeper: Keeper, run: Run = run) -> dict[str, Any]:
+            def work(out: Path, keeper: Keeper, run: Run = run, told: OnValidation | None = told) -> Any:
                 cell = run.cell
                 bench.corpora = self._corpora(run)
                 wanted = (cell.method, cell.language, run.settings, run.seed, out)
-                return run_facts(run) | train_run(bench, *wanted, keeper=keeper)
+                return run_facts(run) | train_run(bench, *wanted, told, keeper=keeper)
 
-            error = self._guarded(run, "runs", work)
+            error = self._guarded(run, "runs", work, dropped)
             if isinstance(error, Stopped):
+                if dropped and agreed(dropped.now(), self.group):
+                    self._report("dropped", run, {})
+                    continue
                 return
             if error is not None and self.group.workers > 1:
                 raise error  # the other workers wait in a collective operation: only a new group can go on
+
+    def _watched(self, bench: Workbench, run: Run) -> OnValidation:
+        """Reports a run's validations: those who want it may find that it is not worth more."""
+        name = f"validation_{bench.task.metric}"
+
+        def told(entry: dict[str, float]) -> None:
+            share = entry["epoch"] / run.settings["epochs"]
+            self._report("validated", run, {"share": share, "value": entry[name]})
+
+        return told
 
     def _corpora(self, run: Run) -> dict[tuple[str, str], Path]:
         """The run's translated splits, as files of this machine."""
@@ -167,15 +182,24 @@ class StageWorker:
         return Workbench(subject, self.group, **{name: self.resources[name] for name in wanted})
 
     def _guarded(
-        self, item: Run | Base, kind: str, work: Callable[[Path, Keeper], dict[str, Any]]
+        self,
+        item: Run | Base,
+        kind: str,
+        work: Callable[[Path, Keeper], dict[str, Any]],
+        dropped: Answer | None = None,
     ) -> Exception | None:
         """Does the work and keeps its record, or writes down why not. The boundary between one run and the next.
 
-        Work that was stopped leaves its checkpoint and no word about it.
+        Work that was stopped, or is not wanted any more (dropped), leaves its checkpoint and no word about it.
         """
         started = time.perf_counter()
         every = self.resources["checkpoint_seconds"]
-        keeper = Keeper(self.store, item.fingerprint, every, self.errand.stopped)
+        keeper = Keeper(
+            self.store,
+            item.fingerprint,
+            every,
+            lambda: self.errand.stopped() or bool(dropped and dropped.now()),
+        )
         try:
             with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
                 record = work(Path(scratch), keeper)

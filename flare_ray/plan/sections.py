@@ -128,6 +128,9 @@ class Search(Section):
     """Of the sweep's seeds, how many the objective is averaged over; all when left out."""
     halving: PositiveInt = 2
     """One in so many configurations goes on after 1, 2, 4, … seeds; 1 gives every configuration all of them."""
+    rungs: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Unique] = [0.25, 0.5]
+    """Shares of a training after which runs of one language and seed are compared at their validations: one in
+    `halving` goes on, the others stop and their configurations are out. Empty: every run comes to its end."""
     sampler: Literal["tpe", "random"] = "tpe"
     """What proposes configurations: Optuna's tree-structured Parzen estimator, or chance."""
     baseline: bool = False
