@@ -60,9 +60,13 @@ def plan(
     file: File,
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    places: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker groups at a time, for the wall time; max_concurrent if left out."),
+    ] = None,
 ) -> None:
-    """Prints what a sweep would do: cells, runs, stages, what is done, what is skipped and why."""
-    raise typer.Exit(_guarded(lambda: _plan(file, overrides, as_json)))
+    """Prints what a sweep would do and cost: cells, runs, stages, what is done, what is skipped and why."""
+    raise typer.Exit(_guarded(lambda: _plan(file, overrides, as_json, places)))
 
 
 @app.command()
@@ -175,12 +179,12 @@ def _mlflow_line(uri: str) -> str:
     return f"{command} ui --backend-store-uri {uri}"
 
 
-def _plan(file: Path, overrides: list[str] | None, as_json: bool = False) -> int:
+def _plan(file: Path, overrides: list[str] | None, as_json: bool = False, places: int | None = None) -> int:
     study = Study.open(file, overrides or [], to_execute=False)
     if as_json:
-        print(json.dumps(plan_json(study), indent=1))
+        print(json.dumps(plan_json(study, places), indent=1))
     else:
-        print_plan(study, console)
+        print_plan(study, console, places)
     return 0
 
 

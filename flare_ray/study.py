@@ -11,16 +11,19 @@ from typing import Any
 from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
+from flare_ray.execution.capacity import translator_gpus
 from flare_ray.execution.cluster import cluster_problems
 from flare_ray.execution.searching import Asked, answers, asked
 from flare_ray.models._gates import gate_problems
 from flare_ray.plan.axes import parallels
+from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.cost import Costs
 from flare_ray.plan.grid import Grid, Run, expand
 from flare_ray.plan.load import load_sweep
 from flare_ray.plan.schema import Sweep, Translation
 from flare_ray.plan.search import questions
 from flare_ray.plan.stages import Stages, stages
+from flare_ray.plan.translation_cost import TranslationCosts
 from flare_ray.plan.wire import run_facts
 from flare_ray.report import table
 from flare_ray.store import Store, open_store
@@ -87,7 +90,18 @@ class Study:
     def costs(self) -> Costs:
         """What its work costs, by what is finished now."""
         runs, bases = self.store.finished("runs"), self.store.finished("bases")
-        return Costs(self.sweep, self.grid, runs, bases, self.store.record)
+        translations = TranslationCosts(
+            self.sweep.resources,
+            translator_gpus(self.sweep.resources),
+            self.finished_corpora(),
+            self.store.record,
+        )
+        return Costs(self.sweep, self.grid, runs, bases, self.store.record, translations)
+
+    def finished_corpora(self) -> list[Corpus]:
+        """Translated splits of the grid that the store has."""
+        there = self.store.finished("corpora")
+        return [corpus for corpus in self.grid.corpora if corpus.fingerprint in there]
 
     @cached_property
     def searches(self) -> list[Asked]:
@@ -168,11 +182,8 @@ class Study:
 
     def _corpora_notes(self) -> list[str]:
         """What of the translations is stored: rows lost, answers kept."""
-        finished = self.store.finished("corpora")
         lines = []
-        for corpus in self.grid.corpora:
-            if corpus.fingerprint not in finished:
-                continue
+        for corpus in self.finished_corpora():
             record = self.store.record("corpora", corpus.fingerprint)
             lost = ", ".join(f"{count} {reason}" for reason, count in record["failed"].items())
             kept = f", answers kept {record['retention']:.1%}" if "retention" in record else ""

@@ -7,16 +7,21 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from flare_ray.plan.cost import Sum, total
-from flare_ray.plan.grid import Base, Run
+from flare_ray.commands.estimate import Estimate, Wall
+from flare_ray.commands.store import size_text
+from flare_ray.plan.cost import Sum
 from flare_ray.plan.stages import Stages
 from flare_ray.study import Study
 
 _LISTED = 8  # packs that a plan prints by name
+_KINDS = {"bases": "base models", "runs": "runs", "corpora": "translations"}
 
 
-def print_plan(study: Study, console: Console) -> None:
-    """Cells, runs, stages to do, done and shared; what they cost; what is skipped and why."""
+def print_plan(study: Study, console: Console, places: int | None = None) -> None:
+    """Cells, runs, stages to do, done and shared; what they cost; what is skipped and why.
+
+    places: worker groups at a time, for the wall time; `resources.max_concurrent` if left out.
+    """
     grid, stages = study.grid, study.stages()
     console.print(f"[bold]{study.sweep.name}[/bold]: {len(grid.cells)} cells, {len(grid.runs)} runs")
     console.print(
@@ -36,7 +41,7 @@ def print_plan(study: Study, console: Console) -> None:
         console.print(f"    … and {len(stages.packs) - _LISTED} packs more (flare-ray plan --json lists all)")
     _print_skipped(study, console)
     if stages.todo:
-        _print_cost(study, stages, console)
+        _print_estimate(Estimate.of(study, stages, places or study.sweep.resources.max_concurrent), console)
 
 
 def _print_skipped(study: Study, console: Console) -> None:
@@ -48,42 +53,48 @@ def _print_skipped(study: Study, console: Console) -> None:
         console.print(f"  skipped: {some}: {reason}", markup=False, soft_wrap=True)
 
 
-def _print_cost(study: Study, stages: Stages, console: Console) -> None:
-    """Hours by model and task, of what is to do. Translations are not counted."""
-    costs, unit = study.costs(), _unit(study)
-    table = Table("model", "task", "runs to do", f"{unit}-hours", "taken from", box=None)
-    for (model, task), works in _grouped(stages).items():
-        found = total(costs, works)
-        runs = sum(isinstance(work, Run) for work in works)
-        table.add_row(model, task, str(runs), _hours(found), "; ".join(found.bases))
-    whole = total(costs, [*stages.bases, *stages.todo])
-    table.add_row("all", "", str(len(stages.todo)), _hours(whole), "translations not counted")
+def _print_estimate(found: Estimate, console: Console) -> None:
+    """Hours by translator or model, and task, of what is to do; money; disk; wall time. Searches are not counted."""
+    sweep, kind = found.costs.sweep, found.costs.unit
+    table = Table("model", "task", "to do", f"{kind}-hours", "taken from", box=None)
+    translators = {(corpus.translator["model"], corpus.task) for corpus in found.corpora}
+    for key, (count, hours) in found.parts.items():
+        what = "splits" if key in translators else "runs"
+        table.add_row(*key, f"{count} {what}", _hours(hours), "; ".join(hours.bases))
+    of_searches = "without what searches add" if sweep.searches else ""
+    table.add_row("all", "", f"{len(found.stages.todo)} runs", _hours(found.whole), of_searches)
     console.print(table)
-    if price := study.sweep.resources.price_per_hour:
-        console.print(f"  at {price:g} per {unit}-hour: {whole.hours * price:,.0f}")
+    if found.money is not None:
+        price = sweep.resources.price_per_hour
+        console.print(f"  at {price:g} per {kind}-hour: {found.money:,.0f}")
+    console.print(f"  disk: {_disk(found)}", markup=False, soft_wrap=True)
+    if found.wall:
+        console.print(f"  wall time: {_wall(found.wall)}", markup=False, soft_wrap=True)
 
 
-def _grouped(stages: Stages) -> dict[tuple[str, str], list[Run | Base]]:
-    groups: dict[tuple[str, str], list[Run | Base]] = {}
-    for base in stages.bases:
-        groups.setdefault((base.model.name, base.task), []).append(base)
-    for run in stages.todo:
-        groups.setdefault((run.cell.model.name, run.cell.task), []).append(run)
-    return groups
+def _disk(found: Estimate) -> str:
+    disk = found.disk
+    parts = [
+        f"{name} {size_text(int(disk.bytes[kind]))}" for kind, name in _KINDS.items() if disk.bytes[kind]
+    ]
+    text = f"{size_text(int(sum(disk.bytes.values())))} to fill"
+    text += f": {', '.join(parts)}" if parts else ""
+    text += f" + {disk.unknown} unknown" if disk.unknown else ""
+    text += f"; taken from {'; '.join(basis for basis in disk.bases if basis != 'unknown')}" if parts else ""
+    if found.checkpoints:
+        text += f"; checkpoints of unfinished work at most {size_text(int(found.checkpoints))} besides"
+    return text
+
+
+def _wall(wall: Wall) -> str:
+    how = "simulated" if wall.simulated else "at least: all work's share of a place, or the longest chain"
+    hours = Sum(wall.seconds / 3600, wall.unknown, ())
+    return f"{_hours(hours)} hours with {wall.places} worker groups at a time ({how})"
 
 
 def _hours(found: Sum) -> str:
     text = f"{found.hours:,.0f}" if found.hours >= 100 else f"{found.hours:.3g}"
     return text if not found.unknown else f"{text} + {found.unknown} unknown"
-
-
-def _unit(study: Study) -> str:
-    every = [
-        study.sweep.resources_of(model.name, task)
-        for model in study.sweep.models
-        for task in study.sweep.tasks
-    ]
-    return "GPU" if any(resources.gpus_per_worker for resources in every) else "CPU"
 
 
 def _translations(stages: Stages) -> str:
@@ -92,11 +103,12 @@ def _translations(stages: Stages) -> str:
     return f"  translated splits: {left} to make, {done} stored\n" if left or done else ""
 
 
-def plan_json(study: Study) -> dict[str, Any]:
-    """The same, for programs."""
-    grid, stages, costs = study.grid, study.stages(), study.costs()
+def plan_json(study: Study, places: int | None = None) -> dict[str, Any]:
+    """The same, for programs. Seconds, bytes; None is unknown."""
+    grid, stages = study.grid, study.stages()
+    found = Estimate.of(study, stages, places or study.sweep.resources.max_concurrent)
     done = {run.fingerprint for run in stages.done}
-    whole = total(costs, [*stages.bases, *stages.todo])
+    seconds = {run.fingerprint: found.costs.of(run).seconds for run in grid.runs}
     return {
         "name": study.sweep.name,
         "cells": len(grid.cells),
@@ -105,31 +117,54 @@ def plan_json(study: Study) -> dict[str, Any]:
                 "fingerprint": run.fingerprint,
                 "label": run.label,
                 "done": run.fingerprint in done,
-                "seconds": costs.of(run).seconds,
+                "seconds": seconds[run.fingerprint],
             }
             for run in grid.runs
         ],
-        "translations": [
-            {"fingerprint": corpus.fingerprint, "label": corpus.label}
-            for stage in stages.translations
-            for corpus in stage.corpora
-        ],
-        "bases": [
-            {"fingerprint": base.fingerprint, "label": base.label, "seconds": costs.of(base).seconds}
-            for base in stages.bases
-        ],
+        "translations": [_described(corpus, found) for corpus in found.corpora],
+        "bases": [_described(base, found) for base in stages.bases],
         "packs": [
             {"base": pack.base.fingerprint, "runs": [run.fingerprint for run in pack.runs]}
             for pack in stages.packs
         ],
-        "cost": {
-            f"{_unit(study).lower()}_hours": whole.hours,
-            "unknown": whole.unknown,
-            "taken_from": list(whole.bases),
-        },
+        **_estimates(found),
         "searches": [
             {"label": one.question.label, "sampler": one.sampler, "fingerprint": one.question.fingerprint}
             for one in study.searches
         ],
         "skipped": [{"label": skipped.label, "reason": skipped.reason} for skipped in grid.skipped],
+    }
+
+
+def _described(work: Any, found: Estimate) -> dict[str, Any]:
+    return {
+        "fingerprint": work.fingerprint,
+        "label": work.label,
+        "seconds": found.costs.of(work).seconds,
+    }
+
+
+def _estimates(found: Estimate) -> dict[str, Any]:
+    """Of all that is left, without what searches add."""
+    kind, whole, disk, wall = found.costs.unit, found.whole, found.disk, found.wall
+    return {
+        "cost": {
+            f"{kind.lower()}_hours": whole.hours,
+            "money": found.money,
+            "unknown": whole.unknown,
+            "taken_from": list(whole.bases),
+        },
+        "disk": {
+            **disk.bytes,
+            "checkpoints": found.checkpoints,
+            "unknown": disk.unknown,
+            "taken_from": list(disk.bases),
+        },
+        "wall": wall
+        and {
+            "places": wall.places,
+            "seconds": wall.seconds,
+            "simulated": wall.simulated,
+            "unknown": wall.unknown,
+        },
     }

@@ -112,10 +112,10 @@ def _ls(store: Store, kinds: list[str] | None, long: bool, as_json: bool) -> int
             )
         )
     elif long:
-        _print(entries, {"bytes": _size, "age": _age}, f"{len(entries)} entries in {store.url}")
+        _print(entries, {"bytes": size_text, "age": _age}, f"{len(entries)} entries in {store.url}")
     else:
         total = sum(row["bytes"] for row in rows)
-        _print(rows, {"bytes": _size}, f"{_size(total)} in {store.url}")
+        _print(rows, {"bytes": size_text}, f"{size_text(total)} in {store.url}")
     return 0
 
 
@@ -172,8 +172,8 @@ def _gc(storage: str | None, sweeps: list[Path], overrides: Sequence[str], yes: 
         {"reason": reason, "entries": len(some), "bytes": sum(one.bytes for one in some)}
         for reason, some in reasons.items()
     ]
-    total = _size(sum(one.bytes for one in found))
-    _print(rows, {"bytes": _size}, f"{'removed' if yes else 'can go'}: {total} in {store.url}")
+    total = size_text(sum(one.bytes for one in found))
+    _print(rows, {"bytes": size_text}, f"{'removed' if yes else 'can go'}: {total} in {store.url}")
     if not yes:
         for one in found[:_LISTED]:
             print(f"  {store.files.for_people(one.place)}")
@@ -213,7 +213,7 @@ def _print_checked(store: Store, checked: Checked, moved: dict[str, str]) -> Non
         print(f"{finding.place}: {finding.what}")
     for entry, place in moved.items():
         print(f"moved: {entry} → {place}")
-    looked = f"{checked.records} records, {checked.files} files, {_size(checked.bytes)} in {store.url}"
+    looked = f"{checked.records} records, {checked.files} files, {size_text(checked.bytes)} in {store.url}"
     damaged = len({finding.entry for finding in checked.findings})
     print(f"{looked}: {f'{damaged} damaged' if damaged else 'all whole'}")
     if damaged and not moved:
@@ -279,7 +279,7 @@ def _plain(text: str) -> Any:
     return Text(text)
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
     """Bytes for people: 1.4 GB."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):

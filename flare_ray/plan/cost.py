@@ -1,25 +1,31 @@
 """What a sweep will cost: measured where its own finished runs say so, estimated from operations where not.
 
-    costs = Costs(sweep, grid, finished_runs, finished_bases, read)
-    costs.of(run).seconds, costs.of(run).basis     # 812.0, "3 finished runs on NVIDIA A100-SXM4-80GB"
+    costs = Costs(sweep, grid, finished_runs, finished_bases, read, translations)
+    costs.of(run).seconds, costs.of(run).basis     # 812.0, "3 finished on NVIDIA A100-SXM4-80GB"
 
 A run is measured by finished runs of the same model, task and method (other languages, seeds, ranks, fusions). An
 estimate counts 2 operations per parameter and token of a forward pass, 4 of a training step on a frozen base: the
 source states of FLARE are one more pass, made once; methods that read both texts in every step read twice as much.
+Translated splits are a matter of their own (translation_cost.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flare_ray import registry
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Grid, Run
-from flare_ray.plan.schema import Resources, Sweep
-from flare_ray.plan.sizes import CPU_CORE, PEAK, ROWS, TOKENS, UTILISATION, parameters
+from flare_ray.plan.schema import Sweep
+from flare_ray.plan.sizes import ROWS, TOKENS, parameters, speed
+from flare_ray.store import Damaged
+
+if TYPE_CHECKING:
+    from flare_ray.plan.translation_cost import TranslationCosts
 
 _SAMPLED = 3
 Read = Callable[[str, str], Mapping[str, Any]]
@@ -41,10 +47,23 @@ _UNKNOWN_SECONDS = 10.0  # little, so that the first packs are not too large to 
 
 
 class Costs:
-    """Costs of a sweep's work. finished: fingerprints of the store's finished runs and base models."""
+    """Costs of a sweep's work.
 
-    def __init__(self, sweep: Sweep, grid: Grid, runs: Collection[str], bases: Collection[str], read: Read):
-        self.sweep, self.read = sweep, read
+    runs, bases: fingerprints of the store's finished ones. translations: what knows the costs of translated splits;
+    without it they are unknown.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        grid: Grid,
+        runs: Collection[str],
+        bases: Collection[str],
+        read: Read,
+        translations: TranslationCosts | None = None,
+    ):
+        self.sweep, self.read, self.translations = sweep, read, translations
+        self._resources = cache(sweep.resources_of)
         self._samples: dict[Group, list[tuple[str, str]]] = {}
         for run in grid.runs:
             if run.fingerprint in runs:
@@ -58,8 +77,26 @@ class Costs:
     def of(self, work: Work) -> Cost:
         """What a piece of work costs."""
         if isinstance(work, Corpus):
-            return UNKNOWN
+            return self.translations.of(work) if self.translations else UNKNOWN
         return self._measure(_group(work)) or self._estimate(work)
+
+    @cached_property
+    def unit(self) -> str:
+        """What hours are of: "GPU", or "CPU" (cores) where none of the sweep's work takes a GPU."""
+        sweep, pool = self.sweep, self.translations and self.translations.pool
+        every = [self._resources(model.name, task) for model in sweep.models for task in sweep.tasks]
+        return "GPU" if any(one.gpus_per_worker for one in [*every, *([pool] if pool else [])]) else "CPU"
+
+    def devices(self, work: Work) -> float:
+        """Devices of that kind that it holds while it lasts."""
+        if isinstance(work, Corpus):
+            if self.translations is None:
+                return 0.0
+            resources = self.translations.pool
+        else:
+            resources = self._resources(*_group(work)[:2])
+        of_one = resources.gpus_per_worker if self.unit == "GPU" else resources.cpus_per_worker
+        return resources.workers * of_one
 
     def expected(self, work: Work) -> float:
         """Seconds for a schedule, which needs some number."""
@@ -81,7 +118,7 @@ class Costs:
         try:
             record = self.read(kind, fingerprint)
             return record["cost"]["wall_seconds"], record["provenance"].get("device", "?")
-        except (ValueError, KeyError, OSError):
+        except (Damaged, KeyError, OSError):
             return None
 
     def _estimate(self, work: Run | Base) -> Cost:
@@ -93,21 +130,9 @@ class Costs:
             if size is None or task not in ROWS:
                 return self._counted.setdefault(key, UNKNOWN)
             operations = size * _passes(work, task, epochs) * 2
-            speed, device = self.speed(self.sweep.resources_of(model.name, task))
-            self._counted[key] = Cost(operations / speed, f"operations, on {device}")
+            rate, device = speed(self._resources(model.name, task))
+            self._counted[key] = Cost(operations / rate, f"operations, on {device}")
         return self._counted[key]
-
-    @staticmethod
-    def speed(resources: Resources) -> tuple[float, str]:
-        """FLOP/s that a worker group is assumed to reach, and on what."""
-        share = f"{UTILISATION:.0%} of "
-        if resources.gpus_per_worker:
-            kind = (resources.accelerator_type or "A100").partition("-")[0]
-            peak = PEAK.get(kind, PEAK["A100"])
-            count = resources.workers * resources.gpus_per_worker
-            return count * peak * UTILISATION, f"{share}{count:g} × {kind} at {peak / 1e12:g} TFLOP/s"
-        cores = resources.workers * resources.cpus_per_worker
-        return cores * CPU_CORE * UTILISATION, f"{share}{cores:g} CPU cores at {CPU_CORE / 1e9:g} GFLOP/s"
 
 
 @dataclass(frozen=True)
@@ -119,7 +144,7 @@ class Sum:
     bases: tuple[str, ...]
 
 
-def total(costs: Costs, works: Iterable[Run | Base]) -> Sum:
+def total(costs: Costs, works: Iterable[Work]) -> Sum:
     """What works cost together."""
     hours, unknown, bases = 0.0, 0, dict[str, None]()
     for work in works:
@@ -127,11 +152,8 @@ def total(costs: Costs, works: Iterable[Run | Base]) -> Sum:
         bases[cost.basis] = None
         if cost.seconds is None:
             unknown += 1
-            continue
-        model, task = (work.cell.model, work.cell.task) if isinstance(work, Run) else (work.model, work.task)
-        resources = costs.sweep.resources_of(model.name, task)
-        devices = resources.workers * (resources.gpus_per_worker or resources.cpus_per_worker)
-        hours += cost.seconds * devices / 3600
+        else:
+            hours += cost.seconds * costs.devices(work) / 3600
     return Sum(hours, unknown, tuple(bases))
 
 

@@ -10,7 +10,7 @@ from flare_ray.plan.cost import Costs, total
 from flare_ray.plan.grid import Grid, expand
 from flare_ray.plan.load import load_sweep
 from flare_ray.plan.schema import Resources, Sweep
-from flare_ray.plan.sizes import parameters
+from flare_ray.plan.sizes import parameters, speed
 from tests.small_study import write_study, write_sweep
 
 TABLE1 = Path(__file__).parents[2] / "sweeps" / "table1.yaml"
@@ -76,7 +76,7 @@ def test_more_devices_take_less_time_and_as_many_hours() -> None:
         grid = expand(sweep)
         hours.append(total(Costs(sweep, grid, set(), set(), lambda *_: {}), grid.runs).hours)
     assert hours[0] == pytest.approx(hours[1])
-    one, four = (Costs.speed(Resources(workers=n, gpus_per_worker=1))[0] for n in (1, 4))
+    one, four = (speed(Resources(workers=n, gpus_per_worker=1))[0] for n in (1, 4))
     assert four == pytest.approx(4 * one)
 
 
