@@ -10,6 +10,7 @@ from flare_ray.execution.retries import Failure
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Run
 from flare_ray.store import Store
+from flare_ray.store.manifest import CHECKPOINT
 
 KINDS: dict[type, str] = {Run: "runs", Base: "bases", Corpus: "corpora"}
 """Folders of the store."""
@@ -36,7 +37,10 @@ class Outcomes:
 
     def progress(self, work: Run | Base | Corpus) -> int:
         """How far an unfinished run's checkpoint is, in steps."""
-        return max((int(name) for name in self.store.names(f"checkpoints/{work.fingerprint}")), default=0)
+        place = f"checkpoints/{work.fingerprint}"
+        names = filter(str.isdecimal, self.store.names(place))
+        whole = [name for name in names if self.store.files.exists(f"{place}/{name}/{CHECKPOINT}")]
+        return max(map(int, whole), default=0)
 
     def failed(self, work: Run | Base | Corpus, failure: Failure) -> None:
         """Writes down a failure that no worker lived to write."""

@@ -143,7 +143,7 @@ class StageWorker:
             error = self._guarded(run, "runs", work, dropped)
             if isinstance(error, Stopped):
                 if dropped and agreed(dropped.now(), self.group):
-                    self._report("dropped", run, {})
+                    self._drop(run)
                     continue
                 return
             if error is not None and self.group.workers > 1:
@@ -158,6 +158,12 @@ class StageWorker:
             self._report("validated", run, {"share": share, "value": entry[name]})
 
         return told
+
+    def _drop(self, run: Run) -> None:
+        """A run that nobody wants any more, its checkpoint included."""
+        if self.group.first:
+            Keeper(self.store, run.fingerprint).forget()
+        self._report("dropped", run, {})
 
     def _corpora(self, run: Run) -> dict[tuple[str, str], Path]:
         """The run's translated splits, as files of this machine."""

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 RECORD = "record.json"
+CHECKPOINT = "manifest.json"
+"""What makes files of unfinished work a checkpoint (training/checkpoints.py)."""
 VERSION = 1
 _KEY = "manifest"
 _BLOCK = 4 * 2**20

@@ -32,7 +32,7 @@ import torch
 
 import flare_ray
 from flare_ray.store import Store
-from flare_ray.store.manifest import checksum_of
+from flare_ray.store.manifest import CHECKPOINT, checksum_of
 from flare_ray.training.engine import Group
 from flare_ray.training.snapshot import Tensors
 
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Raised when the files, or what is in them, get another form."""
-MANIFEST = "manifest.json"
+MANIFEST = CHECKPOINT
 _SHARED = "shared"
 
 
