@@ -13,10 +13,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
-from flare_ray.execution.durations import Durations, Work
+from flare_ray.execution.attempts import Attempts, Outcomes
+from flare_ray.execution.durations import Durations, Starts
 from flare_ray.execution.queues import Queue
 from flare_ray.execution.retries import Failure, Retries, kind_of_death
 from flare_ray.plan.corpora import Corpus
@@ -28,25 +28,6 @@ Fits = Callable[[Base | Translating], bool]
 
 def _whatever(work: Base | Translating) -> bool:
     return True
-
-
-class Outcomes(Protocol):
-    """What the board asks and tells about work: in an execution, the store (outcomes.py)."""
-
-    def done(self, work: Work) -> bool:
-        """Whether it is finished."""
-
-    def failure(self, work: Work) -> Failure | None:
-        """What its worker wrote down about its failure."""
-
-    def progress(self, work: Work) -> int:
-        """How far an unfinished run's checkpoint is, in steps."""
-
-    def failed(self, work: Work, failure: Failure) -> None:
-        """It is given up, and no worker wrote so."""
-
-    def forget(self, work: Work) -> None:
-        """It is tried again: what is written about its failure no longer holds."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +78,12 @@ class Board:
     _dropped: set[str] = field(default_factory=set)
     _hopeless: dict[str, Failure] = field(default_factory=dict)
     _later: list[tuple[float, int, Any]] = field(default_factory=list)
-    _failures: Counter[tuple[str, str]] = field(default_factory=Counter)
-    _progress: dict[str, int] = field(default_factory=dict)
     _left: int = 0
     _started: int = 0
-    _starting: dict[str, float] = field(default_factory=dict)
-    _starts: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.attempts = Attempts(self.outcomes, self.retries)
+        self.starts = Starts(self.start_seconds, self.clock)
 
     @classmethod
     def of(cls, stages: Stages, outcomes: Outcomes, **settings: Any) -> Board:
@@ -128,10 +109,10 @@ class Board:
             key = run.base.fingerprint
             if key not in self._queues:
                 self._queues[key] = Queue(run.base, stored=key not in absent)
-            if (
-                run.fingerprint in self._dropped
-            ):  # and a worker is still at it: its stage's end brings it back
-                self._dropped.discard(run.fingerprint)
+            if run.fingerprint in self._dropped:
+                self._dropped.discard(
+                    run.fingerprint
+                )  # a worker is still at it: its stage's end brings it back
                 continue
             self._left += 1
             if why := next(filter(None, map(self._hopeless.get, _inputs(run))), None):
@@ -168,7 +149,7 @@ class Board:
         self._started += 1
         stage = Stage(f"{_KINDS[type(work)]}-{self._started:05d}", work, first)
         self.running[stage.key] = stage
-        self._starting[stage.key] = self.clock()
+        self.starts.begin(stage.key)
         return stage
 
     def _candidates(self, fits: Fits) -> Iterator[tuple[float, Translating | Queue]]:
@@ -193,7 +174,7 @@ class Board:
         if isinstance(chosen, Translating):
             self._translations.remove(chosen)
             return None, chosen
-        start = median(self._starts) if self._starts else self.start_seconds
+        start = self.starts.seconds
         seconds = max(self._waiting_seconds() / (2 * self.slots), _STARTS * start)
         factor = chosen.factor(self.durations)
         runs = chosen.cut(seconds / factor, self.pack_size, rest=start / factor)
@@ -224,16 +205,6 @@ class Board:
 
     # ---- what becomes of it
 
-    def works(self, key: str) -> None:
-        """A stage's worker group is there and begins with the first piece of work."""
-        if key in self._starting:
-            self._starts.append(self.clock() - self._starting.pop(key))
-
-    def longest_start(self) -> float:
-        """Seconds that a stage has been waiting for its worker group to begin, of the one that waits longest."""
-        since = min(list(self._starting.values()), default=None)
-        return 0.0 if since is None else self.clock() - since
-
     def base_stored(self, fingerprint: str) -> None:
         """A base model is there; its runs may start, though the stage that trained it goes on."""
         queue = self._queues[fingerprint]
@@ -248,7 +219,7 @@ class Board:
     def finish(self, key: str, error: str | None = None) -> None:
         """A stage ended, by itself or (with an error) with its worker group."""
         stage = self.running.pop(key)
-        self._starting.pop(key, None)
+        self.starts.end(key)
         death = Failure(kind_of_death(error), error) if error else _SILENT
         if isinstance(stage.work, Translating):
             self._finish_translations(stage.work, death)
@@ -267,7 +238,7 @@ class Board:
             if self.outcomes.done(corpus):
                 self.translated(corpus.fingerprint)
                 continue
-            wait, failure = self._verdict(corpus, death)
+            wait, failure = self.attempts.verdict(corpus, death, self.stopping)
             if wait is not None:
                 again.setdefault(wait, []).append(corpus)
                 continue
@@ -285,7 +256,7 @@ class Board:
     def _finish_base(self, base: Base, death: Failure) -> None:
         if self._is_stored(base):
             return
-        wait, failure = self._verdict(base, death)
+        wait, failure = self.attempts.verdict(base, death, self.stopping)
         if wait is not None:
             self._in(wait, base)
         else:
@@ -306,29 +277,11 @@ class Board:
                 self._back(run)
                 continue
             in_death = in_death and written is not None
-            wait, _ = self._verdict(run, death)
+            wait, _ = self.attempts.verdict(run, death, self.stopping)
             if wait is None:
                 self._settled(run, False)
             else:
                 self._in(wait, run)
-
-    def _verdict(self, work: Work, death: Failure) -> tuple[float | None, Failure]:
-        """Seconds until it is tried again, None when it is given up; and why it failed."""
-        written = self.outcomes.failure(work)
-        failure = written or death
-        if self.stopping and not written:
-            return 0.0, failure  # it was asked to stop
-        progress = self.outcomes.progress(work) if isinstance(work, Run) else 0
-        if progress > self._progress.get(work.fingerprint, 0):
-            self._failures[work.fingerprint, failure.kind] = 0  # it got further than the last time
-            self._progress[work.fingerprint] = progress
-        self._failures[work.fingerprint, failure.kind] += 1
-        wait = self.retries.wait(failure.kind, self._failures[work.fingerprint, failure.kind])
-        if wait is None and not written:
-            self.outcomes.failed(work, failure)
-        elif wait is not None and written:
-            self.outcomes.forget(work)
-        return wait, failure
 
     def _lost(self, work: Base | Corpus, why: Failure) -> None:
         """What needs it cannot be executed."""

@@ -95,7 +95,7 @@ class Execution:
         When Ray's processes are killed at random, as for want of memory, it may keep reservations of worker groups
         that are gone (ray#54305): no other one ever starts then. A cluster that scales may well take so long.
         """
-        return self._attempt is not None and self._attempt.board.longest_start() > _STUCK
+        return self._attempt is not None and self._attempt.board.starts.longest() > _STUCK
 
     def stop(self) -> None:
         """Lets what runs come to its next checkpoint, and starts nothing more. From any thread."""
@@ -166,7 +166,7 @@ class _Attempt:
     def on_event(self, event: dict[str, Any]) -> None:
         """Something started, finished or failed."""
         if "trial" in event:
-            self.board.works(event["trial"])
+            self.board.starts.works(event["trial"])
         if event["event"] == "validated":
             self._validated(event)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from statistics import median
 
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Run
@@ -51,3 +52,35 @@ def _kind(work: Work) -> Kind:
         return "corpus", work.translator_key, work.task
     model = work.cell.model if isinstance(work, Run) else work.model
     return type(work).__name__, model.name, work.cell.task if isinstance(work, Run) else work.task
+
+
+class Starts:
+    """How long stages wait for their worker groups to begin. expected: seconds, before one was seen."""
+
+    def __init__(self, expected: float, clock: Callable[[], float]):
+        self.expected, self.clock = expected, clock
+        self._since: dict[str, float] = {}
+        self._seen: list[float] = []
+
+    @property
+    def seconds(self) -> float:
+        """What a start takes."""
+        return median(self._seen) if self._seen else self.expected
+
+    def begin(self, key: str) -> None:
+        """A stage waits from now on."""
+        self._since[key] = self.clock()
+
+    def works(self, key: str) -> None:
+        """Its worker group is there and begins with the first piece of work."""
+        if key in self._since:
+            self._seen.append(self.clock() - self._since.pop(key))
+
+    def end(self, key: str) -> None:
+        """It has ended, perhaps without having begun."""
+        self._since.pop(key, None)
+
+    def longest(self) -> float:
+        """Seconds that a stage has been waiting, of the one that waits longest. From any thread."""
+        since = min(list(self._since.values()), default=None)
+        return 0.0 if since is None else self.clock() - since

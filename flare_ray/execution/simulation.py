@@ -170,7 +170,7 @@ class _World:
         )
         clock = self.now + self.starts[self._there > 0]
         self._there = max(0, self._there - 1)
-        self._at(clock, lambda: self.board.works(stage.key))
+        self._at(clock, lambda: self.board.starts.works(stage.key))
         for work in _works(stage):
             took = self.seconds(work)
             self.result.executed[work.fingerprint] += 1

@@ -314,15 +314,15 @@ def test_runs_added_later_wait_for_what_is_still_made_and_fail_with_what_has_fai
 
 def test_a_stage_that_waits_for_its_worker_group_is_seen() -> None:
     world = World(bases=2, runs=2, pack_size=8)
-    assert world.board.longest_start() == 0.0
+    assert world.board.starts.longest() == 0.0
     one, other = started(world, 2)
     world.now = 50.0
-    assert world.board.longest_start() == 50.0
-    world.board.works(one.key)
+    assert world.board.starts.longest() == 50.0
+    world.board.starts.works(one.key)
     world.now = 60.0
-    assert world.board.longest_start() == 60.0
+    assert world.board.starts.longest() == 60.0
     world.board.finish(other.key, "killed")
-    assert world.board.longest_start() == 0.0
+    assert world.board.starts.longest() == 0.0
 
 
 def test_only_what_fits_is_started() -> None:
