@@ -15,7 +15,7 @@ from flare_ray.execution.simulation import simulate
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.cost import Costs, Sum, Work, total
 from flare_ray.plan.disk import Disk, Filled, in_flight
-from flare_ray.plan.grid import Run
+from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.stages import Stages
 from flare_ray.store import RECORD, Damaged, Store
 from flare_ray.store.manifest import parted
@@ -69,7 +69,10 @@ class Estimate:
     @cached_property
     def whole(self) -> Sum:
         """Hours of everything that is left."""
-        return total(self.costs, self.works)
+        sums = [found for _, found in self.parts.values()]
+        bases = dict.fromkeys(basis for found in sums for basis in found.bases)
+        hours, unknown = sum(found.hours for found in sums), sum(found.unknown for found in sums)
+        return Sum(hours, unknown, tuple(bases))
 
     @property
     def money(self) -> float | None:
@@ -83,8 +86,10 @@ class Estimate:
         groups: dict[tuple[str, str], list[Work]] = {}
         for work in self.works:
             groups.setdefault(_row(work), []).append(work)
-        counts = {key: sum(isinstance(work, Run | Corpus) for work in works) for key, works in groups.items()}
-        return {key: (counts[key], total(self.costs, works)) for key, works in groups.items()}
+        return {
+            key: (sum(not isinstance(work, Base) for work in works), total(self.costs, works))
+            for key, works in groups.items()
+        }
 
     @cached_property
     def disk(self) -> Filled:

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import math
+import random
 from collections import OrderedDict
 from pathlib import Path
 from types import MappingProxyType
@@ -104,3 +105,23 @@ def test_the_canonical_form_is_its_own_canonical_form() -> None:
 def test_what_has_no_canonical_form_raises_with_its_dotted_place(value: Any, place: str) -> None:
     with pytest.raises(NotCanonical, match=place):
         fingerprint(value)
+
+
+def a_value(chance: random.Random, depth: int = 0) -> Any:
+    """Whatever an identity may have, lists and mappings at most three deep."""
+
+    def several() -> list[Any]:
+        return [a_value(chance, depth + 1) for _ in range(chance.randrange(4))]
+
+    plain = [None, True, chance.randint(-9, 10**12), chance.random(), 3.0, f'ä"\\\n{chance.random()}']
+    made = [several, lambda: tuple(several()), lambda: {str(chance.random()): one for one in several()}]
+    return chance.choice(made)() if depth < 3 and chance.random() < 0.4 else chance.choice(plain)
+
+
+def test_a_fingerprint_is_the_hash_of_the_canonical_identity() -> None:
+    chance = random.Random(1)
+    for _ in range(2000):
+        identity = {name: a_value(chance) for name in "abcdef"[: chance.randrange(7)]}
+        text = json.dumps(canonical(identity), ensure_ascii=False, separators=(",", ":"))
+        wanted = hashlib.blake2b(text.encode(), digest_size=LENGTH // 2).hexdigest()
+        assert fingerprint(identity) == wanted, identity
