@@ -68,7 +68,7 @@ def _print_estimate(found: Estimate, console: Console) -> None:
         price = sweep.resources.price_per_hour
         console.print(f"  at {price:g} per {kind}-hour: {found.money:,.0f}")
     console.print(f"  disk: {_disk(found)}", markup=False, soft_wrap=True)
-    if found.wall:
+    if found.wall and found.wall.unknown < len(found.works):
         console.print(f"  wall time: {_wall(found.wall)}", markup=False, soft_wrap=True)
 
 
@@ -88,8 +88,9 @@ def _disk(found: Estimate) -> str:
 
 def _wall(wall: Wall) -> str:
     how = "simulated" if wall.simulated else "at least: all work's share of a place, or the longest chain"
-    hours = Sum(wall.seconds / 3600, wall.unknown, ())
-    return f"{_hours(hours)} hours with {wall.places} worker groups at a time ({how})"
+    how += f"; {wall.unknown} pieces of work of unknown length taken for seconds" if wall.unknown else ""
+    hours = _hours(Sum(wall.seconds / 3600, 0, ()))
+    return f"{hours} hours with {wall.places} worker groups at a time ({how})"
 
 
 def _hours(found: Sum) -> str:

@@ -20,7 +20,7 @@ from flare_ray.plan.cost import Work
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.schema import ModelSpec
 from flare_ray.plan.shapes import Shape, shape_of
-from flare_ray.plan.sizes import ROWS, TOKENS
+from flare_ray.plan.sizes import TOKENS, rows
 
 SizeOf = Callable[[str, str], float | None]
 """Bytes of a finished record with its files, of a kind and a fingerprint; None where they cannot be told."""
@@ -128,18 +128,13 @@ def _count(work: Work) -> Size:
 
 
 def _of_corpus(corpus: Corpus) -> float | None:
-    rows = ROWS.get(corpus.task)
-    if rows is None:
-        return None
-    splits = dict(zip(("train", "validation", "test"), rows, strict=True))
-    return float(splits[corpus.split] * TOKENS[corpus.task] * _TOKEN * _WITH_MEMORY)
+    count = rows(corpus.task, corpus.data, corpus.split)
+    return None if count is None else float(count * TOKENS[corpus.task] * _TOKEN * _WITH_MEMORY)
 
 
 def _of_run(run: Run) -> float | None:
-    adapter = _adapter(run)
-    if adapter is None or run.cell.task not in ROWS:
-        return None
-    return adapter + _PREDICTION * ROWS[run.cell.task][2] + _RECORD
+    adapter, tested = _adapter(run), rows(run.cell.task, run.base.source, "test")
+    return None if adapter is None or tested is None else adapter + _PREDICTION * tested + _RECORD
 
 
 def _adapter(work: Run | Base) -> float | None:

@@ -20,6 +20,12 @@ DECODING = 0.05
 """The same where text is generated: a step reads all weights for one token of each text."""
 
 
+def rows(task: str, data: str, split: str) -> int | None:
+    """Rows of a split, taken from the hub's dataset; None for a task that is not known and for the sandbox's rows."""
+    known = ROWS.get(task) if data != "sandbox" else None
+    return known[("train", "validation", "test").index(split)] if known else None
+
+
 def parameters(checkpoint: str) -> float | None:
     """Parameters without embeddings: of a known checkpoint or from a local one's config.json; None for others."""
     shape = shape_of(checkpoint)

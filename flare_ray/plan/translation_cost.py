@@ -20,14 +20,13 @@ from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.cost import UNKNOWN, Cost, Read
 from flare_ray.plan.schema import Resources
 from flare_ray.plan.shapes import shape_of
-from flare_ray.plan.sizes import DECODING, ROWS, TRANSLATED, speed
+from flare_ray.plan.sizes import DECODING, TRANSLATED, rows, speed
 from flare_ray.store import Damaged
 
 _SAMPLED = 3
 """Languages whose finished splits are read."""
 _TOKENS = 50
 """Guessed for an instance of a task that is not in TRANSLATED."""
-_SPLITS = ("train", "validation", "test")
 Direction = tuple[str, bool]
 """A translator's key, and whether it translates into English."""
 
@@ -60,10 +59,10 @@ class TranslationCosts:
         return self._known[corpus.fingerprint]
 
     def _find(self, corpus: Corpus) -> Cost:
-        rows = self.rows(corpus)
-        if rows is None:
+        count = self.rows(corpus)
+        if count is None:
             return UNKNOWN
-        work = rows * _tokens(corpus.task)
+        work = count * _tokens(corpus.task)
         records = self._read(_direction(corpus))
         seconds = sum({record["cost"]["stage_seconds"] for record in records})  # of all that it made together
         if seconds:
@@ -84,8 +83,7 @@ class TranslationCosts:
         ]
         if found:
             return median(found)
-        known = ROWS.get(corpus.task)
-        return known[_SPLITS.index(corpus.split)] if known else None
+        return rows(corpus.task, corpus.data, corpus.split)
 
     def _read(self, direction: Direction) -> list[Mapping[str, Any]]:
         """Whole records of a few languages. Of one that cannot be read, `flare-ray store verify` tells."""

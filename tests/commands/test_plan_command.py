@@ -75,6 +75,18 @@ def test_what_is_finished_costs_nothing_more(sweep_file: Made) -> None:
     assert len(finished) == len(before["translations"]) + 2
 
 
+def test_disk_is_measured_by_what_a_finished_run_takes(sweep_file: Made, tmp_path: Path) -> None:
+    file = sweep_file(methods=["lora"], rank=[4])
+    study = Study.open(file, to_execute=False)
+    (tmp_path / "files" / "adapter").mkdir(parents=True)
+    (tmp_path / "files" / "adapter" / "weights").write_bytes(bytes(12_345))
+    done = study.grid.runs[0].fingerprint
+    study.store.write("runs", done, {}, tmp_path / "files")
+    folder = Path(study.store.folder("runs", done))
+    size = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+    assert plan(file)["disk"]["runs"] == size * (len(study.grid.runs) - 1)
+
+
 def test_money_is_hours_times_price(sweep_file: Made) -> None:
     gpus = {"gpus_per_worker": 1, "price_per_hour": 2.5}
     found = plan(sweep_file(resources=gpus))

@@ -1,6 +1,7 @@
 """Laws of translations' costs: finished splits measure, operations estimate, what is finished costs nothing more."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,8 @@ def test_a_translator_of_unknown_size_is_unknown(study: tuple[Sweep, Grid]) -> N
     assert costs_of({}, grid).of(grid.corpora[0]) == UNKNOWN
     costs = Costs(sweep, grid, set(), set(), lambda *_: {}, costs_of({}, grid))
     assert total(costs, grid.corpora).unknown == len(grid.corpora)
+
+
+def test_the_sandbox_has_not_the_rows_of_the_hub(study: tuple[Sweep, Grid]) -> None:
+    corpus = replace(study[1].corpora[0], data="sandbox")
+    assert costs_of({}, study[1]).rows(corpus) is None
