@@ -48,7 +48,9 @@ def train_loop(config: dict[str, Any]) -> None:
     stage: dict[str, Any] | None = config["stage"]
     while stage is not None:
         StageWorker(config, stage, group, errand).execute()
-        gc.collect()  # the models of the stage before, for the memory's next user
+        gc.collect()  # the base model of this stage makes room for the next one's
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         stage = _next_stage(stage["key"], group, errand)
 
 
