@@ -1,6 +1,6 @@
 """How long a plan takes, and how much memory: of 100,000 runs, and where a store has 10,000 of them.
 
-    python benchmarks/plan.py [--seeds 20] [--finished 10000]
+    python benchmarks/plan.py [--seeds 19] [--finished 10000]
 
 The sweep is sweeps/full.yaml with more seeds; the store is a local folder with records of three files. The command is
 timed from its start to its end, in a process of its own. A machine that is busy with other things has a wall time of
@@ -78,7 +78,7 @@ def row(what: str, wanted: str, wall: float, cpu: float, peak: float | None = No
 def main() -> None:
     """Prints one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=20, help="5,248 runs each")
+    parser.add_argument("--seeds", type=int, default=19, help="5,248 runs each")
     parser.add_argument("--finished", type=int, default=10_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="flare-ray-") as folder:

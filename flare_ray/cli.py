@@ -5,6 +5,7 @@ Exit codes: 0 all runs finished; 1 some failed; 2 the input is wrong (one messag
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -180,11 +181,15 @@ def _mlflow_line(uri: str) -> str:
 
 
 def _plan(file: Path, overrides: list[str] | None, as_json: bool = False, places: int | None = None) -> int:
-    study = Study.open(file, overrides or [], to_execute=False)
-    if as_json:
-        print(json.dumps(plan_json(study, places), indent=1))
-    else:
-        print_plan(study, console, places)
+    gc.disable()  # a plan makes a million objects that stay: looking for garbage is a sixth of its time
+    try:
+        study = Study.open(file, overrides or [], to_execute=False)
+        if as_json:
+            print(json.dumps(plan_json(study, places), indent=1))
+        else:
+            print_plan(study, console, places)
+    finally:
+        gc.enable()
     return 0
 
 
