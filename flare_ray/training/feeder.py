@@ -134,7 +134,8 @@ class Feeder:
             states, places = folder()
             return [(states.at(place).clone(),) for place in places[chosen]]
 
-        everything, key = list(range(len(features))), (translator, language, name, length)
+        everything = list(range(len(features)))
+        key = (translator, language, name, length, self.bench.origin(language, name))
         self.states = self.bench.sources.get(key, everything, features.lengths, compute)
         self._encode = compute
 

@@ -237,7 +237,7 @@ class _Work:
         """Rows left out by reason, rows without English, and what was cut to fit."""
         counts: dict[str, Any] = {
             f"dropped: {reason}": count
-            for reason, count in self.bench.dropped.get((self.language, name), {}).items()
+            for reason, count in self.bench.dropped(self.language, name).items()
         }
         counts |= {reason: count for reason, count in split.target.counts.items() if count}
         return counts | ({"no English row": split.unpaired} if split.unpaired else {})

@@ -71,7 +71,7 @@ class Workbench:
         self.posed = Posed(self.family, self.family.form(self.task.kind), self.task)
         self.tokenizer = self.family.tokenizer(self.subject.checkpoint)
         self.sources = self._source_cache()
-        self.dropped: dict[tuple[str, str], Mapping[str, int]] = {}
+        self._dropped: dict[tuple[str, str, str], Mapping[str, int]] = {}
         self._features: dict[tuple, Features] = {}
         self._translators: dict[str, TranslationEncoder] = {}
         self._base: PreTrainedModel | None = None
@@ -124,7 +124,7 @@ class Workbench:
 
     def features(self, language: str, split: str, max_length: int, translated: bool = False) -> Features:
         """One encoded split, read once. translated: the English translation of a language's rows instead."""
-        key = (language, split, max_length, translated)
+        key = (language, split, max_length, translated, self.origin(language, split, translated))
         if key not in self._features:
             rows = self._rows(language, split, translated)
             if rows is None:
@@ -133,17 +133,29 @@ class Workbench:
                     "translation", [Problem(f"data.{self.task.name}", found, "translation: gold, or files")]
                 )
             if not translated:  # a row whose translation is unusable counts as one without English
-                self.dropped[language, split] = rows.dropped
+                self._dropped[language, split, key[-1]] = rows.dropped
             training = split == "train"
             self._features[key] = self.posed.form.encode(
                 self.task, rows.table, self.tokenizer, max_length, training
             )
         return self._features[key]
 
-    def _rows(self, language: str, split: str, translated: bool) -> Rows | None:
+    def origin(self, language: str, split: str, translated: bool = False) -> str:
+        """Where a split's rows are read now: a translated one's file, or "" for the task's own data.
+
+        Runs of one pack may read the same split by different translators; whatever is shared between runs is known by
+        this too.
+        """
         corpus = self.corpora.get((language, split))
-        if corpus and (translated or split != "test"):
-            return read_corpus(self.task, corpus)
+        return str(corpus) if corpus and (translated or split != "test") else ""
+
+    def dropped(self, language: str, split: str) -> Mapping[str, int]:
+        """Rows left out of a split when it was read, by reason."""
+        return self._dropped.get((language, split, self.origin(language, split)), {})
+
+    def _rows(self, language: str, split: str, translated: bool) -> Rows | None:
+        if corpus := self.origin(language, split, translated):
+            return read_corpus(self.task, Path(corpus))
         read = self.task.read_translation if translated else self.task.read
         return read(self.subject.data, language, split, max_dropped=self.subject.max_dropped)
 
@@ -161,13 +173,15 @@ class Workbench:
         if method.joins:  # both texts must have room in one input
             length = min(length, self.tokenizer.model_max_length // 2)
         target = self.features(language, name, length)
-        origin = method.source_at_test(settings) if name == "test" else "gold"
-        if not method.reads_source or origin == "none":
+        english_by = method.source_at_test(settings) if name == "test" else "gold"
+        if not method.reads_source or english_by == "none":
             return Split(target)
-        translated = name == "test" and origin == "translation" and settings["translation"] != "gold"
+        translated = name == "test" and english_by == "translation" and settings["translation"] != "gold"
         spoken = language if translated else self.task.source_language
         source = self.features(spoken, name, length, translated)
-        key = fingerprint({"language": spoken, "split": name, "length": length, "translated": translated})
+        origin = self.origin(spoken, name, translated)
+        read = {"language": spoken, "split": name, "length": length, "translated": translated, "origin": origin}
+        key = fingerprint(read)
         if method.reads == "source":
             english, unpaired = english_rows_of(target, source)
             return Split(english, source_key=key, unpaired=unpaired)
