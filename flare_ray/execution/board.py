@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flare_ray.execution.attempts import Attempts, Outcomes
-from flare_ray.execution.durations import Durations, Starts
+from flare_ray.execution.durations import Durations, Starts, Work
 from flare_ray.execution.queues import Queue
 from flare_ray.execution.retries import Failure, Retries, kind_of_death
 from flare_ray.plan.corpora import Corpus
@@ -219,7 +219,8 @@ class Board:
     def finish(self, key: str, error: str | None = None) -> None:
         """A stage ended, by itself or (with an error) with its worker group."""
         stage = self.running.pop(key)
-        self.starts.end(key)
+        if not self.starts.end(key) and self._never_began(stage):
+            return
         death = Failure(kind_of_death(error), error) if error else _SILENT
         if isinstance(stage.work, Translating):
             self._finish_translations(stage.work, death)
@@ -231,6 +232,36 @@ class Board:
             self._finish_base(stage.first, death)
         else:
             self._finish_runs(stage.work.runs, death)
+
+    def _never_began(self, stage: Stage) -> bool:
+        """Whether a stage is put back whose worker group ended before it began: that says nothing about its work.
+
+        It waits, longer each time; when no group begins any more, the reason is charged to the work after all.
+        """
+        works = works_of(stage)
+        left = [work for work in works if not self.outcomes.done(work)]
+        if not left or self.starts.false >= _FALSE_STARTS:
+            return False
+        wait = _FALSE_START_SECONDS * 2**self.starts.false
+        self.starts.false += 1
+        again = tuple(work for work in left if isinstance(work, Corpus))
+        if again:
+            self._in(wait, Translating(again))
+        for work in works:
+            if work in left and not isinstance(work, Corpus):
+                self._in(wait, work)
+            elif work not in left:
+                self._is_done(work)
+        return True
+
+    def _is_done(self, work: Work) -> None:
+        """A piece of work was finished, by whomever."""
+        if isinstance(work, Run):
+            self._settled(work, True)
+        elif isinstance(work, Base):
+            self.base_stored(work.fingerprint)
+        else:
+            self.translated(work.fingerprint)
 
     def _finish_translations(self, work: Translating, death: Failure) -> None:
         again: dict[float, list[Corpus]] = {}
@@ -337,6 +368,17 @@ def _inputs(run: Run) -> list[str]:
     return [run.base.fingerprint, *(corpus.fingerprint for corpus in run.corpora)]
 
 
+def works_of(stage: Stage) -> list[Work]:
+    """What a stage's worker group does, in order."""
+    if isinstance(stage.work, Translating):
+        return list(stage.work.corpora)
+    if isinstance(stage.work, Base):
+        return [stage.work]
+    return [*([stage.first] if stage.first else []), *stage.work.runs]
+
+
+_FALSE_STARTS = 4
+_FALSE_START_SECONDS = 5.0
 _STARTS = 2
 """A pack is worth so many starts of a worker group, as long as there is so much work."""
 _KINDS: dict[type, str] = {Translating: "translation", Base: "base", Pack: "pack"}

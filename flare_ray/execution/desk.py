@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 class _Desk:
@@ -43,12 +44,17 @@ class _Desk:
 
 
 class Desk:
-    """The driver's side. name: by which workers of the same job find it."""
+    """The driver's side, on the driver's node: what else may go, they go together.
+
+    name: by which workers of the same job find it.
+    """
 
     def __init__(self) -> None:
         self.name = f"flare_ray_desk_{uuid.uuid4().hex}"
         made: Any = ray.remote(_Desk)
-        self._actor: Any = made.options(name=self.name, num_cpus=0, max_concurrency=10_000).remote()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = {"name": self.name, "num_cpus": 0, "max_concurrency": 10_000, "scheduling_strategy": here}
+        self._actor: Any = made.options(**options).remote()
 
     def close(self) -> None:
         """Tells every worker to stop at its next checkpoint."""
@@ -63,7 +69,7 @@ class Errand:
     """A worker's side. name: of the desk; None where there is none, and nothing is ever said."""
 
     def __init__(self, name: str | None):
-        self._desk: Any = ray.get_actor(name) if name else None
+        self._desk: Any = _actor(name) if name else None
         self._closed = Answer(self._desk.wait.remote() if self._desk else None)
 
     def stopped(self) -> bool:
@@ -84,6 +90,13 @@ class Errand:
         except ray.exceptions.RayError:
             return None
         return found
+
+
+def _actor(name: str) -> Any:
+    try:
+        return ray.get_actor(name)
+    except ValueError:  # it is gone with its driver
+        return None
 
 
 class Answer:

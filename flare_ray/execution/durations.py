@@ -55,12 +55,16 @@ def _kind(work: Work) -> Kind:
 
 
 class Starts:
-    """How long stages wait for their worker groups to begin. expected: seconds, before one was seen."""
+    """How long stages wait for their worker groups to begin. expected: seconds, before one was seen.
+
+    false: groups in a row that ended before they had begun with anything.
+    """
 
     def __init__(self, expected: float, clock: Callable[[], float]):
         self.expected, self.clock = expected, clock
         self._since: dict[str, float] = {}
         self._seen: list[float] = []
+        self.false = 0
 
     @property
     def seconds(self) -> float:
@@ -75,10 +79,11 @@ class Starts:
         """Its worker group is there and begins with the first piece of work."""
         if key in self._since:
             self._seen.append(self.clock() - self._since.pop(key))
+            self.false = 0
 
-    def end(self, key: str) -> None:
-        """It has ended, perhaps without having begun."""
-        self._since.pop(key, None)
+    def end(self, key: str) -> bool:
+        """It has ended; whether it had begun."""
+        return self._since.pop(key, None) is None
 
     def longest(self) -> float:
         """Seconds that a stage has been waiting, of the one that waits longest. From any thread."""

@@ -13,10 +13,10 @@ import heapq
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from flare_ray.execution.board import Board, Stage
+from flare_ray.execution.board import Board, Stage, works_of
 from flare_ray.execution.durations import Durations, Work
 from flare_ray.execution.retries import Failure, Retries
 from flare_ray.plan.corpora import Corpus
@@ -171,7 +171,7 @@ class _World:
         clock = self.now + self.starts[self._there > 0]
         self._there = max(0, self._there - 1)
         self._at(clock, lambda: self.board.starts.works(stage.key))
-        for work in _works(stage):
+        for work in works_of(stage):
             took = self.seconds(work)
             self.result.executed[work.fingerprint] += 1
             if clock + took > death:
@@ -198,15 +198,3 @@ class _World:
         self._there += error is None and not isinstance(stage.work, Translating)
         self._changed = True
         self.board.finish(stage.key, error)
-
-
-def _works(stage: Stage) -> Iterator[Work]:
-    """What a stage's place does, in order."""
-    if isinstance(stage.work, Translating):
-        yield from stage.work.corpora
-    elif isinstance(stage.work, Base):
-        yield stage.work
-    else:
-        if stage.first:
-            yield stage.first
-        yield from stage.work.runs

@@ -77,6 +77,7 @@ class World:
 
     def work(self, stage: Stage) -> str | None:
         """Executes a stage; the error when its worker died, which poisonous work does to it."""
+        self.board.starts.works(stage.key)
         if isinstance(stage.work, Base):
             return self._one(stage.work)
         if isinstance(stage.work, Translating):
@@ -331,3 +332,34 @@ def test_only_what_fits_is_started() -> None:
     stage = world.board.start(fits=lambda needs: needs is world.bases[1])
     assert stage is not None
     assert stage.first is world.bases[1]
+
+
+@pytest.mark.parametrize("error", ["the actor died at its start", None])
+@pytest.mark.parametrize("translated", [False, True])
+def test_a_group_that_never_began_charges_nobody(error: str | None, translated: bool) -> None:
+    """As when its node goes while it starts, or it cannot reach the driver: longer waits, and then its turn."""
+    world = World(bases=1, runs=3, pack_size=3, translated=translated, retries=Retries(max_attempts=1))
+    starts = []
+    while len(starts) < 4:
+        if stage := world.board.start():
+            starts.append(world.now)
+            world.board.finish(stage.key, error)
+        world.now += 1
+    assert not world.reasons
+    if not translated:
+        assert [b - a for a, b in pairwise(starts)] == [5, 10, 20]
+    world.drive(0, slots=1)
+    assert world.settled == {(run.fingerprint, True): 1 for run in world.runs}
+
+
+def test_when_no_group_begins_any_more_the_sweep_ends_and_says_why() -> None:
+    world = World(bases=2, runs=3, pack_size=3)
+    for _ in range(10_000):
+        if world.board.done:
+            break
+        if stage := world.board.start():
+            world.board.finish(stage.key, "no such image")
+        world.now += 1
+    assert world.board.done
+    assert {failure.error for failure in world.reasons.values()} >= {"no such image"}
+    assert world.settled == {(run.fingerprint, False): 1 for run in world.runs}

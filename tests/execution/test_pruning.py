@@ -117,6 +117,7 @@ class World:
 
     def stage(self, stage: Stage) -> Any:
         assert not isinstance(stage.work, Base)
+        self.board.starts.works(stage.key)
         for run in stage.work.runs:
             curve = self.question.curve(run)
             for share, value in curve:
@@ -192,6 +193,7 @@ def test_a_dropped_run_that_is_wanted_again_comes_back(tmp_path: Path) -> None:
     board.on_settled = lambda run, finished: settled.append((run.fingerprint, finished))
     stage = board.start()
     assert stage is not None
+    board.starts.works(stage.key)
     assert board.drop(run) == stage.key
     board.add([run])
     board.finish(stage.key)
@@ -199,6 +201,7 @@ def test_a_dropped_run_that_is_wanted_again_comes_back(tmp_path: Path) -> None:
     following = board.start()
     assert following is not None
     assert getattr(following.work, "runs", ()) == (run,)
+    board.starts.works(following.key)
     assert board.drop(run) == following.key
     board.finish(following.key)
     assert settled == [(run.fingerprint, False)]
