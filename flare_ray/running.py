@@ -63,17 +63,24 @@ def execute(
 
 
 class _Stop:
-    """What another thread calls to have the execution stopped; `action` is the driver's way to do it.
+    """What another thread calls to have the execution stopped; one that comes too early is remembered.
 
     watchdog: who looks after the execution.
     """
 
     def __init__(self) -> None:
-        self.action: Callable[[], None] = lambda: None
+        self._asked, self._action = False, lambda: None
         self.watchdog: Watchdog | None = None
 
     def __call__(self) -> None:
-        self.action()
+        self._asked = True
+        self._action()
+
+    def by(self, action: Callable[[], None]) -> None:
+        """The driver's way to stop, from now on."""
+        self._action = action
+        if self._asked:
+            action()
 
 
 def _execute(
@@ -96,7 +103,7 @@ def _execute(
         if todo.packs or study.searching():
             with Watchdog(on_death) as watchdog:
                 stop.watchdog = watchdog
-                _train(study, lambda: study.stages(left_alone), todo, records, facts, console, stop)
+                _train(study, retry_failed, todo, records, facts, console, stop)
     finally:
         writer.close()
     finished = study.store.finished("runs")
@@ -133,7 +140,7 @@ class _Records:
 
 def _train(
     study: Study,
-    plan: Callable[[], Stages],
+    retry_failed: bool,
     todo: Stages,
     records: _Records,
     facts: dict[str, Any],
@@ -149,6 +156,13 @@ def _train(
     connect()
     _build_sandbox(study, console)
     forget(study.store, todo)
+
+    def plan() -> Stages:
+        """What is left, also after Ray broke down: what this execution has given up stays so."""
+        left = study.stages(given_up(study.store, study.grid, facts))
+        forget(study.store, left)
+        return left
+
     with Progress(console, len(todo.todo), len(todo.bases)) as progress:
 
         def on_event(event: dict[str, Any]) -> None:
@@ -172,17 +186,24 @@ def _train(
             study.costs().expected,
             on_event,
             progress.stopping,
-            searches=_searches(study, facts) if study.searches else None,
+            searches=_searches(study, facts, retry_failed) if study.searches else None,
             on_more=on_more,
         )
-        stop.action = execution.stop
+        stop.by(execution.stop)
         if stop.watchdog:
             stop.watchdog.stuck = execution.stuck
         execution.run()
 
 
-def _searches(study: Study, facts: dict[str, Any]) -> Callable[[], Searches]:
+def _searches(study: Study, facts: dict[str, Any], retry_failed: bool) -> Callable[[], Searches]:
     """Makes the sweep's searches anew, by what the store has then."""
+    tried: set[str] = set()
+
+    def left_alone(run: Run) -> bool:
+        """Once more where the user asks for it."""
+        again = retry_failed and run.fingerprint not in tried
+        tried.add(run.fingerprint)
+        return not again and is_given_up(study.store, run, facts)
 
     def objective(record: Mapping[str, Any]) -> tuple[float, Curve]:
         name = f"validation_{registry.load('tasks', record['task']).metric}"
@@ -197,7 +218,7 @@ def _searches(study: Study, facts: dict[str, Any]) -> Callable[[], Searches]:
             {run.fingerprint for run in study.grid.runs},
             lambda runs: study.stages_of(Grid(tuple(runs), ())),
             objective,
-            lambda run: is_given_up(study.store, run, facts),
+            left_alone,
             _optuna_storage(study),
         )
 

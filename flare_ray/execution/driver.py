@@ -75,6 +75,8 @@ class Execution:
         while True:
             self._attempt = attempt = _Attempt(self, stages, durations)
             with OnSignal(self.stop):
+                if self._stopped:
+                    attempt.stop()  # asked before it was there
                 error = attempt.run()
             if self._stopped:
                 raise Interrupted("stopped before everything was done; the same command goes on from here")

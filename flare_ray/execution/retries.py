@@ -23,6 +23,10 @@ _DEATHS = {
     "io": ("No space left on device", "ConnectionError", "Read timed out"),
 }
 
+_LOST = {"DistBackendError", "DistNetworkError", "RayError"}
+_LOST_SIGNS = ("Connection closed by peer", "Connection reset by peer", "NCCL communicator was aborted")
+"""What the other workers of a group see when one of them is gone, or one when its driver is."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -56,6 +60,8 @@ def kind_of(error: BaseException) -> str:
     if isinstance(error, InputError):
         return "input"
     names = {base.__name__ for base in type(error).__mro__}
+    if names & _LOST or any(sign in str(error) for sign in _LOST_SIGNS):
+        return "lost"
     if names & {"OutOfMemoryError", "MemoryError"}:
         return "memory"
     if "Diverged" in names:

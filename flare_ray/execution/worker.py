@@ -80,6 +80,15 @@ def agreed(answer: Any, group: Group) -> Any:
     return found[0]
 
 
+def any_of(answer: Any, group: Group) -> bool:
+    """Whether it is so on any worker."""
+    found = [answer]
+    if group.workers > 1:
+        found = [None] * group.workers
+        torch.distributed.all_gather_object(found, answer)
+    return any(found)
+
+
 class StageWorker:
     """One worker of a group at one stage."""
 
@@ -127,7 +136,7 @@ class StageWorker:
         bench = self._workbench(str(self.store.folder("bases", self.base.fingerprint)))
         for value in self.stage["runs"]:
             run = run_from_dict(value, self.base)
-            if agreed(self.errand.stopped(), self.group):
+            if any_of(self.errand.stopped(), self.group):
                 return
             if self._stored("runs", run.fingerprint):
                 self._report("finished", run, {})
@@ -144,7 +153,7 @@ class StageWorker:
 
             error = self._guarded(run, "runs", work, dropped)
             if isinstance(error, Stopped):
-                if dropped and agreed(dropped.now(), self.group):
+                if dropped and any_of(dropped.now(), self.group):
                     self._drop(run)
                     continue
                 return
@@ -164,7 +173,7 @@ class StageWorker:
     def _drop(self, run: Run) -> None:
         """A run that nobody wants any more, its checkpoint included."""
         if self.group.first:
-            Keeper(self.store, run.fingerprint).forget()
+            _forget(Keeper(self.store, run.fingerprint))
         self._report("dropped", run, {})
 
     def _corpora(self, run: Run) -> dict[tuple[str, str], Path]:
@@ -198,7 +207,8 @@ class StageWorker:
     ) -> Exception | None:
         """Does the work and keeps its record, or writes down why not. The boundary between one run and the next.
 
-        Work that was stopped, or is not wanted any more (dropped), leaves its checkpoint and no word about it.
+        Work that was stopped, or is not wanted any more (dropped), leaves its checkpoint and no word about it. Raises
+        what shows that this process, or another one of its group, is lost.
         """
         started = time.perf_counter()
         every = self.resources["checkpoint_seconds"]
@@ -214,11 +224,13 @@ class StageWorker:
                 if self.group.first:
                     whole = record | {"provenance": self.provenance, "execution": self.resources}
                     self.store.write(kind, item.fingerprint, whole, Path(scratch))
-                    keeper.forget()
+                    _forget(keeper)
             self._barrier()
         except Stopped as stopped:
             return stopped
         except Exception as error:
+            if kind_of(error) == "lost" or _is_broken():
+                raise  # this process can do no more: another one tries again
             self.store.write_failure(item.fingerprint, self._failure(item, error))
             self._report("failed", item, {"error": f"{type(error).__name__}: {error}"})
             return error
@@ -259,6 +271,24 @@ def _use_threads(cpus: float) -> None:
     threads = max(1, int(cpus))
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
+
+
+def _forget(keeper: Keeper) -> None:
+    """Removes a checkpoint; one that cannot be removed now is left to `flare-ray store gc`."""
+    try:
+        keeper.forget()
+    except Exception as error:
+        log.warning("%s stays: %s: %s", keeper.place, type(error).__name__, error)
+
+
+def _is_broken() -> bool:
+    """Whether the GPU answers no more: after some errors nothing works in a process that worked before."""
+    try:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def _device_name() -> str:

@@ -145,9 +145,12 @@ class Checkpoints:
             keeper.store.write_bytes(f"{folder}/{MANIFEST}", json.dumps(manifest).encode())
         except Exception as error:
             return [f"{type(error).__name__}: {error}"]
-        for name in keeper.store.names(keeper.place):
-            if name != str(manifest["step"]):
-                keeper.store.remove(f"{keeper.place}/{name}")
+        try:
+            for name in keeper.store.names(keeper.place):
+                if name != str(manifest["step"]):
+                    keeper.store.remove(f"{keeper.place}/{name}")
+        except Exception as error:  # the next one removes it
+            log.warning("%s: an earlier checkpoint stays: %s", keeper.fingerprint, error)
         return []
 
     def _put(self, folder: str, name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
