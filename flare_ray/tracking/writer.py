@@ -1,156 +1,268 @@
 """MLflow, the view of the store that people compare results in. One writer, in the driver, on its own thread.
 
-Every record becomes exactly one MLflow run, known by its fingerprint, in the experiment `<sweep>/<task>`: before
-writing, the writer looks up which fingerprints are there; one that a killed writer left half written is replaced.
+Every run becomes exactly one MLflow run, known by its fingerprint, in the experiment `<sweep>/<task>`, under the
+parent run of its cell. What is handed over is only named: the store keeps it, and it is read when its turn comes. So
+a server that is away makes nobody wait and loses nothing: the writer tries again, in order, and what is left when
+the driver ends is written by the next start or by `flare-ray sync`.
 """
 
 from __future__ import annotations
 
-import http.client
 import logging
 import queue
 import threading
-import urllib.error
-import urllib.request
+import time
+import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flare_ray.errors import Problem
+from flare_ray.tracking.connection import CELL, Connection, is_gone, is_outage
+from flare_ray.tracking.ledger import Ledger
+from flare_ray.tracking.uris import redacted, unreachable
 from flare_ray.tracking.views import View, run_view
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+log = logging.getLogger(__name__)
 
-FINGERPRINT = "flare_ray.fingerprint"
-_PARAMS_PER_BATCH, _METRICS_PER_BATCH = 100, 1000  # MLflow's limits per request
-
-Load = Callable[[], tuple[Mapping[str, Any], Path]]
-"""Gives a record and the folder with its files."""
+Load = Callable[[], tuple[Mapping[str, Any], Path | None] | None]
+"""Gives a record and the folder with its files; None when it is not there any more, and not wanted."""
 MakeView = Callable[[Mapping[str, Any]], View]
+_BATCH = 64
+_FLUSH_SECONDS = 20.0  # how old a cell's numbers may grow while runs keep coming
+_FRESH_SECONDS = 30.0  # how long what was seen of an experiment is believed
+_LONGEST_PAUSE = 30.0
+_ATTEMPTS = 5  # times that a server may refuse one run while it answers otherwise
 
 
-def unreachable(uri: str) -> list[Problem]:
-    """What is wrong with a tracking server; asks it over HTTP, without importing mlflow."""
-    if not uri.startswith(("http://", "https://")):
-        return []
-    wanted = "a running MLflow server, or nothing for a sqlite file in the storage folder"
-    try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10) as answer:
-            answer.read()
-    except urllib.error.HTTPError as error:
-        if error.code in (401, 403, 404):  # it is there; credentials and old servers are mlflow's business
-            return []
-        return [Problem("tracking.uri", f"{uri!r}, which answers {error.code} {error.reason}", wanted)]
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        return [Problem("tracking.uri", f"{uri!r}, which does not answer: {error}", wanted)]
-    return []
+@dataclass
+class _Item:
+    """What was handed over. failed_at: of a failure, when; it gives way to whatever comes after it."""
+
+    task: str
+    fingerprint: str
+    load: Load
+    view: MakeView
+    cell: str | None = None
+    failed_at: str | None = None
+    attempts: int = 0
+    error: str = ""
+    """Of the last attempt: what MLflow has of it now must be looked up."""
+
+
+class _Away(Exception):
+    """MLflow takes nothing now."""
+
+
+@dataclass
+class _Experiment:
+    """A task's experiment, and which of its runs were handed over. opened: by the monotonic clock."""
+
+    ledger: Ledger
+    opened: float
+    touched: set[str] = field(default_factory=set)
 
 
 class Writer:
     """Writes records to MLflow in the order they come, without making the caller wait.
 
-    uri: tracking URI. artifacts: where a sqlite tracking keeps its artifacts (a server knows its own place).
-    `errors` holds what went wrong; the store has the records all the same.
+    uri: tracking URI. artifacts: where a sqlite tracking keeps its artifacts (a server knows its own place). tags:
+    those of a task's experiment. patience: seconds that `close` waits for a server that is away. `errors` holds what
+    went wrong, without credentials; the store has the records all the same.
     """
 
-    def __init__(self, uri: str, sweep: str, artifacts: str | None = None):
-        self.uri, self.sweep, self.artifacts = uri, sweep, artifacts
-        self.written = 0
+    def __init__(
+        self,
+        uri: str,
+        sweep: str,
+        artifacts: str | None = None,
+        tags: Callable[[str], dict[str, str]] = lambda task: {},
+        patience: float = 60.0,
+    ):
+        self.uri, self.sweep, self.tags, self.patience = uri, sweep, tags, patience
+        self.connection = Connection(uri, artifacts)
+        self.written = self.outages = self.removed = 0
         self.errors: list[str] = []
-        self._known: dict[str, dict[str, str]] = {}
-        self._experiments: dict[str, str] = {}
-        self._queue: queue.Queue[tuple[str, str, Load, MakeView] | None] = queue.Queue()
+        self._name = uuid.uuid4().hex[:12]
+        self._experiments: dict[str, _Experiment] = {}
+        self._pending: deque[_Item] = deque()
+        self._queue: queue.Queue[_Item | None] = queue.Queue()
+        self._closing = threading.Event()
+        self._ended, self._flushed = False, time.monotonic()
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, task: str, fingerprint: str, load: Load, view: MakeView = run_view) -> None:
-        """Hands over a record; returns at once. It is loaded only if MLflow does not have it yet."""
-        self._queue.put((task, fingerprint, load, view))
+    def submit(
+        self,
+        task: str,
+        fingerprint: str,
+        load: Load,
+        view: MakeView = run_view,
+        cell: str | None = None,
+        failed_at: float | None = None,
+    ) -> None:
+        """Hands over a record; returns at once. It is loaded only if MLflow does not have it yet.
+
+        cell: the key of its cell, by which runs that differ in their seed alone are one parent's children.
+        """
+        at = None if failed_at is None else repr(failed_at)
+        self._queue.put(_Item(task, fingerprint, load, view, cell, at))
 
     def close(self) -> None:
-        """Waits until everything handed over is written."""
+        """Waits until everything handed over is written, but for a server that is away no longer than `patience`."""
+        self._closing.set()
         self._queue.put(None)
         self._thread.join()
 
     def _work(self) -> None:
-        client: MlflowClient | None = None
-        while (item := self._queue.get()) is not None:
+        """Writes what is handed over; what MLflow cannot take now is tried again after a pause."""
+        pause, deadline = 1.0, 0.0
+        while self._more():
             try:
-                client = client or _client(self.uri)
-                self._write(client, *item)
+                self._advance()
+                pause, deadline = 1.0, 0.0
+            except _Away as away:
+                self.outages += 1
+                log.info("MLflow: %s", away)
+                if self._closing.is_set():
+                    deadline = deadline or time.monotonic() + self.patience
+                    if time.monotonic() + pause > deadline:
+                        break
+                    time.sleep(pause)
+                else:
+                    self._closing.wait(pause)
+                pause = min(_LONGEST_PAUSE, 2 * pause)
             except Exception as error:  # the view must not take the sweep with it
-                self.errors.append(f"{item[1]}: {type(error).__name__}: {error}")
+                self._note("MLflow", error)
+        self._settle()
+        if self._pending:
+            left, why = len(self._pending), self._pending[0].error
+            self.errors.append(f"{left} runs wait in the store, the server is away: {why}")
 
-    def _write(
-        self, client: MlflowClient, task: str, fingerprint: str, load: Load, make_view: MakeView
-    ) -> None:
-        from mlflow.entities import Metric, Param
+    def _more(self) -> bool:
+        """Takes what was handed over, waiting for it if there is nothing to do; False at the end."""
+        while not self._ended:
+            try:
+                item = self._queue.get(block=not self._pending)
+            except queue.Empty:
+                break
+            if item is None:
+                self._ended = True
+            else:
+                self._pending.append(item)
+        return bool(self._pending)
 
-        experiment = self._experiment(client, task)
-        if fingerprint in self._known[experiment]:
+    def _advance(self) -> None:
+        """Writes some of what is pending, and brings the cells up to date when nothing is. Raises _Away."""
+        some = self._some()
+        with ThreadPoolExecutor(self.connection.parallel) as pool:
+            again = [item for item in pool.map(self._try, some) if item]
+        self._pending.extendleft(reversed(again))
+        if again:
+            raise _Away(f"{len(self._pending)} runs wait: {again[0].error}")
+        if not self._pending or time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self._flush()
+
+    def _some(self) -> list[_Item]:
+        """The next items whose experiments are open, no run twice. Raises _Away."""
+        some: dict[tuple[str, str], _Item] = {}
+        while self._pending and len(some) < _BATCH:
+            item = self._pending[0]
+            key = (item.task, item.fingerprint)
+            if key in some:
+                break
+            if not some or item.task in self._experiments:
+                if not self._opened(item):
+                    continue
+                some[key] = self._pending.popleft()
+            else:
+                break
+        return list(some.values())
+
+    def _opened(self, item: _Item) -> bool:
+        """Whether an item's experiment is open; an item whose experiment cannot be is dropped. Raises _Away."""
+        if item.task in self._experiments:
+            return True
+        try:
+            name = f"{self.sweep}/{item.task}"
+            experiment = self.connection.experiment(name, self.tags(item.task))
+            ledger = Ledger(self.connection, experiment, self._name).read()
+            self._experiments[item.task] = _Experiment(ledger, time.monotonic())
+            return True
+        except Exception as error:
+            if self._may_come_back(item, error):
+                raise _Away(item.error) from error
+            self._pending.popleft()
+            self._note(item.fingerprint, error)
+            return False
+
+    def _try(self, item: _Item) -> _Item | None:
+        """Writes an item; gives it back when it must be tried again."""
+        for _ in range(_ATTEMPTS):
+            try:
+                self._write(item)
+                return None
+            except Exception as error:
+                if is_gone(error):
+                    item.error = "another writer removed it"
+                    continue  # it is there, whole: the next look finds it
+                if self._may_come_back(item, error):
+                    return item
+                self._note(item.fingerprint, error)
+                return None
+        return item
+
+    def _write(self, item: _Item) -> None:
+        at = self._experiments[item.task]
+        ledger = at.ledger
+        if item.error or (len(self._pending) < _BATCH and time.monotonic() - at.opened > _FRESH_SECONDS):
+            ledger.look(item.fingerprint)
+        if ledger.has(item.fingerprint, item.failed_at):
             return
-        record, folder = load()
-        view, end = make_view(record), int(1000 * record["ended"])
-        run = client.create_run(
-            experiment,
-            start_time=int(1000 * record["started"]),
-            tags={FINGERPRINT: fingerprint, "sweep": self.sweep, **view.tags},
-            run_name=record["label"],
-        )
-        run_id = run.info.run_id
-        params = [Param(name, str(value)[:6000]) for name, value in view.params.items()]
-        for start in range(0, len(params), _PARAMS_PER_BATCH):
-            client.log_batch(run_id, params=params[start : start + _PARAMS_PER_BATCH])
-        metrics = [Metric(name, value, end, step) for name, value, step in view.metrics]
-        for start in range(0, len(metrics), _METRICS_PER_BATCH):
-            client.log_batch(run_id, metrics=metrics[start : start + _METRICS_PER_BATCH])
-        for file in view.files:
-            client.log_artifact(run_id, str(folder / file))
-        client.set_terminated(run_id, status="FINISHED", end_time=end)
-        self._known[experiment][fingerprint] = run_id
+        loaded = item.load()
+        if loaded is None:
+            return
+        record, folder = loaded
+        tags = {"sweep": self.sweep}
+        tags |= {CELL: item.cell} if item.cell else {}
+        tags |= {"failed_at": item.failed_at} if item.failed_at else {}
+        at.touched.add(item.fingerprint)
+        ledger.add(item.fingerprint, item.view(record), tags, folder)
         self.written += 1
 
-    def _experiment(self, client: MlflowClient, task: str) -> str:
-        """The experiment of a task; looks up once which fingerprints it has."""
-        name = f"{self.sweep}/{task}"
-        if name not in self._experiments:
-            found = client.get_experiment_by_name(name)
-            place = f"{self.artifacts}/{self.sweep}-{task}" if self.artifacts else None
-            experiment = (
-                found.experiment_id if found else client.create_experiment(name, artifact_location=place)
-            )
-            self._known[experiment] = _finished_runs(client, experiment)
-            self._experiments[name] = experiment
-        return self._experiments[name]
+    def _may_come_back(self, item: _Item, error: Exception) -> bool:
+        """Whether MLflow is away; one that answers may still not be able to take this one run."""
+        if not is_outage(error):
+            return False
+        item.error = _in_words(error)
+        item.attempts += not unreachable(self.uri)
+        return item.attempts < _ATTEMPTS
+
+    def _flush(self) -> None:
+        for experiment in self._experiments.values():
+            try:
+                experiment.ledger.flush()
+            except Exception as error:
+                if is_outage(error):
+                    raise _Away(_in_words(error)) from error
+                self._note("cells", error)
+        self._flushed = time.monotonic()
+
+    def _settle(self) -> None:
+        """What another writer has written at the same time is there once in the end, and cells are up to date."""
+        for task, experiment in self._experiments.items():
+            try:
+                if experiment.touched:
+                    self.removed += experiment.ledger.settle(experiment.touched)
+                experiment.ledger.flush()
+            except Exception as error:
+                self._note(task, error)
+
+    def _note(self, what: str, error: Exception) -> None:
+        self.errors.append(f"{what}: {_in_words(error)}")
 
 
-def _client(uri: str) -> MlflowClient:
-    import mlflow
-
-    for noisy in ("mlflow.store.db.utils", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    return mlflow.MlflowClient(tracking_uri=uri)
-
-
-def _finished_runs(client: MlflowClient, experiment: str) -> dict[str, str]:
-    """Fingerprint -> run id of whole runs; half-written ones are deleted on the way."""
-    known: dict[str, str] = {}
-    half_written: list[str] = []  # deleted at the end: a deletion would shift the pages still to come
-    token: str | None = None
-    while True:
-        page = client.search_runs([experiment], max_results=1000, page_token=token)
-        for run in page:
-            fingerprint = run.data.tags.get(FINGERPRINT)
-            if fingerprint is None:
-                continue
-            if run.info.status == "FINISHED" and fingerprint not in known:
-                known[fingerprint] = run.info.run_id
-            else:
-                half_written.append(run.info.run_id)
-        token = page.token
-        if not token:
-            break
-    for run_id in half_written:
-        client.delete_run(run_id)
-    return known
+def _in_words(error: BaseException) -> str:
+    return redacted(f"{type(error).__name__}: {error}")
