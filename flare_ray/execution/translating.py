@@ -128,17 +128,15 @@ def run_translation(config: dict[str, Any]) -> None:
     def done(corpus: Corpus, record: dict[str, Any]) -> None:
         report("finished", corpus, {"metrics": headline(record), "seconds": record["cost"]["stage_seconds"]})
 
+    def failed(corpus: Corpus, error: Exception) -> None:
+        failure = _failure(corpus, error) | {"provenance": provenance}
+        store.write_failure(corpus.fingerprint, failure)
+        report("failed", corpus, {"error": failure["error"]})
+
+    provenance = config["provenance"] | {"host": socket.gethostname()}
     report("started", corpora[0], {})
     pool = RayPool(config["storage"], config["resources"], on_progress)
-    provenance = config["provenance"] | {"host": socket.gethostname()}
-    try:
-        build(store, corpora, pool, done, provenance)
-    except Exception as error:  # the boundary between this stage and the others, which go on
-        for corpus in corpora:
-            if not store.has("corpora", corpus.fingerprint):
-                failure = _failure(corpus, error) | {"provenance": provenance}
-                store.write_failure(corpus.fingerprint, failure)
-                report("failed", corpus, {"error": failure["error"]})
+    build(store, corpora, pool, done, provenance, failed)
 
 
 def _failure(corpus: Corpus, error: Exception) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,30 +58,86 @@ class _Counted:
             yield text
 
 
+class Stopped(RuntimeError):
+    """A pool was told to leave. What it translated is in the memory; nothing is wrong with the corpora."""
+
+
+Done = Callable[[Corpus, dict[str, Any]], None]
+Failed = Callable[[Corpus, Exception], None]
+
+
+def _raise(corpus: Corpus, error: Exception) -> None:
+    raise error
+
+
 def build(
     store: Store,
     corpora: Sequence[Corpus],
     pool: Pool,
-    done: Callable[[Corpus, dict[str, Any]], None] = lambda corpus, record: None,
+    done: Done = lambda corpus, record: None,
     provenance: dict[str, Any] | None = None,
+    failed: Failed = _raise,
 ) -> None:
-    """Makes the corpora that the store lacks. done: called for each, with its record."""
-    left = [corpus for corpus in corpora if not store.has("corpora", corpus.fingerprint)]
+    """Makes the corpora that the store lacks. Raises Stopped.
+
+    done: called for each, with its record. failed: called for each that cannot be made, while the others go on; what
+    the pool raises is charged to all that wait for it. Raises it when left out.
+    """
     by_pair: dict[Pair, list[Corpus]] = {}
-    for corpus in left:
-        by_pair.setdefault(pair(corpus), []).append(corpus)
+    for corpus in corpora:
+        if not store.has("corpora", corpus.fingerprint):
+            by_pair.setdefault(pair(corpus), []).append(corpus)
     for one, members in by_pair.items():
-        started = time.perf_counter()
-        with Memory(store, one) as memory:
-            opened = [Translating(corpus, memory) for corpus in members]
+        _make(store, one, _Left(members, failed), pool, done, provenance or {})
 
-            def asked(step: int, opened: list[Translating] = opened) -> Iterator[str]:
-                return (text for corpus in opened for text in corpus.asked(step))
 
-            fill(store, memory, members[0].translator, asked, pool)
-            seconds = time.perf_counter() - started
-            for work in opened:
-                record = _keep(store, work, provenance or {}, seconds)
+class _Left:
+    """The corpora of one pair that nothing is wrong with, as far as is known."""
+
+    def __init__(self, corpora: Sequence[Corpus], failed: Failed):
+        self.corpora, self.failed = list(corpora), failed
+
+    @contextmanager
+    def charged(self, *corpora: Corpus) -> Iterator[None]:
+        """What goes wrong within is the fault of these corpora, of all that are left when none is named."""
+        try:
+            yield
+        except Stopped:
+            raise
+        except Exception as error:
+            guilty = corpora or tuple(self.corpora)
+            if not guilty:
+                raise
+            for corpus in guilty:
+                self.corpora.remove(corpus)
+                self.failed(corpus, error)
+
+
+def _make(store: Store, pair: Pair, left: _Left, pool: Pool, done: Done, provenance: dict[str, Any]) -> None:
+    """Makes those corpora of a pair that can be made."""
+    started, opened = time.perf_counter(), list[Translating]()
+
+    def asked(step: int) -> Iterator[str]:
+        for work in opened:
+            if work.corpus in left.corpora:
+                with left.charged(work.corpus):
+                    yield from work.asked(step)
+
+    with ExitStack() as stack:
+        with left.charged():
+            memory = stack.enter_context(Memory(store, pair))
+            for corpus in tuple(left.corpora):
+                with left.charged(corpus):
+                    opened.append(Translating(corpus, memory))
+            if opened:
+                fill(store, memory, opened[0].corpus.translator, asked, pool)
+        seconds = time.perf_counter() - started
+        for work in opened:
+            record = None
+            if work.corpus in left.corpora:
+                with left.charged(work.corpus):
+                    record = _keep(store, work, provenance, seconds)
+            if record is not None:
                 done(work.corpus, record)
 
 
