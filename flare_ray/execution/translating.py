@@ -7,11 +7,12 @@ Only the places of chunks go through Ray; nothing else of the pipeline asks for 
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flare_ray.errors import InputError
@@ -22,9 +23,10 @@ from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.schema import Resources
 from flare_ray.store import Store
 from flare_ray.translation.memory import Pair
-from flare_ray.translation.stage import build
+from flare_ray.translation.stage import Stopped, build
 
 _RETRIES = 3
+log = logging.getLogger(__name__)
 OnProgress = Callable[[dict[str, Any]], None]
 
 
@@ -32,10 +34,16 @@ class _Translators:
     """What one process of the pool runs."""
 
     def __init__(
-        self, storage: str, pair: dict[str, str], settings: dict[str, Any], resources: dict[str, Any]
+        self,
+        storage: str,
+        pair: dict[str, str],
+        settings: dict[str, Any],
+        resources: dict[str, Any],
+        desk: str | None,
     ):
         import torch
 
+        from flare_ray.execution.desk import Errand
         from flare_ray.translation.translator import Translator
 
         threads = max(1, int(resources["cpus_per_translator"]))
@@ -50,44 +58,34 @@ class _Translators:
             device,
             threads,
             resources["translation_saved_every"],
+            Errand(desk).stopped,
         )
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
         """One chunk, by its place; counts of what was translated."""
         made = [self.translator.chunk(str(place)) for place in batch["place"]]
-        return {name: [counts[name] for counts in made] for name in ("texts", "tokens")}
+        return {name: [counts[name] for counts in made] for name in ("texts", "tokens", "left")}
 
 
 class RayPool:
     """A pool (translation/stage.py) on the Ray that this process is joined to.
 
-    resources: the sweep's. on_progress: called with pair, texts (done), missing, seconds and texts per second.
+    resources: the sweep's. on_progress: called with pair, texts (done), missing, seconds and texts per second. desk:
+    of the driver, which may want it to stop (desk.py).
     """
 
-    def __init__(self, storage: str, resources: dict[str, Any], on_progress: OnProgress):
-        self.storage, self.resources, self.on_progress = storage, resources, on_progress
+    def __init__(
+        self, storage: str, resources: dict[str, Any], on_progress: OnProgress, desk: str | None = None
+    ):
+        self.storage, self.resources, self.on_progress, self.desk = storage, resources, on_progress, desk
 
     def __call__(self, pair: Pair, settings: dict[str, Any], places: list[str], missing: int) -> None:
-        """Translates the chunks; returns when all are done."""
-        import ray.data
-
-        _quiet()
-        resources = Resources(**self.resources)
-        most, gpus = translators(resources, can_have()), translator_gpus(resources)
-        rows = ray.data.from_items([{"place": place} for place in places], override_num_blocks=len(places))
-        done = rows.map_batches(
-            _Translators,
-            fn_constructor_args=(self.storage, vars(pair), settings, self.resources),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, len(places))),
-            num_cpus=resources.cpus_per_translator,
-            num_gpus=gpus or None,
-            max_restarts=_RETRIES,  # Ray Data's own are without end
-            max_task_retries=_RETRIES,
-        )
+        """Translates the chunks; returns when all are done. Raises Stopped."""
         started, texts = time.perf_counter(), 0
-        for row in done.iter_rows():
+        for row in self._rows(pair, settings, places):
             texts += int(row["texts"])
+            if row["left"]:
+                raise Stopped("the driver wants it to stop")
             seconds = time.perf_counter() - started
             self.on_progress(
                 {
@@ -99,10 +97,32 @@ class RayPool:
                 }
             )
 
+    def _rows(self, pair: Pair, settings: dict[str, Any], places: list[str]) -> Iterator[dict[str, Any]]:
+        """The counts of each chunk, as it is done."""
+        import ray.data
+
+        from flare_ray.execution.desk import Errand
+
+        _quiet()
+        errand = Errand(self.desk)
+        resources = Resources(**self.resources)
+        most, gpus = translators(resources, can_have()), translator_gpus(resources)
+        rows = ray.data.from_items([{"place": place} for place in places], override_num_blocks=len(places))
+        done = rows.map_batches(
+            _Translators,
+            fn_constructor_args=(self.storage, vars(pair), settings, self.resources, self.desk),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, len(places))),
+            num_cpus=resources.cpus_per_translator,
+            num_gpus=gpus or None,
+            max_restarts=_RETRIES,  # Ray Data's own are without end
+            max_task_retries=_RETRIES,
+        )
+        for row in done.iter_rows():
+            yield {**row, "left": row["left"] or errand.stopped()}
+
 
 def _quiet() -> None:
-    import logging
-
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -135,8 +155,11 @@ def run_translation(config: dict[str, Any]) -> None:
 
     provenance = config["provenance"] | {"host": socket.gethostname()}
     report("started", corpora[0], {})
-    pool = RayPool(config["storage"], config["resources"], on_progress)
-    build(store, corpora, pool, done, provenance, failed)
+    pool = RayPool(config["storage"], config["resources"], on_progress, config.get("desk"))
+    try:
+        build(store, corpora, pool, done, provenance, failed)
+    except Stopped as stopped:
+        log.info("%s: %s", config["stage"]["key"], stopped)
 
 
 def _failure(corpus: Corpus, error: Exception) -> dict[str, Any]:

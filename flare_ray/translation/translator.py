@@ -8,7 +8,7 @@ chunk forms the same batches and goes on behind the last one saved.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flare_ray.store import Store
@@ -24,7 +24,7 @@ class Translator:
     """Translates chunks of one pair.
 
     settings: `checkpoint`, `backend` and the decoding (plan/corpora.py). batch_tokens: input tokens of a batch,
-    padding counted. save_every: seconds.
+    padding counted. save_every: seconds. stop_requested: asked before every batch, so it must answer at once.
     """
 
     def __init__(
@@ -36,32 +36,41 @@ class Translator:
         device: str = "cpu",
         threads: int = 1,
         save_every: float = 30,
+        stop_requested: Callable[[], bool] = lambda: False,
     ):
         from flare_ray.translation.backends.base import load
 
         self.store, self.pair, self.batch_tokens, self.save_every = store, pair, batch_tokens, save_every
+        self.stop_requested = stop_requested
         decoding = Decoding(settings["beams"], settings["max_length"], settings["precision"])
         self.backend: Backend = load(settings["backend"], settings["checkpoint"], decoding, device, threads)
         self.limit = min(self.backend.limit, self.backend.max_length)
 
     def chunk(self, place: str) -> dict[str, int]:
-        """Translates what is missing of a chunk into the store; counts `texts` and `tokens` translated now."""
+        """Translates what is missing of a chunk into the store; counts `texts` and `tokens` translated now.
+
+        left: batches that were not looked at, when it was asked to stop.
+        """
         chunk = read_chunk(self.store, place)
         lengths = self.backend.lengths(chunk.texts, self.pair.source)
         done: list[Entry] = []
-        counts = {"texts": 0, "tokens": 0}
+        counts = {"texts": 0, "tokens": 0, "left": 0}
         units = batches(lengths, self.batch_tokens)
         saved, since = self._saved(chunk.name), time.monotonic()
         for number, unit in enumerate(units):
+            if self.stop_requested():
+                counts["left"] = len(units) - number
             missing = [i for i in unit if not chunk.known[i] and chunk.texts[i] not in saved]
-            if missing:
+            if missing and not counts["left"]:
                 done += self.entries([chunk.texts[index] for index in missing])
-            if number + 1 == len(units) or time.monotonic() - since >= self.save_every:
+            if counts["left"] or number + 1 == len(units) or time.monotonic() - since >= self.save_every:
                 if done:
                     write_shard(self.store, self.pair, chunk.name, done)
                 counts["texts"] += len(done)
                 counts["tokens"] += sum(entry.tokens for entry in done)
                 done, since = [], time.monotonic()
+            if counts["left"]:
+                break
         return counts
 
     def _saved(self, name: str) -> set[str]:

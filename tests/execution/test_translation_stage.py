@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from flare_ray.plan.corpora import Corpus, corpus
 from flare_ray.plan.schema import Resources, Translation
 from flare_ray.plan.wire import corpus_to_dict
 from flare_ray.store import Store
+from flare_ray.translation import worklist
 from flare_ray.translation.memory import Pair
 from flare_ray.translation.stage import Here
 
@@ -69,3 +73,47 @@ def test_a_split_that_cannot_be_translated_is_charged_alone(
         ("failed", corpora[0].fingerprint),
         ("finished", corpora[1].fingerprint),
     ]
+
+
+@pytest.fixture
+def own_ray() -> Iterator[None]:
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_stage_that_is_told_to_stop_leaves_with_what_it_has(
+    corpora: list[Corpus],
+    reports: list[dict[str, Any]],
+    own_ray: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray
+
+    from flare_ray.execution.desk import Desk
+
+    monkeypatch.setattr(worklist, "CHUNK", 24)
+    store, desk = Store(str(tmp_path / "store")), Desk()
+    shards = store.url + f"/translations/{corpora[0].translator_key}/eng-qal"
+
+    def stop() -> None:
+        while not list(Path(shards).glob("*.parquet")):
+            time.sleep(0.02)
+        desk.close()
+
+    threading.Thread(target=stop, daemon=True).start()
+    resources = Resources(translation_tokens=16, translation_saved_every=0.01).model_dump()
+    translating.run_translation(config_of(store, corpora, desk=desk.name, resources=resources))
+    assert list(Path(shards).glob("*.parquet")), "what was translated is kept"
+    assert not store.finished("corpora")
+    assert not any(store.failure(one.fingerprint) for one in corpora)
+    assert "failed" not in {event["event"] for event in reports}
+    until = time.monotonic() + 30
+    while ray.available_resources().get("CPU") != 2 and time.monotonic() < until:
+        time.sleep(0.2)
+    assert ray.available_resources()["CPU"] == 2, "its translators are gone"

@@ -12,8 +12,11 @@ from flare_ray.errors import InputError
 from flare_ray.plan.corpora import Corpus, corpus
 from flare_ray.plan.schema import Translation
 from flare_ray.store import Store
+from flare_ray.translation import worklist
 from flare_ray.translation.corpus import Translating, pair
+from flare_ray.translation.memory import Memory, Pair
 from flare_ray.translation.stage import Here, Stopped, build
+from flare_ray.translation.translator import Translator
 
 
 @pytest.fixture
@@ -124,3 +127,20 @@ def test_a_pool_that_is_told_to_leave_is_no_failure(store: Store, corpora: list[
 def test_without_anyone_to_tell_a_failure_is_raised(store: Store, corpora: list[Corpus], count: int) -> None:
     with pytest.raises(InputError, match=r"english\.dev"):
         build(store, corpora[:count], Here(store))
+
+
+def test_a_translator_that_is_told_to_stop_saves_what_it_has(store: Store, settings: dict[str, Any]) -> None:
+    texts = [f"the {word} saw a {other}." for word in ("cat", "dog", "lamp") for other in "abcdefgh"]
+    one, asked = Pair("7" * 20, "eng", "qal"), iter([False, False, True])
+    with Memory(store, one) as memory:
+        (chunk,) = worklist.chunks(texts, memory)
+        place = worklist.write_chunk(store, worklist.new_folder(one), chunk)
+        first = Translator(store, one, settings, 64, save_every=1000, stop_requested=lambda: next(asked))
+        made = first.chunk(place)
+        memory.refresh()
+        assert made["left"] > 0
+        assert 0 < made["texts"] == len(memory.get(texts)) < len(texts)
+        rest = Translator(store, one, settings, 64).chunk(place)
+        memory.refresh()
+        assert rest == {"texts": len(texts) - made["texts"], "tokens": rest["tokens"], "left": 0}
+        assert set(memory.get(texts)) == set(texts)
