@@ -7,7 +7,6 @@ from typing import Protocol
 
 from flare_ray.execution.durations import Work
 from flare_ray.execution.retries import Failure, Retries
-from flare_ray.plan.grid import Run
 
 
 class Outcomes(Protocol):
@@ -20,7 +19,7 @@ class Outcomes(Protocol):
         """What its worker wrote down about its failure."""
 
     def progress(self, work: Work) -> int:
-        """How far an unfinished run's checkpoint is, in steps."""
+        """How far unfinished work is: a number that grows with what of it is kept."""
 
     def failed(self, work: Work, failure: Failure) -> None:
         """It is given up, and no worker wrote so."""
@@ -46,7 +45,7 @@ class Attempts:
         failure = written or death
         if stopping and not written:
             return 0.0, failure
-        progress = self.outcomes.progress(work) if isinstance(work, Run) else 0
+        progress = self.outcomes.progress(work)
         if progress > self._progress.get(work.fingerprint, 0):
             self._failures[work.fingerprint, failure.kind] = 0  # it got further than the last time
             self._progress[work.fingerprint] = progress

@@ -11,6 +11,7 @@ from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Run
 from flare_ray.store import Store
 from flare_ray.store.manifest import CHECKPOINT
+from flare_ray.translation.corpus import pair
 
 KINDS: dict[type, str] = {Run: "runs", Base: "bases", Corpus: "corpora"}
 """Folders of the store."""
@@ -36,7 +37,12 @@ class Outcomes:
         return Failure(written.get("kind", "bug"), written["error"]) if written else None
 
     def progress(self, work: Run | Base | Corpus) -> int:
-        """How far an unfinished run's checkpoint is, in steps."""
+        """How far unfinished work is: the steps of a run's or base model's checkpoint, or the shards of translations.
+
+        Those are of the whole language and direction, of which a split is a part: all its splits get on together.
+        """
+        if isinstance(work, Corpus):
+            return len(self.store.names(pair(work).folder))
         place = f"checkpoints/{work.fingerprint}"
         names = filter(str.isdecimal, self.store.names(place))
         whole = [name for name in names if self.store.files.exists(f"{place}/{name}/{CHECKPOINT}")]
