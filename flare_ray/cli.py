@@ -20,14 +20,19 @@ from rich.markup import escape
 from flare_ray.commands.plan import plan_json, print_plan
 from flare_ray.commands.schema import schema
 from flare_ray.commands.store import app as store_app
+from flare_ray.commands.sync import sync
+from flare_ray.commands.ui import ui
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.schema import Resources, Translation
+from flare_ray.redaction import redacted
 from flare_ray.store import open_store
 from flare_ray.study import Study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(store_app, name="store")
 app.command()(schema)
+app.command()(sync)
+app.command()(ui)
 console = Console()
 if not console.is_terminal:
     console = Console(width=200)  # a log or a pipe has no width of its own: tables stay whole
@@ -163,21 +168,23 @@ def _conclude(study: Study, outcome: Any) -> int:
         console.print(
             f"failed: {failed.label}: {failure['error']}\n  log: {place}", markup=False, soft_wrap=True
         )
+    for name in outcome.unanswered:
+        console.print(f"no answer: {name}: no configuration came to its end", markup=False, soft_wrap=True)
     if outcome.failed:
         console.print("flare-ray run --retry-failed tries all of them again", soft_wrap=True)
     ui = f"{_mlflow_line(study.tracking_uri)}"
     console.print(f"records in MLflow:  {ui}", markup=False, soft_wrap=True)
     console.print(f"report:             {report_file}", markup=False, soft_wrap=True)
-    return 1 if outcome.failed else 0
+    return 1 if outcome.failed or outcome.unanswered else 0
 
 
 def _mlflow_line(uri: str) -> str:
     """What opens the MLflow UI on the records: a server's own address, or a command that serves the file."""
     if uri.startswith(("http://", "https://")):
-        return uri
+        return redacted(uri)
     beside = Path(sys.executable).with_name("mlflow")
     command = os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
-    return f"{command} ui --backend-store-uri {uri}"
+    return f"{command} ui --backend-store-uri {redacted(uri)}"
 
 
 def _plan(file: Path, overrides: list[str] | None, as_json: bool = False, places: int | None = None) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import _thread
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -19,17 +18,21 @@ from flare_ray.execution.watchdog import Watchdog
 from flare_ray.plan.checkpoints import SANDBOX
 from flare_ray.plan.grid import Grid, Run
 from flare_ray.plan.stages import Stages
+from flare_ray.recording import Recording
 from flare_ray.study import Study
-from flare_ray.tracking.views import corpus_view, run_view
-from flare_ray.tracking.writer import MakeView, Writer
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an execution ended. tracking_errors: what MLflow did not take; the store has it all the same."""
+    """How an execution ended.
+
+    tracking_errors: what MLflow did not take; the store has it all the same. unanswered: searches that have selected
+    nothing.
+    """
 
     failed: tuple[Run, ...]
     tracking_errors: tuple[str, ...]
+    unanswered: tuple[str, ...] = ()
 
 
 def execute(
@@ -86,63 +89,29 @@ class _Stop:
 def _execute(
     study: Study, console: Console, retry_failed: bool, stop: _Stop, on_death: Callable[[str], None]
 ) -> Outcome:
-    from flare_ray.execution.provenance import provenance
+    from flare_ray.execution.provenance import keep_diff, provenance
 
-    facts = provenance() | {"sweep": study.sweep.name}
+    facts = provenance() | keep_diff(study.store) | {"sweep": study.sweep.name}
     left_alone = set() if retry_failed else given_up(study.store, study.grid, facts)
     todo = study.stages(left_alone)
-    writer = _writer(study)
-    try:
-        records = _Records(study, writer)
-        for run in todo.done:
-            records.run(run)
-        stored = study.store.finished("corpora")
-        for corpus in study.grid.corpora:
-            if corpus.fingerprint in stored:
-                records.corpus(corpus.fingerprint)
-        if todo.packs or study.searching():
+    with Recording(study) as recording:
+        recording.everything()
+        if todo.packs or study.searching(
+            lambda run: not retry_failed and is_given_up(study.store, run, facts)
+        ):
             with Watchdog(on_death) as watchdog:
                 stop.watchdog = watchdog
-                _train(study, retry_failed, todo, records, facts, console, stop)
-    finally:
-        writer.close()
+                _train(study, retry_failed, todo, recording, facts, console, stop)
     finished = study.store.finished("runs")
     failed = [run for run in study.runs() if run.fingerprint not in finished]
-    return Outcome(tuple(failed), tuple(writer.errors))
-
-
-def _writer(study: Study) -> Writer:
-    uri, artifacts = study.tracking_uri, None
-    if uri.startswith("sqlite:"):
-        study.tracking_folder.mkdir(parents=True, exist_ok=True)
-        artifacts = (study.tracking_folder / "mlflow-artifacts").as_uri()
-    return Writer(uri, study.sweep.name, artifacts)
-
-
-class _Records:
-    """Finished work, from the store to MLflow."""
-
-    def __init__(self, study: Study, writer: Writer):
-        self.store, self.writer = study.store, writer
-
-    def run(self, run: Run) -> None:
-        self._submit(run.cell.task, "runs", run.fingerprint, run_view)
-
-    def corpus(self, fingerprint: str) -> None:
-        self._submit("translation", "corpora", fingerprint, corpus_view)
-
-    def _submit(self, experiment: str, kind: str, fingerprint: str, view: MakeView) -> None:
-        def load() -> tuple[dict[str, Any], Path]:
-            return self.store.record(kind, fingerprint), self.store.folder(kind, fingerprint)
-
-        self.writer.submit(experiment, fingerprint, load, view)
+    return Outcome(tuple(failed), tuple(recording.writer.errors), tuple(study.unanswered()))
 
 
 def _train(
     study: Study,
     retry_failed: bool,
     todo: Stages,
-    records: _Records,
+    recording: Recording,
     facts: dict[str, Any],
     console: Console,
     stop: _Stop,
@@ -167,11 +136,13 @@ def _train(
 
         def on_event(event: dict[str, Any]) -> None:
             progress.on_event(event)
-            if event["event"] == "finished":
-                if event["kind"] == "run":
-                    records.run(event["work"])
-                if event["kind"] == "corpus":
-                    records.corpus(event["fingerprint"])
+            match event["event"], event["kind"]:
+                case "finished", "run":
+                    recording.run(event["work"])
+                case "finished", "corpus":
+                    recording.corpus(event["fingerprint"])
+                case "failed", "run":
+                    recording.failure(event["work"])
 
         def on_more(stages: Stages) -> None:
             forget(study.store, stages)
@@ -203,7 +174,7 @@ def _searches(study: Study, facts: dict[str, Any], retry_failed: bool) -> Callab
         """Once more where the user asks for it."""
         again = retry_failed and run.fingerprint not in tried
         tried.add(run.fingerprint)
-        return not again and is_given_up(study.store, run, facts)
+        return not again and is_given_up(study.store, run.fingerprint, facts)
 
     def objective(record: Mapping[str, Any]) -> tuple[float, Curve]:
         name = f"validation_{registry.load('tasks', record['task']).metric}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -112,19 +112,29 @@ class Study:
         """What the searches that are done have selected: a table row's name, and its runs with all seeds."""
         found = []
         for one, facts in answers(self.searches, self.store):
-            if facts["selected"] is not None:
-                config = ", ".join(f"{axis}={value}" for axis, value in facts["selected"].items())
-                method, count = one.question.section.method.name, facts["configurations"]
-                name = f"{method} ({config}; {one.sampler}: best of {count})"
-                runs = [run for seed in one.seeds for run in one.question.runs(facts["selected"], seed)]
-                found.append((name, runs))
+            config = ", ".join(f"{axis}={value}" for axis, value in facts["selected"].items())
+            method, count = one.question.section.method.name, facts["configurations"]
+            name = f"{method} ({config}; {one.sampler}: best of {count})"
+            runs = [run for seed in one.seeds for run in one.question.runs(facts["selected"], seed)]
+            found.append((name, runs))
         return found
 
-    def searching(self) -> bool:
-        """Whether a search is not done, or a run of what it selected."""
-        finished = self.store.finished("runs")
-        done = len(answers(self.searches, self.store)) == len(self.searches)
-        return not done or any(run.fingerprint not in finished for _, runs in self.selected() for run in runs)
+    def searching(self, left_alone: Callable[[str], bool] = lambda run: True) -> bool:
+        """Whether a search is not done, or a run of what it selected.
+
+        left_alone: whether a failed run, by its fingerprint, is not to be tried again.
+        """
+        finished, found = self.store.finished("runs"), answers(self.searches, self.store)
+        if len(found) < len(self.searches):
+            return True
+        if any(not left_alone(run) for _, facts in found for run in facts["failed"] if run not in finished):
+            return True
+        return any(run.fingerprint not in finished for _, runs in self.selected() for run in runs)
+
+    def unanswered(self) -> list[str]:
+        """Searches that have selected nothing."""
+        found = {one.place for one, _ in answers(self.searches, self.store)}
+        return [f"{one.question.label} by {one.sampler}" for one in self.searches if one.place not in found]
 
     def runs(self) -> list[Run]:
         """The grid's, and what searches have selected."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from flare_ray.execution.retries import CURABLE
-from flare_ray.plan.grid import Grid, Run
+from flare_ray.plan.grid import Grid
 from flare_ray.plan.stages import Stages
 from flare_ray.store import Store
 
@@ -24,9 +24,9 @@ def given_up(store: Store, grid: Grid, provenance: dict[str, Any]) -> set[str]:
     return {one for one in failed if _stays(store.failure(one) or {}, provenance)}
 
 
-def is_given_up(store: Store, run: Run, provenance: dict[str, Any]) -> bool:
-    """Whether a run's failure, if there is one, is left alone."""
-    failure = store.failure(run.fingerprint)
+def is_given_up(store: Store, run: str, provenance: dict[str, Any]) -> bool:
+    """Whether a run's failure, if there is one, is left alone. run: its fingerprint."""
+    failure = store.failure(run)
     return failure is not None and _stays(failure, provenance)
 
 

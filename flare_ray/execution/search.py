@@ -3,30 +3,22 @@
 The objective is a validation metric, averaged over seeds and languages. Runs are ordinary runs with fingerprints of
 their own: those that a grid or an earlier start has finished are known at once and cost nothing, and one that two
 searches want is trained once. What was proposed stands in the store, so that a start after a crash goes on with the
-same configurations; Optuna's own storage is a view for optuna-dashboard, written anew at each start.
+same configurations.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from statistics import mean
 from typing import Any, Protocol
 
 from flare_ray.execution.pruning import Curve, Pruner
 from flare_ray.execution.racing import Candidate, Race, ordered
+from flare_ray.execution.sampling import Config, Sampler, View
 from flare_ray.plan.grid import Run
 from flare_ray.store import Store
-
-_METRIC = "validation"
-_REPEATS = 5
-"""Proposals in a row that were made before, after which one that was not is drawn at random."""
-Config = Mapping[str, Any]
-Value = Callable[[Run], float | None]
 
 
 class Question(Protocol):
@@ -89,11 +81,12 @@ class Search:
         self._asked: set[str] = set()
         self._mine: dict[str, Candidate] = {}
         self._pruner = Pruner(rules.rungs, rules.factor)
-        self._curves: dict[str, list[tuple[float, float]]] = {}
+        self._curves: dict[str, dict[float, float]] = {}
         self._exhausted = False
-        self._sampler = _Sampler(self.name, question.space, rules, optuna_storage)
         self._told: set[int] = set()
         self._proposed = self._read(self.journal)[: rules.configurations]
+        self._sampler = Sampler(question.space, rules, len(self._proposed))
+        self._view = View(f"{self.name} [{question.fingerprint[:8]}]", question.space, optuna_storage)
         for config in self._proposed:
             self.race.enter(config)
         self._dropped: list[dict[str, Any]] = self._read(self.journal_of_dropped)
@@ -133,8 +126,8 @@ class Search:
         one = self._mine.get(run.fingerprint)
         if one is None or one.out or one.number in self._free:
             return
-        curve = self._curves.setdefault(run.fingerprint, [])
-        curve.append((share, value))
+        self._curves.setdefault(run.fingerprint, {})[share] = value
+        curve = sorted(self._curves[run.fingerprint].items())
         if self._pruner.hopeless(_contest(run), run.fingerprint, curve) and share < 1:
             so_far = max(value for _, value in curve)
             one.dropped = mean([*(value for value in one.values if value is not None), so_far])
@@ -159,6 +152,10 @@ class Search:
             if self._no_more or len(open_ones) >= self.rules.parallel:
                 return asked
             self._propose()
+
+    def failed(self) -> list[str]:
+        """Fingerprints of its runs that failed."""
+        return sorted(run for run in self._mine if self._values.get(run, 0.0) is None)
 
     def selected(self) -> tuple[Config, float] | None:
         """The best configuration that has all seeds, and its objective."""
@@ -195,7 +192,8 @@ class Search:
             one.values += ordered(found, range(len(one.values), one.wanted))
             if one.number not in self._told and (one.out or len(one.values) >= one.wanted):
                 self._told.add(one.number)
-                self._sampler.tell(one.number, one.config, _score(one))
+                self._sampler.tell(one.config, _score(one))
+                self._view.add(one.config, _score(one), one.dropped is not None)
 
     def _propose(self) -> None:
         """Lets one more configuration enter, written down before any of its runs starts."""
@@ -225,80 +223,3 @@ def _score(one: Candidate) -> float | None:
     if one.failed:
         return None
     return one.score(len(one.values)) if one.dropped is None else one.dropped
-
-
-class _Sampler:
-    """Ray Tune's OptunaSearch, asked and told by the number of a configuration."""
-
-    def __init__(
-        self,
-        name: str,
-        space: Mapping[str, Any],
-        rules: Rules,
-        storage: Any,
-    ):
-        import optuna
-        from ray.tune.search.optuna import OptunaSearch
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        makers = {
-            "tpe": lambda: optuna.samplers.TPESampler(seed=rules.seed, constant_liar=True),
-            "random": lambda: optuna.samplers.RandomSampler(seed=rules.seed),
-        }
-        if storage is not None:
-            names = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
-            if name in names:
-                optuna.delete_study(study_name=name, storage=storage)
-        logging.getLogger("ray.tune.search.optuna").setLevel(logging.ERROR)
-        self._searcher: Any = OptunaSearch(
-            {axis: distribution(values) for axis, values in space.items()},
-            metric=_METRIC,
-            mode="max",
-            sampler=makers[rules.sampler](),
-            study_name=name,
-            storage=storage,
-        )
-        self._space, self._rng = dict(space), random.Random(rules.seed)
-        self._open: dict[str, str] = {}
-        self._asked = 0
-
-    def ask(self, entered: Sequence[Config]) -> dict[str, Any] | None:
-        """A configuration that is not among those entered; None when there is no other."""
-        for _ in range(_REPEATS):
-            self._asked += 1
-            trial = str(self._asked)
-            config = dict(self._searcher.suggest(trial))
-            if config not in entered:
-                self._open[json.dumps(config, sort_keys=True)] = trial
-                return config
-            self._searcher.on_trial_complete(trial, error=True)  # which the sampler leaves out
-        rest = [config for config in points(self._space) or () if config not in entered]
-        return self._rng.choice(rest) if rest else None
-
-    def tell(self, number: int, config: Config, value: float | None) -> None:
-        """The objective of a configuration; None when it failed."""
-        trial = self._open.pop(json.dumps(dict(config), sort_keys=True), None)
-        if trial is not None:
-            result = None if value is None else {_METRIC: value}
-            self._searcher.on_trial_complete(trial, result, error=value is None)
-        elif value is not None:  # proposed before this start
-            self._searcher.add_evaluated_point(dict(config), value)
-
-
-def points(space: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """All configurations of a space of lists; None where an axis is a range."""
-    if any(isinstance(values, Mapping) for values in space.values()):
-        return None
-    return [dict(zip(space, point, strict=True)) for point in product(*space.values())]
-
-
-def distribution(values: Any) -> Any:
-    """Optuna's distribution of an axis: a list of values, or {low, high, log}."""
-    import optuna
-
-    if isinstance(values, Mapping):
-        low, high = values["low"], values["high"]
-        whole = isinstance(low, int) and isinstance(high, int)
-        kind = optuna.distributions.IntDistribution if whole else optuna.distributions.FloatDistribution
-        return kind(low, high, log=values.get("log", False))
-    return optuna.distributions.CategoricalDistribution(tuple(values))

@@ -13,7 +13,8 @@ from typing import Any
 
 from flare_ray.execution.board import Board
 from flare_ray.execution.pruning import Curve
-from flare_ray.execution.search import Rules, Search, points
+from flare_ray.execution.sampling import points
+from flare_ray.execution.search import Rules, Search
 from flare_ray.plan.grid import Run
 from flare_ray.plan.search import Question
 from flare_ray.plan.stages import Stages
@@ -48,6 +49,12 @@ class Asked:
     def place(self) -> str:
         """Where in the store its answer is written."""
         return f"searches/{self.question.fingerprint}/{self.sampler}.selected.json"
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """What its answer depends on beside the question: one found on other terms is none."""
+        rules = self.rules
+        return {"configurations": rules.configurations, "halving": rules.factor, "rungs": list(rules.rungs)}
 
 
 def asked(questions: Iterable[Question], seeds: Sequence[int]) -> list[Asked]:
@@ -89,6 +96,7 @@ class Searches:
         self._on_board: set[str] = set()
         self._answered: set[str] = set()
         self._asked: dict[str, Run] = {}
+        self._gone: set[str] = set()
         self._kept = set(planned)
         self.watched: set[str] = set()
         """Fingerprints of runs whose validations decide whether they go on."""
@@ -116,8 +124,11 @@ class Searches:
         ]
 
     def _settled(self, run: Run, finished: bool) -> None:
+        self.watched.discard(run.fingerprint)
         if finished:
             self._finished.add(run.fingerprint)
+        elif run.fingerprint in self._gone:
+            return  # dropped: nobody waits for it, and it has not failed
         found = self._value(run) if finished else (None, ())
         for _, search in self._searches:
             search.settled(run, *found)
@@ -132,6 +143,7 @@ class Searches:
         for one in gone:
             self.watched.discard(one.fingerprint)
             self._on_board.discard(one.fingerprint)
+            self._gone.add(one.fingerprint)
             if stage := self.board.drop(one):
                 told.append((stage, one))
         self._pump()
@@ -167,6 +179,7 @@ class Searches:
                 known = True
             elif run.fingerprint not in self._on_board:
                 self._on_board.add(run.fingerprint)
+                self._gone.discard(run.fingerprint)
                 new.append(run)
                 self._asked[run.fingerprint] = run
                 if search.rules.rungs and run.fingerprint not in self._kept:
@@ -175,6 +188,9 @@ class Searches:
             stages = self.plan(new)
             self.on_added(stages)
             self.board.add(stages.todo, stages.bases, stages.translations)
+            for run in stages.done:  # by another driver, since this one looked
+                self._settled(run, True)
+                known = True
         return known
 
     def _answer(self, one: Asked, search: Search) -> list[Run]:
@@ -183,7 +199,9 @@ class Searches:
         facts: dict[str, Any] = {
             "label": one.question.label,
             "sampler": one.sampler,
+            "terms": one.terms,
             "configurations": len(search.race.candidates),
+            "failed": search.failed(),
             "seeds": list(one.question.seeds),
             "selected": None,
         }
@@ -211,5 +229,6 @@ def answers(every: Iterable[Asked], store: Store) -> list[tuple[Asked, dict[str,
             facts = json.loads(store.read_bytes(one.place))
         except FileNotFoundError:
             continue
-        found.append((one, facts))
+        if facts.get("terms") == one.terms and facts["selected"] is not None:
+            found.append((one, facts))
     return found

@@ -237,6 +237,8 @@ class _Loop:
         fitted.chosen_step, fitted.tokens = facts["chosen_step"], facts["tokens"]
         fitted.train_seconds, fitted.earlier_seconds = facts["train_seconds"], facts["seconds"]
         fitted.resumptions = facts["resumptions"] + 1
+        for entry in fitted.history if self.on_validation else ():
+            self.on_validation(entry)  # type: ignore[misc]
         self.losses = list(tensors["losses"].to(self.group.device))
         self.started = time.perf_counter() - facts["seconds_since_validation"]
         restore_random_state(tensors, self.group.device)

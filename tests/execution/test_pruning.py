@@ -12,8 +12,8 @@ import pytest
 from flare_ray.execution.board import Board, Stage
 from flare_ray.execution.pruning import Pruner, best_at
 from flare_ray.execution.retries import Failure
-from flare_ray.execution.search import points
-from flare_ray.execution.searching import Asked, Searches
+from flare_ray.execution.sampling import points
+from flare_ray.execution.searching import Asked, Searches, answers
 from flare_ray.plan.grid import Base, Grid, Run
 from flare_ray.plan.sections import Search as Section
 from flare_ray.plan.stages import Stages, stages
@@ -206,3 +206,48 @@ def test_a_dropped_run_that_is_wanted_again_comes_back(tmp_path: Path) -> None:
     board.finish(following.key)
     assert settled == [(run.fingerprint, False)]
     assert board.done
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_one_search_dropped_is_no_failure_for_another(tmp_path: Path, seed: int) -> None:
+    tpe = asked(configurations=12)
+    chance = Asked(tpe.question, "random", tpe.seeds)
+    world = World(Store(str(tmp_path)), [tpe, chance])
+    world.drive(seed)
+    assert world.board.left == 0
+    assert world.dropped
+    for one, search in world.searches._searches:
+        assert search.done
+        assert not search.failed(), one.sampler
+        assert len(search.race.candidates) == 12
+        assert all(entry.dropped is not None or entry.values for entry in search.race.candidates)
+
+
+def test_a_run_that_another_driver_finished_meanwhile_is_taken_as_it_is(tmp_path: Path) -> None:
+    one = asked()
+    world = World(Store(str(tmp_path)), [one])
+    plan = world.searches.plan
+
+    def late(runs: Sequence[Run]) -> Stages:
+        for run in runs:
+            if not world.store.has("runs", run.fingerprint):
+                curve = world.question.curve(run)
+                world.store.write("runs", run.fingerprint, {"value": curve[-1][1], "curve": curve})
+        return plan(runs)
+
+    world.searches.plan = late
+    world.drive()
+    assert world.searches._searches[0][1].done
+    assert answers([one], world.store)
+
+
+def test_an_answer_on_other_terms_is_none(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    World(store, [asked()]).drive()
+    assert answers([asked()], store)
+    assert not answers([asked(configurations=18)], store)
+    more = World(store, [asked(configurations=18)])
+    more.drive()
+    [(_, facts)] = answers([asked(configurations=18)], store)
+    assert facts["configurations"] == 18
+    assert more.trained.total() < 18 * 2 * len(SHARES) / 2, "what was tried is not trained again"

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from flare_ray.execution.racing import Race, rungs
-from flare_ray.execution.search import Rules, Search, points
+from flare_ray.execution.sampling import points
+from flare_ray.execution.search import Rules, Search
 from flare_ray.plan.grid import Base, Cell, Run
 from flare_ray.plan.schema import ModelSpec
 from flare_ray.store import Store
@@ -220,3 +221,49 @@ def test_one_in_two_goes_on_and_the_best_always_to_the_end() -> None:
     race.candidates[1].values += [8.0, 8.0]
     assert race.best() is race.candidates[1]
     assert [race.stopped(one) for one in race.candidates] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("stop_after", [5, 7, 11])
+def test_a_search_over_a_range_that_was_killed_comes_to_its_end(
+    tmp_path: Path, sampler: str, stop_after: int
+) -> None:
+    """The sampler starts anew, and must not draw the same configurations again."""
+    space = {"lr": {"low": 1e-5, "high": 1e-3, "log": True}}
+    question = Planted({"lr": 1e-4}, space=space)
+    rules = {"sampler": sampler, "configurations": 14, "seeds": (1,), "factor": 1, "parallel": 1}
+    for _ in range(4):
+        search = a_search(Store(str(tmp_path)), question, **rules)
+        for one in search.race.candidates:  # what the store has
+            for run in question.runs(one.config, 1):
+                search.settled(run, question.value(run))
+        executed = Counter[str]()
+        drive(search, question, random.Random(0), executed, 2 * stop_after)
+    assert search.done
+    assert len(search.race.candidates) == 14
+    assert len({one.config["lr"] for one in search.race.candidates}) == 14
+
+
+def test_two_searches_of_one_name_have_views_of_their_own(tmp_path: Path) -> None:
+    import optuna
+
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db")
+    searches = []
+    for number in range(2):
+        question = Planted({"fusion": "mul", "rank": 8}, fingerprint=str(number) * 20)
+        store, rules = Store(str(tmp_path)), Rules(4, (1,), factor=1)
+        searches.append((question, Search(question, rules, store, optuna_storage=storage)))
+    for question, search in searches:
+        drive(search, question, random.Random(0), Counter())
+    assert [summary.n_trials for summary in optuna.get_all_study_summaries(storage)] == [4, 4]
+
+
+def test_a_view_that_cannot_be_written_stops_no_search(tmp_path: Path) -> None:
+    import optuna
+
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db")
+    question = Planted({"fusion": "mul", "rank": 8})
+    search = Search(question, Rules(4, (1,), factor=1), Store(str(tmp_path)), optuna_storage=storage)
+    (tmp_path / "optuna.db").write_bytes(b"no database")
+    drive(search, question, random.Random(0), Counter())
+    assert search.selected() is not None

@@ -17,6 +17,7 @@ import pytest
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.execution import translating
+from flare_ray.execution.retries import kind_of
 from flare_ray.plan.corpora import corpus
 from flare_ray.plan.schema import Resources, Translation
 from flare_ray.store import Store
@@ -120,8 +121,10 @@ def test_a_text_that_kills_every_translator_fails_the_stage(
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         pool = translating.RayPool(str(tmp_path), Resources().model_dump(), lambda facts: None)
-        with pytest.raises(Exception, match=r"(?i)actor|died|task"):
+        with pytest.raises(Exception, match=r"(?i)actor|died|task") as raised:
             pool(Pair("0" * 20, "eng", "qal"), {}, ["a chunk's place"], 1)
+        print("ROOT", repr(translating.root_cause(raised.value)), type(translating.root_cause(raised.value)).__mro__)
+        assert kind_of(translating.root_cause(raised.value)) == "lost", "it is tried again, as often as any"
     finally:
         ray.shutdown()
 
