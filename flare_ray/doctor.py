@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError
+from flare_ray.redaction import redacted
 from flare_ray.study import Study
 
 
@@ -78,5 +79,5 @@ def _sweep(file: Path) -> list[Finding]:
     return [
         Finding("sweep", f"{file}: {len(study.grid.runs)} runs", True),
         Finding("storage", study.store.url, True),
-        Finding("tracking", study.tracking_uri, True),
+        Finding("tracking", redacted(study.tracking_uri), True),
     ]

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from flare_ray.redaction import redacted
+from flare_ray.store import Store
+
+DIFF_BYTES = 200_000
 PACKAGES = (
     "flare-ray",
     "torch",
@@ -31,6 +36,25 @@ def provenance() -> dict[str, Any]:
         "platform": platform.platform(),
         **_git(Path(__file__).parents[1]),
     }
+
+
+def keep_diff(store: Store) -> dict[str, Any]:
+    """Keeps what differs from the commit, in a changed checkout, in the store: once, by its hash. Credentials in URIs
+    are taken out, and what is longer than `DIFF_BYTES` is cut. Returns `git_diff`: place, hash, bytes, whether cut.
+    """
+    try:
+        text = _ask_git(Path(__file__).parents[1], "diff", "HEAD", "--no-color", "--no-ext-diff")
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    if not text or not _git(Path(__file__).parents[1])["git_changed"]:
+        return {}
+    whole = redacted(text).encode()
+    kept = whole[:DIFF_BYTES].decode(errors="ignore").encode()
+    name = blake2b(whole, digest_size=10).hexdigest()
+    place = f"diffs/{name}.patch"
+    if not store.files.exists(place):
+        store.write_bytes(place, kept)
+    return {"git_diff": {"place": place, "blake2b": name, "bytes": len(whole), "cut": len(kept) < len(whole)}}
 
 
 def _version(package: str) -> str:

@@ -1,9 +1,7 @@
-"""Where MLflow is, and what must not be said of it: credentials.
+"""Where MLflow is, and whether it answers.
 
-Credentials come from the environment (MLFLOW_TRACKING_USERNAME, _PASSWORD, _TOKEN) or stand in the URI; `redacted`
-takes them out of whatever is printed, logged or stored.
-
-    redacted("http://me:secret@mlflow.example:5000")  # http://***@mlflow.example:5000
+Credentials come from the environment (MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN) or stand in the URI; no
+message has them.
 """
 
 from __future__ import annotations
@@ -11,26 +9,12 @@ from __future__ import annotations
 import base64
 import http.client
 import os
-import re
 import urllib.error
 import urllib.parse
 import urllib.request
 
 from flare_ray.errors import Problem
-
-_USERINFO = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.\-]*://)[^/?#\s'\"]*@")
-_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-_SHORTEST = 4  # characters of a secret; a shorter one would blank ordinary words
-
-
-def redacted(text: str) -> str:
-    """The text without user:password@ in its URIs, and without the environment's tracking credentials."""
-    text = _USERINFO.sub(r"\1***@", text)
-    for name in _SECRETS:
-        secret = os.environ.get(name, "")
-        if len(secret) >= _SHORTEST:
-            text = text.replace(secret, "***").replace(urllib.parse.quote(secret, safe=""), "***")
-    return text
+from flare_ray.redaction import redacted
 
 
 def is_server(uri: str) -> bool:

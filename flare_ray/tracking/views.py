@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flare_ray.redaction import redacted
 from flare_ray.tracking.cells import aggregate
-from flare_ray.tracking.uris import redacted
 
 Record = Mapping[str, Any]
 _NAMES = ("cell", "model", "task", "language", "method", "variant")
@@ -66,7 +66,7 @@ def run_view(record: Record) -> View:
         record["started"],
         record["ended"],
         files=("predictions.parquet", "record.json", "adapter/"),
-        texts={"config.json": _config(record)},
+        texts={"config.json": _config(record)} | ({"git.diff": record["diff"]} if "diff" in record else {}),
         datasets=tuple(_datasets(record)),
     )
 

@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flare_ray.redaction import redacted
 from flare_ray.tracking.connection import CELL, Connection, is_gone, is_outage
 from flare_ray.tracking.ledger import Ledger
-from flare_ray.tracking.uris import redacted, unreachable
+from flare_ray.tracking.uris import unreachable
 from flare_ray.tracking.views import View, run_view
 
 log = logging.getLogger(__name__)

@@ -19,16 +19,6 @@ from flare_ray.tracking.connection import FINGERPRINT
 from flare_ray.tracking.writer import Load, Writer, unreachable
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('tracking') / 'mlflow.db'}"
-
-
-@pytest.fixture(scope="module")
-def client(uri: str) -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(tracking_uri=uri)
-
-
 def a_record(number: int, **changes: Any) -> dict[str, Any]:
     record = {
         "fingerprint": f"print{number}",

@@ -1,0 +1,64 @@
+"""`flare-ray sync SWEEP.yaml`: MLflow anew from the store, or what it lacks.
+
+    flare-ray sync sweeps/table1.yaml
+    flare-ray sync sweeps/table1.yaml --to http://mlflow.example:5000     # another server
+    flare-ray sync sweeps/table1.yaml --to sqlite:////tmp/mlflow.db --artifacts /tmp/mlflow-artifacts
+
+Exit codes: 0 all is there; 1 something is not; 2 the input is wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flare_ray.errors import InputError
+from flare_ray.redaction import redacted
+
+
+def sync(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The sweep's YAML file.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a field: tracking.uri=… Repeatable."),
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="URI", help="Another MLflow than the sweep's.")
+    ] = None,
+    artifacts: Annotated[
+        Path | None, typer.Option(help="Folder for the artifacts of a database given by --to.")
+    ] = None,
+) -> None:
+    """Writes to MLflow all that the store has of a sweep and MLflow has not; replaces what is half written."""
+    try:
+        code = _sync(file, list(overrides or []), to, artifacts)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        code = 2
+    raise typer.Exit(code)
+
+
+def _sync(file: Path, overrides: list[str], to: str | None, artifacts: Path | None) -> int:
+    from flare_ray.recording import Recording
+    from flare_ray.study import Study
+    from flare_ray.tracking.uris import unreachable
+
+    study = Study.open(file, overrides, to_execute=False)
+    uri = to or study.tracking_uri
+    if problems := unreachable(uri):
+        raise InputError(str(file), problems)
+    started = time.perf_counter()
+    with Recording(study, uri=uri, artifacts=artifacts) as recording:
+        recording.everything()
+        handed_over = recording.count
+    writer = recording.writer
+    for error in writer.errors:
+        print(f"not in MLflow: {error}", file=sys.stderr)
+    seconds = time.perf_counter() - started
+    there = f"{handed_over} records in the store, {writer.written} of them written to {redacted(uri)}"
+    print(f"{there} in {seconds:.1f} s")
+    return 1 if writer.errors else 0

@@ -1,0 +1,106 @@
+"""MLflow's UI on a database of our own: a server of one process on this machine, for as long as somebody looks.
+
+with Ui("sqlite:////results/mlflow.db", Path("/results/mlflow-artifacts")) as ui:
+    print(ui.url)
+    ui.wait()
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+_STARTS = (
+    180.0  # seconds that the server may take: mlflow is imported twice, and a new database gets its tables
+)
+
+
+class Ui:
+    """An `mlflow server` on 127.0.0.1; a context manager that is entered when it answers.
+
+    The database's URI goes by the environment, as a command line can be read by every user of the machine. Raises
+    RuntimeError with what the server said when it does not start.
+    """
+
+    def __init__(self, uri: str, artifacts: Path, port: int | None = None, log: Path | None = None):
+        self.uri, self.artifacts, self.port, self.log = uri, artifacts, port or free_port(), log
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Ui:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--artifacts-destination", str(self.artifacts)]
+        given = {"MLFLOW_BACKEND_STORE_URI": self.uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        out = self.log.open("ab") if self.log else subprocess.DEVNULL
+        self.process = subprocess.Popen(
+            command,
+            env={name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | given,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is ours: the server is ended in order
+        )
+        try:
+            self._await()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def wait(self) -> int:
+        """Until the server ends by itself."""
+        return self.process.wait()
+
+    def stop(self) -> None:
+        """Ends the server and its workers."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, 9)
+                self.process.wait()
+
+    def _await(self) -> None:
+        deadline = time.monotonic() + _STARTS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"mlflow server ended with {self.process.returncode}")
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                    return
+            except (OSError, urllib.error.URLError):
+                time.sleep(0.2)
+        raise RuntimeError(f"mlflow server does not answer at {self.url}")
+
+
+def experiments(server: str, prefix: str) -> dict[str, str]:
+    """Experiments of a server whose names begin so: name -> id. Raises OSError."""
+    body = json.dumps({"max_results": 1000, "filter": f"name LIKE '{prefix}%'"}).encode()
+    request = urllib.request.Request(
+        f"{server.rstrip('/')}/api/2.0/mlflow/experiments/search",
+        body,
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        found = json.load(answer).get("experiments", [])
+    return {one["name"]: one["experiment_id"] for one in found}
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])

@@ -1,0 +1,179 @@
+"""A study's work in MLflow: from the store, all of it, each run once, under its cell; and `flare-ray sync`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from statistics import mean, stdev
+
+import mlflow
+import pytest
+from mlflow.entities import Run as MlflowRun
+from typer.testing import CliRunner
+
+from flare_ray import cli
+from flare_ray.recording import Recording, cell_key
+from flare_ray.study import Study
+from flare_ray.tracking.connection import CELL, FINGERPRINT, PARENT
+from tests.small_study import write_study, write_sweep
+from tests.tracking.finished import fail, finish
+
+
+@pytest.fixture
+def file(tmp_path: Path, uri: str, request: pytest.FixtureRequest) -> Path:
+    """A sweep of 6 runs in 2 cells."""
+    fields = write_study(tmp_path) | {"methods": ["lora"], "languages": ["ace"], "seeds": [1, 2, 3]}
+    fields |= {"name": request.node.name, "tracking": {"uri": uri}}
+    return write_sweep(tmp_path / "sweep.yaml", fields)
+
+
+@pytest.fixture
+def study(file: Path) -> Study:
+    return Study.open(file)
+
+
+def written(study: Study, uri: str | None = None) -> list[MlflowRun]:
+    client = mlflow.MlflowClient(tracking_uri=uri or study.tracking_uri)
+    experiment = client.get_experiment_by_name(f"{study.sweep.name}/nusax")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def children(study: Study, uri: str | None = None) -> dict[str, MlflowRun]:
+    found = [run for run in written(study, uri) if FINGERPRINT in run.data.tags]
+    by_fingerprint = {run.data.tags[FINGERPRINT]: run for run in found}
+    assert len(found) == len(by_fingerprint)
+    return by_fingerprint
+
+
+def parents(study: Study) -> dict[str, MlflowRun]:
+    found = [run for run in written(study) if run.data.tags["flare_ray.kind"] == "cell"]
+    by_cell = {run.data.tags[CELL]: run for run in found}
+    assert len(found) == len(by_cell)
+    return by_cell
+
+
+def record(study: Study) -> list[str]:
+    with Recording(study) as recording:
+        recording.everything()
+    return recording.writer.errors
+
+
+def test_the_whole_of_a_study_is_there_under_its_cells(study: Study, tmp_path: Path) -> None:
+    for run in study.grid.runs:
+        finish(study.store, run, tmp_path)
+    assert record(study) == []
+    runs, cells = children(study), parents(study)
+    assert set(runs) == {run.fingerprint for run in study.grid.runs}
+    assert set(cells) == {cell_key(run) for run in study.grid.runs}
+    assert len(cells) == 2
+    for run in study.grid.runs:
+        parent = cells[cell_key(run)]
+        assert runs[run.fingerprint].data.tags[PARENT] == parent.info.run_id
+        assert parent.info.run_name == run.cell.label
+        assert parent.info.status == "FINISHED"
+        assert "seed" not in parent.data.params
+        assert parent.data.params["rank"] == str(dict(run.cell.axes)["rank"])
+        values = [61.0, 62.0, 63.0]
+        half = (
+            4.302652729911275 * stdev(values) / math.sqrt(3)
+        )  # Student's 97.5% quantile of two degrees of freedom
+        expected = {
+            "n": 3,
+            "test_macro_f1": 62.0,
+            "test_macro_f1_mean": mean(values),
+            "test_macro_f1_std": 1.0,
+            "test_macro_f1_ci_low": 62 - half,
+            "test_macro_f1_ci_high": 62 + half,
+            "test_macro_f1/ace": 62.0,
+        }
+        assert {name: parent.data.metrics[name] for name in expected} == pytest.approx(expected)
+
+
+def test_a_cell_grows_with_its_runs(study: Study, tmp_path: Path) -> None:
+    first, second, third = [run for run in study.grid.runs if dict(run.cell.axes)["rank"] == 4]
+    finish(study.store, first, tmp_path)
+    record(study)
+    (cell,) = parents(study).values()
+    assert cell.data.metrics["n"] == 1
+    assert "test_macro_f1_std" not in cell.data.metrics
+    with Recording(study) as recording:  # a driver: one after the other, as they end
+        for run in (second, third):
+            finish(study.store, run, tmp_path)
+            recording.run(run)
+    (cell,) = parents(study).values()
+    assert (cell.data.metrics["n"], cell.data.metrics["test_macro_f1"]) == (3, 62.0)
+
+
+def test_files_data_and_config_are_there(study: Study, tmp_path: Path) -> None:
+    run = study.grid.runs[0]
+    finish(study.store, run, tmp_path)
+    record(study)
+    (made,) = children(study).values()
+    client = mlflow.MlflowClient(tracking_uri=study.tracking_uri)
+    names = {one.path for one in client.list_artifacts(made.info.run_id)}
+    assert names == {"adapter", "config.json", "predictions.parquet", "record.json"}
+    inside = {one.path for one in client.list_artifacts(made.info.run_id, "adapter")}
+    assert inside == {"adapter/README.md", "adapter/adapter_model.safetensors"}
+    inputs = {one.dataset.name: one for one in made.inputs.dataset_inputs}
+    assert set(inputs) == {f"nusax/ace/{split}" for split in ("train", "validation", "test")}
+    assert inputs["nusax/ace/train"].dataset.profile == '{"num_rows": 6}'
+    assert {tag.key: tag.value for tag in inputs["nusax/ace/test"].tags} == {"mlflow.data.context": "test"}
+
+
+def test_a_linked_artifact_costs_no_second_copy(study: Study, tmp_path: Path) -> None:
+    run = study.grid.runs[0]
+    finish(study.store, run, tmp_path)
+    record(study)
+    (made,) = children(study).values()
+    folder = study.store.folder("runs", run.fingerprint)
+    place = Path(made.info.artifact_uri.removeprefix("file://"))
+    assert (place / "predictions.parquet").samefile(folder / "predictions.parquet")
+
+
+def test_a_failure_is_a_failed_run_with_its_log_until_the_run_finishes(study: Study, tmp_path: Path) -> None:
+    run = study.grid.runs[0]
+    fail(study.store, run, at=1_700_000_000.0)
+    record(study)
+    record(study)
+    (failed,) = children(study).values()
+    assert failed.info.status == "FAILED"
+    assert failed.data.tags["error"] == "ValueError: no rows"
+    log = mlflow.MlflowClient(tracking_uri=study.tracking_uri).download_artifacts(
+        failed.info.run_id, "failure.log", str(tmp_path)
+    )
+    assert "Traceback: here" in Path(log).read_text()
+    (cell,) = parents(study).values()
+    assert cell.data.metrics["n"] == 0
+
+    fail(study.store, run, at=1_700_000_500.0)  # tried again, and failed again
+    record(study)
+    (again,) = children(study).values()
+    assert (again.info.status, again.info.start_time) == ("FAILED", 1_700_000_500_000)
+
+    finish(study.store, run, tmp_path)
+    record(study)
+    (finished,) = children(study).values()
+    assert finished.info.status == "FINISHED"
+    (cell,) = parents(study).values()
+    assert cell.data.metrics["n"] == 1
+
+
+def test_sync_makes_a_whole_mlflow_anew(file: Path, study: Study, tmp_path: Path) -> None:
+    for run in study.grid.runs[:-1]:
+        finish(study.store, run, tmp_path)
+    fail(study.store, study.grid.runs[-1])
+    done = CliRunner().invoke(cli.app, ["sync", str(file)])
+    assert done.exit_code == 0, done.output
+    assert "6 records in the store, 6 of them written" in done.stdout
+    assert set(children(study)) == {run.fingerprint for run in study.grid.runs}
+
+    again = CliRunner().invoke(cli.app, ["sync", str(file)])
+    assert "6 records in the store, 0 of them written" in again.stdout
+
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    words = ["--to", other, "--artifacts", str(tmp_path / "elsewhere")]
+    anew = CliRunner().invoke(cli.app, ["sync", str(file), *words])
+    assert "6 records in the store, 6 of them written" in anew.stdout
+    assert set(children(study, other)) == {run.fingerprint for run in study.grid.runs}
+    assert len(list((tmp_path / "elsewhere").rglob("predictions.parquet"))) == 5
