@@ -5,12 +5,12 @@ Under the null hypothesis that the row makes no difference, the two runs of a bl
 swapping them, which flips the sign of the block's difference, changes nothing, whatever the other blocks do. What a
 base model or a language does to both rows alike cancels in the difference: blocks that share them are flipped alone.
 
-That is not so where a seed or a language favours one row in all its blocks: a base model on which fusion works
-better, or a test set whose instances suit one row. Then blocks are no longer independent given "no difference on
-average", and what shares the cause has to be flipped together: `unit="seed"` or `unit="language"`. The test is
-valid for a mean over other seeds with "seed", over other languages with "language", each with fewer units and so a
-larger smallest p. `conclude` takes "block" and asks the bootstrap's interval too, which is over other seeds and
-other test instances. The error rates of all of them under each null hypothesis are in docs/statistics.md.
+That is not so where a seed or a language favours one row in all its blocks, as a base model on which fusion works
+better does. Then blocks are no longer independent given "no difference on average", and what shares the cause has to
+be flipped together: `unit="seed"` tests the mean over other seeds, `unit="language"` over other languages, each with
+fewer units and so a larger smallest p. No unit speaks of other test instances: all seeds share them, and translated
+test sets all languages. So `conclude` takes "block" and asks the bootstrap's interval too, which is over other seeds
+and other instances. The error rates of all of them under each null hypothesis are in docs/statistics.md.
 """
 
 from __future__ import annotations
