@@ -175,12 +175,17 @@ def _failure(corpus: Corpus, error: Exception) -> dict[str, Any]:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """What went wrong first: Ray wraps a task's error, and Ray Data that one again."""
+    """What went wrong first: Ray wraps a task's error, and Ray Data that one again, or marks it as not a task's."""
     seen: set[int] = set()
     while id(error) not in seen and not isinstance(error, InputError):
         seen.add(id(error))
-        error = getattr(error, "cause", None) or error.__cause__ or error
+        cause = getattr(error, "cause", None) or error.__cause__ or error
+        error = error if type(cause).__name__ == _MARK else cause
     return error
+
+
+_MARK = "SystemException"
+"""Of Ray Data's, without a word: the cause that it gives to errors of Ray itself, as of a dead actor."""
 
 
 def headline(record: dict[str, Any]) -> dict[str, float]:
