@@ -86,8 +86,9 @@ def conclude(
     """Concludes a family of comparisons (say FLARE minus each other row), each over its languages.
 
     BETTER or WORSE where the Holm-adjusted p is at most alpha, so the chance of any such wrong verdict in the family
-    is at most alpha where, for each comparison, one of the two tests' assumptions holds. TOO_FEW with one seed, or where even the clearest outcome of so many blocks could not have
-    been significant beside the others: no size of the effect would have shown.
+    is at most alpha where, for each comparison, one of the two tests' assumptions holds.
+    TOO_FEW with one seed, or where even the clearest outcome of so many blocks could not have been significant beside
+    the others: no size of the effect would have shown.
     """
     found = {name: _alone(pairs, alpha, resamples, seed) for name, pairs in family.items()}
     p_values = {name: one.p for name, one in found.items()}
