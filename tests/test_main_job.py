@@ -45,7 +45,7 @@ def mlflow_runs(storage: str, experiment: str) -> list[Any]:
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     found = client.get_experiment_by_name(experiment)
     assert found is not None
-    return list(client.search_runs([found.experiment_id], max_results=1000))
+    return list(client.search_runs([found.experiment_id], "tags.`flare_ray.kind` = 'run'", max_results=1000))
 
 
 def test_a_sweep_runs_is_recorded_once_and_resumes(
