@@ -187,13 +187,16 @@ def _gc(storage: str | None, sweeps: list[Path], overrides: Sequence[str], yes: 
 def _needed(files: Sequence[Path], overrides: Sequence[str]) -> Needed:
     """What the sweeps' runs are made of."""
     from flare_ray.plan.grid import expand
+    from flare_ray.plan.search import questions
 
     sweeps = _loaded(files, overrides)
     grids = [expand(sweep) for sweep in sweeps]
     works = [work for grid in grids for work in (*grid.runs, *grid.bases, *grid.corpora)]
+    searched = [run for sweep in sweeps for question in questions(sweep) for run in question.examples]
+    corpora = [corpus for one in (*grids, *searched) for corpus in one.corpora]
     return Needed(
-        fingerprints={work.fingerprint for work in works},
-        translators={corpus.translator_key for grid in grids for corpus in grid.corpora},
+        fingerprints={work.fingerprint for work in (*works, *corpora)},
+        translators={corpus.translator_key for corpus in corpora},
         searching={sweep.name for sweep in sweeps if sweep.searches},
     )
 

@@ -46,8 +46,8 @@ class Attempts:
         if stopping and not written:
             return 0.0, failure
         progress = self.outcomes.progress(work)
-        if progress > self._progress.get(work.fingerprint, 0):
-            self._failures[work.fingerprint, failure.kind] = 0  # it got further than the last time
+        if progress and progress != self._progress.get(work.fingerprint):
+            self._failures[work.fingerprint, failure.kind] = 0  # it got further, maybe after it had to start over
             self._progress[work.fingerprint] = progress
         self._failures[work.fingerprint, failure.kind] += 1
         wait = self.retries.wait(failure.kind, self._failures[work.fingerprint, failure.kind])

@@ -50,9 +50,14 @@ class Question(Identified):
     @property
     def identity(self) -> dict[str, Any]:  # type: ignore[override]
         """What is asked: the runs of one point of the space stand for all settings outside of it."""
-        point = {axis: v["low"] if isinstance(v, dict) else v[0] for axis, v in self.space.items()}
-        runs = [run.fingerprint for run in self.runs(point, self.seeds[0])]
+        runs = [run.fingerprint for run in self.examples]
         return {"kind": "search", "space": self.space, "runs": runs, "seeds": list(self.seeds)}
+
+    @property
+    def examples(self) -> tuple[Run, ...]:
+        """The runs of one configuration with one seed: they read the same splits as all others."""
+        point = {axis: v["low"] if isinstance(v, dict) else v[0] for axis, v in self.space.items()}
+        return self.runs(point, self.seeds[0])
 
     def runs(self, config: Mapping[str, Any], seed: int) -> tuple[Run, ...]:
         """A configuration's runs with a seed, one for each language."""

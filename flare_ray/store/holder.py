@@ -21,6 +21,8 @@ import psutil
 
 from flare_ray.store.files import Files
 
+TOKENS: set[str] = set()
+"""Of this interpreter's own leases."""
 _SAME_START = 5.0  # seconds that a process's start may seem to move when the clock is set
 
 
@@ -64,7 +66,11 @@ class Holder:
 
     def is_dead(self, ttl: float) -> bool:
         """Whether it works no more: it said so, or its process is gone, or it was not seen for `ttl` seconds."""
-        return self.released or self.process.is_gone() or self.seen > ttl
+        return self.released or self.process.is_gone() or self._is_former_self() or self.seen > ttl
+
+    def _is_former_self(self) -> bool:
+        """Whether it is what this process was before it replaced itself (execution/watchdog.py)."""
+        return self.process == Process.this() and self.token not in TOKENS
 
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))

@@ -27,7 +27,7 @@ from types import TracebackType
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.store.files import Files
-from flare_ray.store.holder import Chain, Holder
+from flare_ray.store.holder import TOKENS, Chain, Holder
 
 log = logging.getLogger(__name__)
 TTL = 90.0
@@ -67,6 +67,7 @@ class Lease:
         self.ttl, self.settle = ttl, 0.0 if files.local else settle
         self._chain = Chain(files, name)
         self._token = uuid.uuid4().hex
+        TOKENS.add(self._token)
         self._number = 0
         self._since = self._renewed = 0.0
         self._lost = False

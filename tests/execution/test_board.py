@@ -247,6 +247,17 @@ def test_a_run_that_gets_further_each_time_is_not_given_up() -> None:
     assert not world.reasons
 
 
+def test_a_run_whose_checkpoint_was_of_another_version_gets_further_from_the_start() -> None:
+    """What is left of the old checkpoint is no measure of what comes after it."""
+    world = World(bases=1, runs=1, pack_size=1, retries=Retries(max_attempts=2))
+    [lost] = world.poisoned(world.runs)
+    for steps in (900, 100, 200, 300):
+        [stage] = started(world, 1)
+        world.steps[lost] = steps
+        world.board.finish(stage.key, world.work(stage))
+    assert not world.reasons
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_asked_to_stop_it_starts_nothing_and_blames_nobody(seed: int) -> None:
     world = World(bases=2, runs=6, pack_size=3, slots=2)

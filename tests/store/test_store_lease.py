@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,13 @@ def test_a_pid_that_is_another_process_now_is_gone() -> None:
     assert not this.is_gone()
     assert replace(this, started=this.started - 3600).is_gone()
     assert not replace(this, pid=2**22 + 1, machine="elsewhere").is_gone()
+
+
+def test_a_driver_that_replaced_itself_follows_itself_at_once(local: Store) -> None:
+    """After an exec the process is the same, and the lease that it could not give back is nobody's."""
+    written_by(local, process=asdict(Process.this()))
+    with local.lease("table1") as lease:
+        assert lease.held
 
 
 def test_a_silent_driver_of_another_machine_is_followed_after_ttl(local: Store) -> None:
