@@ -193,7 +193,8 @@ def _needed(files: Sequence[Path], overrides: Sequence[str]) -> Needed:
     grids = [expand(sweep) for sweep in sweeps]
     works = [work for grid in grids for work in (*grid.runs, *grid.bases, *grid.corpora)]
     searched = [run for sweep in sweeps for question in questions(sweep) for run in question.examples]
-    corpora = [corpus for one in (*grids, *searched) for corpus in one.corpora]
+    corpora = [corpus for grid in grids for corpus in grid.corpora]
+    corpora += [corpus for run in searched for corpus in run.corpora]
     return Needed(
         fingerprints={work.fingerprint for work in (*works, *corpora)},
         translators={corpus.translator_key for corpus in corpora},
