@@ -1,6 +1,6 @@
 """What a sweep adds to its runs, with packs and without, and against a shell loop of one-run scripts.
 
-    python benchmarks/sweep.py [sweeps/demo.yaml] [--set …] [--loop]
+    python benchmarks/sweep.py [sweeps/demo.yaml] [--set …] [--loop] [--translations STORE]
 
 The sweep runs into an empty store, then, with that store's base models and translations, once more with packs of one
 run, each in a worker group of its own: Tune and Train as they come. "Overhead" of a run is what its worker group took
@@ -9,7 +9,8 @@ command.
 
 With --loop every run is also trained by a script of its own, one after another, by the same code without Ray: Python
 starts, the base model is loaded (trained before, by a script of its own, and counted), the run is trained, its record
-written. Translations are there already and not counted on either side.
+written. Translations are there already and not counted on either side: those of a store where the sweep has run, or of
+a first execution of it.
 """
 
 from __future__ import annotations
@@ -121,13 +122,17 @@ def main() -> None:
     parser.add_argument("file", nargs="?", default="sweeps/demo.yaml")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--loop", action="store_true")
+    parser.add_argument("--translations", type=Path, metavar="STORE")
     options = parser.parse_args()
     words = [options.file, *(word for override in options.overrides for word in ("--set", override))]
     with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
         first, packed, single, looped = (
             Path(scratch, name) for name in ("first", "packed", "single", "loop")
         )
-        timed(command(words, first))  # translations, and whatever is built once on this machine
+        if options.translations:
+            first = options.translations
+        else:
+            timed(command(words, first))  # and whatever is built once on this machine
         for other in (packed, single, looped):
             for kind in ("corpora", "translations"):
                 if (first / kind).exists():
@@ -142,7 +147,10 @@ def main() -> None:
         print(
             "| | wall, s | overhead per run in its worker, median s | wall per run, s |\n|---|---:|---:|---:|"
         )
-        for name, seconds, each in (("packs", whole, inside), ("a worker group for each run", alone, outside)):
+        for name, seconds, each in (
+            ("packs", whole, inside),
+            ("a worker group for each run", alone, outside),
+        ):
             print(f"| {name} | {seconds:.0f} | {statistics.median(each):.2f} | {seconds / len(each):.1f} |")
         if scripts is not None:
             print(f"| a script for each run | {scripts:.0f} | | {scripts / len(inside):.1f} |")

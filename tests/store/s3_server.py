@@ -39,7 +39,9 @@ class FaultyS3:
         dice = random.random()
         if dice >= self.busy + self.lost:
             return self.inner(environ, start_response)
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))  # once: a second read would wait
+        body = environ["wsgi.input"].read(
+            int(environ.get("CONTENT_LENGTH") or 0)
+        )  # once: a second read would wait
         if dice < self.busy:
             return self._fail(environ, start_response, "503 Slow Down", BUSY)
         list(self.inner(environ | {"wsgi.input": BytesIO(body)}, lambda *_: lambda __: None))
