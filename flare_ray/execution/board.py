@@ -152,6 +152,21 @@ class Board:
         self.starts.begin(stage.key)
         return stage
 
+    def beside(self, work: Translating) -> list[Base | Translating]:
+        """What may start while a translation goes on: now, or when other ones that go on are done."""
+        others = [stage.work for stage in list(self.running.values()) if isinstance(stage.work, Translating)]
+        coming = {corpus.fingerprint for one in others if one != work for corpus in one.corpora}
+        bases = [queue.base for queue in self._queues.values() if queue.may_start(coming)]
+        return [*bases, *self._translations]
+
+    @property
+    def translating(self) -> bool:
+        """Whether a translation has begun and goes on. From any thread."""
+        return any(
+            isinstance(stage.work, Translating) and self.starts.begun(key)
+            for key, stage in list(self.running.items())
+        )
+
     def _candidates(self, fits: Fits) -> Iterator[tuple[float, Translating | Queue]]:
         """What could start, with the seconds of the chain of work that begins with it."""
         whole = self._waiting_seconds()
@@ -219,6 +234,8 @@ class Board:
     def finish(self, key: str, error: str | None = None) -> None:
         """A stage ended, by itself or (with an error) with its worker group."""
         stage = self.running.pop(key)
+        if isinstance(stage.work, Translating):
+            self.starts.anew()
         if not self.starts.end(key) and self._never_began(stage):
             return
         death = Failure(kind_of_death(error), error) if error else _SILENT

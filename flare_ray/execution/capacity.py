@@ -69,6 +69,8 @@ class Capacity:
         self.cluster, self.resources_of, self.common = cluster, resources_of, common
         self.used: dict[str, float] = {}
         self.running = 0
+        self.pools: dict[Translating, int] = {}
+        """Translators of each stage that runs."""
 
     def resources(self, work: Base | Translating) -> Resources:
         """By which a stage of such work is executed."""
@@ -99,7 +101,7 @@ class Capacity:
 
     def fits(self, work: Base | Translating) -> bool:
         """Whether there is room for another stage."""
-        if self.running >= (self.common.max_concurrent or self.running + 1):
+        if self._full:
             return False
         needs = self.needs(work)
         return all(
@@ -109,17 +111,44 @@ class Capacity:
         )
 
     def take(self, work: Base | Translating) -> None:
-        """A stage starts."""
-        self._change(work, 1)
+        """A stage starts; a pool with one translator."""
+        self.running += 1
+        if isinstance(work, Translating):
+            self.pools[work] = 1
+        self._reserve(self.needs(work), 1)
+
+    def grow(self, work: Translating, wanted: int, beside: Iterable[Base | Translating]) -> int:
+        """Makes a pool as large as wanted if there is room, at least one translator; how many it has now.
+
+        beside: what may start while it works; for one of these there is room afterwards, if there was any.
+        """
+        one = self.needs(work)
+        self._reserve(one, -self.pools[work])
+        groups = [] if self._full else [self.needs(other) for other in beside]
+        free = {
+            kind: amount
+            - self.used.get(kind, 0.0)
+            - max((needs.get(kind, 0.0) for needs in groups), default=0.0)
+            for kind, amount in self.cluster.items()
+        }
+        most = min(wanted, self.common.translators or wanted)
+        self.pools[work] = max(1, min(most, fitting(one, free)))
+        self._reserve(one, self.pools[work])
+        return self.pools[work]
 
     def give(self, work: Base | Translating) -> None:
         """A stage ended."""
-        self._change(work, -1)
+        self.running -= 1
+        count = self.pools.pop(work) if isinstance(work, Translating) else 1
+        self._reserve(self.needs(work), -count)
 
-    def _change(self, work: Base | Translating, sign: int) -> None:
-        self.running += sign
-        for kind, amount in self.needs(work).items():
-            self.used[kind] = self.used.get(kind, 0.0) + sign * amount
+    @property
+    def _full(self) -> bool:
+        return self.running >= (self.common.max_concurrent or self.running + 1)
+
+    def _reserve(self, needs: Needs, count: int) -> None:
+        for kind, amount in needs.items():
+            self.used[kind] = self.used.get(kind, 0.0) + count * amount
 
 
 def _unsatisfiable(where: str, what: str, needs: Needs, cluster: Needs) -> list[Problem]:

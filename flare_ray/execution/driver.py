@@ -95,9 +95,12 @@ class Execution:
         """Whether a stage waits for its worker group beyond all reason, where nothing need be waited for.
 
         When Ray's processes are killed at random, as for want of memory, it may keep reservations of worker groups
-        that are gone (ray#54305): no other one ever starts then. A cluster that scales may well take so long.
+        that are gone (ray#54305): no other one ever starts then. A cluster that scales may well take so long. So may
+        a group beside translators, which come and go with their work.
         """
-        return self._attempt is not None and self._attempt.board.starts.longest() > _STUCK
+        if self._attempt is None or self._attempt.board.translating:
+            return False
+        return self._attempt.board.starts.longest() > _STUCK
 
     def stop(self) -> None:
         """Lets what runs come to its next checkpoint, and starts nothing more. From any thread."""

@@ -85,6 +85,14 @@ class Starts:
         """It has ended; whether it had begun."""
         return self._since.pop(key, None) is None
 
+    def begun(self, key: str) -> bool:
+        """Whether a stage that was started has begun."""
+        return key not in self._since
+
+    def anew(self) -> None:
+        """Those that wait find room only now, and wait from now on."""
+        self._since = dict.fromkeys(self._since, self.clock())
+
     def longest(self) -> float:
         """Seconds that a stage has been waiting, of the one that waits longest. From any thread."""
         since = min(list(self._since.values()), default=None)

@@ -41,6 +41,8 @@ class Events(Callback):
         """A worker reported: a run or base started, finished or failed."""
         if result.get("event") == "next":
             self.searcher.next(trial.trial_id)
+        elif result.get("event") == "pool":
+            self.searcher.pool(trial.trial_id, result["question"], result["wanted"])
         elif "event" in result:
             facts = {name: result[name] for name in _FACTS if name in result}
             self.on_event(facts | {"trial": self.searcher.key(trial.trial_id)})

@@ -59,6 +59,14 @@ class Queue:
                 del self.blocked[key]
                 self.ready.append(run)
 
+    def may_start(self, coming: Collection[str]) -> bool:
+        """Whether a stage of it could start now, or as soon as these splits are there."""
+        if self.training:
+            return False
+        if not self.stored:
+            return len(self) > 0
+        return bool(self.ready) or any(missing <= set(coming) for _, missing in self.blocked.values())
+
     def cut(self, seconds: float, most: int, rest: float) -> tuple[Run, ...]:
         """Ready runs for a pack of about so many expected seconds, at least one and at most `most`.
 

@@ -69,6 +69,12 @@ class StageSearcher(Searcher):
             self._take(trial_id, stage)
         self.answer(f"next/{before.key}", stage and stage_to_dict(stage, self.watched))
 
+    def pool(self, trial_id: str, question: str, wanted: int) -> None:
+        """A translation stage has work for so many translators, and asks how many it may have."""
+        work = self._stages[trial_id].work
+        assert isinstance(work, Translating)
+        self.answer(question, self.capacity.grow(work, wanted, self.board.beside(work)))
+
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Nothing: `ended` is called right after, by the callback that also knows the error."""
 
