@@ -9,7 +9,7 @@ command.
 
 With --loop every run is also trained by a script of its own, one after another, by the same code without Ray: Python
 starts, the base model is loaded (trained before, by a script of its own, and counted), the run is trained, its record
-written. Translations are there already and not counted on either side: those of a store where the sweep has run, or of
+written. Translations are there already and not counted on either side: a store's where the sweep has run, or of
 a first execution of it.
 """
 

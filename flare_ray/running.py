@@ -5,13 +5,13 @@ from __future__ import annotations
 import _thread
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from flare_ray import registry
 from flare_ray.cache import cache_folder
-from flare_ray.execution.failed import given_up, is_given_up
+from flare_ray.execution.failed import forget, given_up, is_given_up
 from flare_ray.execution.pruning import Curve
 from flare_ray.execution.searching import Searches
 from flare_ray.execution.watchdog import Watchdog
@@ -20,6 +20,9 @@ from flare_ray.plan.grid import Grid, Run
 from flare_ray.plan.stages import Stages
 from flare_ray.recording import Recording
 from flare_ray.study import Study
+
+if TYPE_CHECKING:
+    from flare_ray.execution.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -118,52 +121,62 @@ def _train(
 ) -> None:
     from flare_ray.execution.cluster import connect
     from flare_ray.execution.driver import Execution
-    from flare_ray.execution.failed import forget
     from flare_ray.execution.progress import Progress
 
     console.print("starting Ray …")
     connect()
     _build_sandbox(study, console)
     forget(study.store, todo)
-
-    def plan() -> Stages:
-        """What is left, also after Ray broke down: what this execution has given up stays so."""
-        left = study.stages(given_up(study.store, study.grid, facts))
-        forget(study.store, left)
-        return left
-
     with Progress(console, len(todo.todo), len(todo.bases)) as progress:
-
-        def on_event(event: dict[str, Any]) -> None:
-            progress.on_event(event)
-            match event["event"], event["kind"]:
-                case "finished", "run":
-                    recording.run(event["work"])
-                case "finished", "corpus":
-                    recording.corpus(event["fingerprint"])
-                case "failed", "run":
-                    recording.failure(event["work"])
-
-        def on_more(stages: Stages) -> None:
-            forget(study.store, stages)
-            progress.more(len(stages.todo), len(stages.bases))
-
+        told = _Execution(study, recording, progress, facts)
         execution = Execution(
-            plan,
+            told.plan,
             study.store,
             study.sweep.resources,
             study.sweep.resources_of,
             facts,
             study.costs().expected,
-            on_event,
+            told.on_event,
             progress.stopping,
             searches=_searches(study, facts, retry_failed) if study.searches else None,
-            on_more=on_more,
+            on_more=told.on_more,
         )
         stop.by(execution.stop)
         if stop.watchdog:
             stop.watchdog.stuck = execution.stuck
         execution.run()
+
+
+@dataclass(frozen=True)
+class _Execution:
+    """What the driver asks and tells while it executes. facts: where the code comes from (provenance.py)."""
+
+    study: Study
+    recording: Recording
+    progress: Progress
+    facts: dict[str, Any]
+
+    def plan(self) -> Stages:
+        """What is left, also after Ray broke down: what this execution has given up stays so."""
+        left = self.study.stages(given_up(self.study.store, self.study.grid, self.facts))
+        forget(self.study.store, left)
+        return left
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        """Something started, finished or failed: shows it, and hands it to MLflow's writer."""
+        self.progress.on_event(event)
+        match event["event"], event["kind"]:
+            case "finished", "run":
+                self.recording.run(event["work"])
+            case "finished", "corpus":
+                self.recording.corpus(event["fingerprint"])
+            case "failed", "run":
+                self.recording.failure(event["work"])
+
+    def on_more(self, stages: Stages) -> None:
+        """A search has added runs."""
+        forget(self.study.store, stages)
+        self.progress.more(len(stages.todo), len(stages.bases))
 
 
 def _searches(study: Study, facts: dict[str, Any], retry_failed: bool) -> Callable[[], Searches]:
