@@ -1,7 +1,7 @@
 """Translators as a Ray Data actor pool, and the Tune trial that feeds them.
 
 The trial itself holds no CPU: it reads rows, writes worklists and puts the corpora together, and Ray Data brings
-each chunk to one of a pool of processes that grows and shrinks with the work and with what the cluster has free.
+each chunk to one of a pool of processes. How many there may be the driver says, which reserves them (capacity.py).
 Only the places of chunks go through Ray; nothing else of the pipeline asks for a CPU, so it cannot starve itself.
 """
 
@@ -12,6 +12,7 @@ import os
 import socket
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -71,13 +72,23 @@ class RayPool:
     """A pool (translation/stage.py) on the Ray that this process is joined to.
 
     resources: the sweep's. on_progress: called with pair, texts (done), missing, seconds and texts per second. desk:
-    of the driver, which may want it to stop (desk.py).
+    of the driver, which may want it to stop (desk.py). grant: how many translators it may have of so many that it has
+    work for; what the cluster holds, if left out.
     """
 
     def __init__(
-        self, storage: str, resources: dict[str, Any], on_progress: OnProgress, desk: str | None = None
+        self,
+        storage: str,
+        resources: dict[str, Any],
+        on_progress: OnProgress,
+        desk: str | None = None,
+        grant: Callable[[int], int] | None = None,
     ):
         self.storage, self.resources, self.on_progress, self.desk = storage, resources, on_progress, desk
+        self.grant = grant or self._all
+
+    def _all(self, wanted: int) -> int:
+        return min(wanted, translators(Resources(**self.resources), can_have()))
 
     def __call__(self, pair: Pair, settings: dict[str, Any], places: list[str], missing: int) -> None:
         """Translates the chunks; returns when all are done. Raises Stopped."""
@@ -106,13 +117,13 @@ class RayPool:
         _quiet()
         errand = Errand(self.desk)
         resources = Resources(**self.resources)
-        most, gpus = translators(resources, can_have()), translator_gpus(resources)
+        most, gpus = self.grant(len(places)), translator_gpus(resources)
         rows = ray.data.from_items([{"place": place} for place in places], override_num_blocks=len(places))
         done = rows.map_batches(
             _Translators,
             fn_constructor_args=(self.storage, vars(pair), settings, self.resources, self.desk),
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, len(places))),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
             num_cpus=resources.cpus_per_translator,
             num_gpus=gpus or None,
             max_restarts=_RETRIES,  # Ray Data's own are without end
@@ -133,33 +144,64 @@ def _quiet() -> None:
 
 def run_translation(config: dict[str, Any]) -> None:
     """The stage of a trial: a language's splits by one translator. config: see trial.py."""
-    from ray import tune
-
-    store = Store(config["storage"])
-    corpora = [Corpus(**value) for value in config["stage"]["corpora"]]
-
-    def report(event: str, corpus: Corpus, facts: dict[str, Any]) -> None:
-        about = {"event": event, "kind": "corpus", "fingerprint": corpus.fingerprint, "label": corpus.label}
-        tune.report({**about, **facts})
-
-    def on_progress(facts: dict[str, Any]) -> None:
-        report("progress", corpora[0], {name: facts[name] for name in ("texts", "missing", "rate")})
-
-    def done(corpus: Corpus, record: dict[str, Any]) -> None:
-        report("finished", corpus, {"metrics": headline(record), "seconds": record["cost"]["stage_seconds"]})
-
-    def failed(corpus: Corpus, error: Exception) -> None:
-        failure = _failure(corpus, error) | {"provenance": provenance}
-        store.write_failure(corpus.fingerprint, failure)
-        report("failed", corpus, {"error": failure["error"]})
-
-    provenance = config["provenance"] | {"host": socket.gethostname()}
-    report("started", corpora[0], {})
-    pool = RayPool(config["storage"], config["resources"], on_progress, config.get("desk"))
+    stage = _Stage(config)
     try:
-        build(store, corpora, pool, done, provenance, failed)
+        stage.run()
     except Stopped as stopped:
         log.info("%s: %s", config["stage"]["key"], stopped)
+
+
+class _Stage:
+    """One stage, and what it tells the driver through Tune."""
+
+    def __init__(self, config: dict[str, Any]):
+        from flare_ray.execution.desk import Errand
+
+        self.config, self.store = config, Store(config["storage"])
+        self.corpora = [Corpus(**value) for value in config["stage"]["corpora"]]
+        self.provenance = config["provenance"] | {"host": socket.gethostname()}
+        self.errand, self.granted = Errand(config.get("desk")), 1
+
+    def run(self) -> None:
+        """Makes the corpora. Raises Stopped."""
+        config = self.config
+        self._report("started", self.corpora[0], {})
+        pool = RayPool(
+            config["storage"], config["resources"], self.on_progress, config.get("desk"), self.grant
+        )
+        build(self.store, self.corpora, pool, self.done, self.provenance, self.failed)
+
+    def grant(self, wanted: int) -> int:
+        """How many translators the driver has room for, of so many."""
+        from ray import tune
+
+        if wanted > 1 or self.granted > 1:
+            question = f"pool/{self.config['stage']['key']}/{uuid.uuid4().hex}"
+            tune.report({"event": "pool", "question": question, "wanted": wanted})
+            self.granted = self.errand.ask(question) or 1
+        return self.granted
+
+    def on_progress(self, facts: dict[str, Any]) -> None:
+        """A chunk is translated."""
+        wanted = ("texts", "missing", "rate")
+        self._report("progress", self.corpora[0], {name: facts[name] for name in wanted})
+
+    def done(self, corpus: Corpus, record: dict[str, Any]) -> None:
+        """A corpus is stored."""
+        facts = {"metrics": headline(record), "seconds": record["cost"]["stage_seconds"]}
+        self._report("finished", corpus, facts)
+
+    def failed(self, corpus: Corpus, error: Exception) -> None:
+        """The boundary between one corpus and the others, which go on."""
+        failure = _failure(corpus, error) | {"provenance": self.provenance}
+        self.store.write_failure(corpus.fingerprint, failure)
+        self._report("failed", corpus, {"error": failure["error"]})
+
+    def _report(self, event: str, corpus: Corpus, facts: dict[str, Any]) -> None:
+        from ray import tune
+
+        about = {"event": event, "kind": "corpus", "fingerprint": corpus.fingerprint, "label": corpus.label}
+        tune.report({**about, **facts})
 
 
 def _failure(corpus: Corpus, error: Exception) -> dict[str, Any]:

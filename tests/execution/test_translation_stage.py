@@ -106,6 +106,12 @@ def test_a_stage_that_is_told_to_stop_leaves_with_what_it_has(
             time.sleep(0.02)
         desk.close()
 
+    def report(event: dict[str, Any]) -> None:
+        reports.append(event)
+        if event["event"] == "pool":
+            desk.answer(event["question"], min(2, event["wanted"]))
+
+    monkeypatch.setattr("ray.tune.report", report)
     threading.Thread(target=stop, daemon=True).start()
     resources = Resources(translation_tokens=16, translation_saved_every=0.01).model_dump()
     translating.run_translation(config_of(store, corpora, desk=desk.name, resources=resources))
