@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flare_ray.commands.plan import plan_json, print_plan
+from flare_ray.commands.report import Formats, Out, write_report
 from flare_ray.commands.schema import schema
 from flare_ray.commands.store import app as store_app
 from flare_ray.commands.sync import sync
@@ -25,7 +26,6 @@ from flare_ray.commands.ui import ui
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.schema import Resources, Translation
 from flare_ray.redaction import redacted
-from flare_ray.store import open_store
 from flare_ray.study import Study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -76,9 +76,9 @@ def plan(
 
 
 @app.command()
-def report(file: File, overrides: Overrides = None) -> None:
-    """Prints a sweep's tables from the store, and writes them there as Markdown and CSV."""
-    raise typer.Exit(_guarded(lambda: _report(file, overrides)))
+def report(file: File, overrides: Overrides = None, formats: Formats = None, out: Out = None) -> None:
+    """Prints a sweep's tables from the store, and writes them there, or a whole report as md, html, tex, csv."""
+    raise typer.Exit(_guarded(lambda: write_report(file, overrides or [], formats, out, console)))
 
 
 @app.command()
@@ -197,15 +197,6 @@ def _plan(file: Path, overrides: list[str] | None, as_json: bool = False, places
             print_plan(study, console, places)
     finally:
         gc.enable()
-    return 0
-
-
-def _report(file: Path, overrides: list[str] | None) -> int:
-    study = Study.open(file, overrides or [], to_execute=False)
-    open_store(study.store.url)
-    _print_tables(study)
-    for place in study.write_report():
-        console.print(f"written: {place}", markup=False, soft_wrap=True)
     return 0
 
 

@@ -1,7 +1,7 @@
 """The results table: per model and task a row per method, a column per language, mean ± sample std over seeds.
 
-A cell that is not complete says so: its value carries its own n, or `failed`, or `–`. Nothing is averaged away: the
-average over languages is taken seed by seed, over the seeds that have every language.
+A cell that is not complete says so: its value carries its own n, or `failed`, `damaged`, or `–`. Nothing is averaged
+away: the average over languages is taken seed by seed, over the seeds that have every language.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ AVERAGE = "avg"
 
 @dataclass(frozen=True)
 class Value:
-    """Scores of one cell over its seeds, in points. planned: seeds asked for; failed: those that failed."""
+    """Scores of one cell over its seeds, in points.
+
+    planned: seeds asked for; failed: those that failed; damaged: those whose record cannot be read.
+    """
 
     scores: tuple[float, ...]
     planned: int
     failed: int = 0
+    damaged: int = 0
 
     @property
     def n(self) -> int:
@@ -45,7 +49,7 @@ class Value:
 
     def __str__(self) -> str:
         if self.mean is None:
-            return "failed" if self.failed else "–"
+            return "failed" if self.failed else "damaged" if self.damaged else "–"
         text = f"{self.mean:.1f}"
         if self.std is not None:
             text += f" ± {self.std:.1f}"
@@ -79,19 +83,29 @@ def blocks(
     records: Mapping[str, Mapping[str, Any]],
     failures: Iterable[str],
     metrics: Mapping[str, str],
+    damaged: Iterable[str] = (),
 ) -> list[Block]:
     """Blocks for the planned runs.
 
     planned: one mapping per run with fingerprint, model, task, language, variant, seed. records: by fingerprint;
-    failures: fingerprints of failed runs; metrics: task -> name of the metric to show.
+    failures: fingerprints of failed runs; metrics: task -> name of the metric to show; damaged: fingerprints of runs
+    whose record cannot be read.
     """
-    failed = set(failures)
+    lost = Lost(frozenset(failures), frozenset(damaged))
     grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for run in planned:
         grouped[run["model"], run["task"]].append(run)
     return [
-        _block(model, task, metrics[task], runs, records, failed) for (model, task), runs in grouped.items()
+        _block(model, task, metrics[task], runs, records, lost) for (model, task), runs in grouped.items()
     ]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Fingerprints of runs that failed, and of those whose record cannot be read."""
+
+    failed: frozenset[str]
+    damaged: frozenset[str]
 
 
 def _block(
@@ -100,7 +114,7 @@ def _block(
     metric: str,
     runs: Sequence[Mapping[str, Any]],
     records: Mapping[str, Mapping[str, Any]],
-    failed: set[str],
+    lost: Lost,
 ) -> Block:
     languages = list(dict.fromkeys(run["language"] for run in runs))
     seeds = len({run["seed"] for run in runs})
@@ -111,12 +125,18 @@ def _block(
         for run in mine:
             if run["fingerprint"] in records:
                 scores[run["language"]][run["seed"]] = records[run["fingerprint"]]["metrics"][metric]
-        lost = [run for run in mine if run["fingerprint"] in failed]
-        failures = Counter(run["language"] for run in lost)
-        row = {code: Value(tuple(scores[code].values()), seeds, failures[code]) for code in languages}
+        failed = [run for run in mine if run["fingerprint"] in lost.failed]
+        damaged = [run for run in mine if run["fingerprint"] in lost.damaged]
+        without, unread = (Counter(run["language"] for run in some) for some in (failed, damaged))
+        row = {
+            code: Value(tuple(scores[code].values()), seeds, without[code], unread[code])
+            for code in languages
+        }
         whole = set.intersection(*(set(scores[code]) for code in languages))
         means = tuple(statistics.fmean(scores[code][seed] for code in languages) for seed in sorted(whole))
-        row[AVERAGE] = Value(means, seeds, len({run["seed"] for run in lost}))
+        row[AVERAGE] = Value(
+            means, seeds, len({run["seed"] for run in failed}), len({run["seed"] for run in damaged})
+        )
         rows[variant] = row
     return Block(model, task, metric, seeds, (*languages, AVERAGE), rows)
 
@@ -149,12 +169,14 @@ def as_csv(all_blocks: Sequence[Block]) -> str:
     """One line per model, task, method and language: mean, std, n, planned, failed."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
-    out.writerow(["model", "task", "method", "language", "metric", "mean", "std", "n", "planned", "failed"])
+    out.writerow(
+        ["model", "task", "method", "language", "metric", "mean", "std", "n", "planned", "failed", "damaged"]
+    )
     for block in all_blocks:
         for variant, row in block.rows.items():
             for column in block.columns:
                 value = row[column]
-                facts = [value.mean, value.std, value.n, value.planned, value.failed]
+                facts = [value.mean, value.std, value.n, value.planned, value.failed, value.damaged]
                 out.writerow([block.model, block.task, variant, column, block.metric, *facts])
     return text.getvalue()
 

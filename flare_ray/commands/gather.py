@@ -1,0 +1,135 @@
+"""From a study's store to what a report is made of: every planned run with its record, or with why there is none.
+
+Nothing is written, and nothing that is damaged keeps the rest from being read.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from flare_ray import registry
+from flare_ray.errors import InputError
+from flare_ray.execution.searching import answers
+from flare_ray.plan.grid import Run
+from flare_ray.plan.wire import run_facts
+from flare_ray.report.results import Outcome, Results, RunResult, Selected, TaskFacts
+from flare_ray.report.statistics import Predictions
+from flare_ray.store import Damaged, Store
+from flare_ray.store.manifest import RECORD, parted
+from flare_ray.study import Study
+
+PREDICTIONS = "predictions.parquet"
+
+
+def gather(study: Study) -> Results:
+    """All planned runs of a sweep, and those that its searches have selected."""
+    finder = _Finder(study)
+    runs = [finder.result(run) for run in study.grid.runs]
+    for one, facts in answers(study.searches, study.store):
+        chosen = Selected(
+            one.sampler,
+            facts["configurations"],
+            facts["selected"],
+            facts.get("validation"),
+            one.question.label,
+        )
+        wanted = [run for seed in one.seeds for run in one.question.runs(facts["selected"], seed)]
+        runs += [finder.result(run, chosen) for run in wanted]
+    return Results(
+        study.sweep.name,
+        tuple(runs),
+        task_facts(study),
+        finder.readable("bases", {run.facts["base"] for run in runs}),
+        finder.readable("corpora", {one for run in runs for one in run.facts["corpora"].values()}),
+        lambda fingerprint: read_predictions(study.store, fingerprint),
+        tuple(_notes(study)),
+    )
+
+
+def task_facts(study: Study) -> dict[str, TaskFacts]:
+    """What a report must know of the sweep's tasks."""
+    found = {}
+    for name in study.sweep.tasks:
+        task = registry.load("tasks", name)
+        table_5 = {
+            model.name: vars(task.hyperparameters(registry.load("models", model.family).architecture))
+            for model in study.sweep.models
+        }
+        found[name] = TaskFacts(task.metric, task.score, task.labels, tuple(task.languages), table_5)
+    return found
+
+
+def read_predictions(store: Store, fingerprint: str) -> Predictions:
+    """What a finished run said. Raises FileNotFoundError, Damaged, and pyarrow's errors for a damaged file."""
+    import pyarrow.parquet as pq
+
+    place = f"runs/{fingerprint}"
+    _, manifest = parted(store.read_bytes(f"{place}/{RECORD}"))
+    folder = f"{manifest.folder}/" if manifest and manifest.folder else ""
+    columns = ["id", "gold", "prediction"]
+    kept = pq.read_table(io.BytesIO(store.read_bytes(f"{place}/{folder}{PREDICTIONS}")), columns=columns)
+    return Predictions(*(kept.column(name).to_pylist() for name in columns))
+
+
+class _Finder:
+    """Records and failures of a store as it is now."""
+
+    def __init__(self, study: Study):
+        self.store, self.study = study.store, study
+        self.finished = {kind: self.store.finished(kind) for kind in ("runs", "bases", "corpora")}
+        self.failures = {name.removesuffix(".json") for name in self.store.names("failures")}
+        self._known: dict[str, RunResult] = {}
+
+    def result(self, run: Run, selected: Selected | None = None) -> RunResult:
+        """A run and what became of it."""
+        setting = registry.load("methods", run.cell.method).setting
+        outcome, record, error = self._outcome(run)
+        return RunResult(run_facts(run), setting, outcome, record, error, selected)
+
+    def _outcome(self, run: Run) -> tuple[Outcome, Mapping[str, Any] | None, str]:
+        metric = registry.load("tasks", run.cell.task).metric
+        if run.fingerprint in self.finished["runs"]:
+            try:
+                record = self.store.record("runs", run.fingerprint)
+                if not isinstance(record["metrics"][metric], int | float):
+                    raise TypeError(f"{metric} is no number")
+            except (Damaged, OSError, KeyError, TypeError) as error:
+                return "damaged", None, f"{type(error).__name__}: {error}"
+            return "finished", record, ""
+        failed = self._failure(run)
+        return ("failed", None, failed) if failed else ("missing", None, "")
+
+    def _failure(self, run: Run) -> str:
+        """Why a run has no result: its own failure, or that of a base model or translation it waits for."""
+        needs = [("runs", run.fingerprint, ""), ("bases", run.base.fingerprint, "its base model: ")]
+        needs += [("corpora", one.fingerprint, f"its translation {one.label}: ") for one in run.corpora]
+        for kind, fingerprint, what in needs:
+            if fingerprint in self.failures and fingerprint not in self.finished[kind]:
+                return what + self._error(fingerprint)
+        return ""
+
+    def _error(self, fingerprint: str) -> str:
+        try:
+            failure = self.store.failure(fingerprint) or {}
+        except (Damaged, OSError) as error:
+            return f"(what was written about it cannot be read: {error})"
+        return str(failure.get("error", "unknown"))
+
+    def readable(self, kind: str, fingerprints: set[str]) -> dict[str, Mapping[str, Any]]:
+        """Records of a kind, those that can be read."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for one in sorted(fingerprints & self.finished[kind]):
+            try:
+                found[one] = self.store.record(kind, one)
+            except (Damaged, OSError):
+                continue
+        return found
+
+
+def _notes(study: Study) -> list[str]:
+    try:
+        return study.notes()
+    except (Damaged, OSError, KeyError, InputError) as error:
+        return [f"What is stored of the translations cannot all be read: {error}"]
