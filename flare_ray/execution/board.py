@@ -8,22 +8,18 @@ the others with it.
 
 from __future__ import annotations
 
-import heapq
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from flare_ray.execution.attempts import Attempts, Outcomes
 from flare_ray.execution.durations import Durations, Starts, Work
-from flare_ray.execution.queues import Queue
 from flare_ray.execution.retries import Failure, Retries, kind_of_death
+from flare_ray.execution.waiting import Fits, Waiting, inputs
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.stages import Pack, Stages, Translating
-
-Fits = Callable[[Base | Translating], bool]
 
 
 def _whatever(work: Base | Translating) -> bool:
@@ -71,19 +67,15 @@ class Board:
     on_settled: Callable[[Run, bool], None] = lambda run, finished: None
     running: dict[str, Stage] = field(default_factory=dict)
     stopping: bool = False
-    _translations: list[Translating] = field(default_factory=list)
-    _queues: dict[str, Queue] = field(default_factory=dict)
-    _absent: set[str] = field(default_factory=set)
-    _awaited: Counter[str] = field(default_factory=Counter)
     _dropped: set[str] = field(default_factory=set)
     _hopeless: dict[str, Failure] = field(default_factory=dict)
-    _later: list[tuple[float, int, Any]] = field(default_factory=list)
     _left: int = 0
     _started: int = 0
 
     def __post_init__(self) -> None:
         self.attempts = Attempts(self.outcomes, self.retries)
         self.starts = Starts(self.start_seconds, self.clock)
+        self.waiting = Waiting(self.durations, self.slots, self.clock, self._leaves)
 
     @classmethod
     def of(cls, stages: Stages, outcomes: Outcomes, **settings: Any) -> Board:
@@ -100,28 +92,20 @@ class Board:
     ) -> None:
         """More runs, none of them known already; base models and splits that they need and that are not stored."""
         for work in translations:
-            new = tuple(corpus for corpus in work.corpora if self._is_new(corpus))
-            if new:
-                self._translations.append(Translating(new))
-                self._absent |= {corpus.fingerprint for corpus in new}
+            self.waiting.add_splits([one for one in work.corpora if one.fingerprint not in self._hopeless])
         absent = {base.fingerprint for base in bases}
         for run in runs:
-            key = run.base.fingerprint
-            if key not in self._queues:
-                self._queues[key] = Queue(run.base, stored=key not in absent)
+            self.waiting.know(run.base, stored=run.base.fingerprint not in absent)
             if run.fingerprint in self._dropped:
                 self._dropped.discard(
                     run.fingerprint
                 )  # a worker is still at it: its stage's end brings it back
                 continue
             self._left += 1
-            if why := next(filter(None, map(self._hopeless.get, _inputs(run))), None):
+            if why := next(filter(None, map(self._hopeless.get, inputs(run))), None):
                 self._give_up([run], why)
             else:
-                self._enqueue(run)
-
-    def _is_new(self, corpus: Corpus) -> bool:
-        return corpus.fingerprint not in self._absent and corpus.fingerprint not in self._hopeless
+                self.waiting.add(run)
 
     @property
     def done(self) -> bool:
@@ -141,11 +125,11 @@ class Board:
         """
         if self.stopping:
             return None
-        self._wake()
-        found = max(self._candidates(fits), key=lambda found: found[0], default=None)
-        if found is None or not takes(found[1].base if isinstance(found[1], Queue) else found[1]):
+        self.waiting.wake()
+        found = self.waiting.take(fits, takes, self.pack_size, self.starts.seconds)
+        if found is None:
             return None
-        first, work = self._begin(found[1])
+        first, work = found
         self._started += 1
         stage = Stage(f"{_KINDS[type(work)]}-{self._started:05d}", work, first)
         self.running[stage.key] = stage
@@ -156,8 +140,7 @@ class Board:
         """What may start while a translation goes on: now, or when other ones that go on are done."""
         others = [stage.work for stage in list(self.running.values()) if isinstance(stage.work, Translating)]
         coming = {corpus.fingerprint for one in others if one != work for corpus in one.corpora}
-        bases = [queue.base for queue in self._queues.values() if queue.may_start(coming)]
-        return [*bases, *self._translations]
+        return self.waiting.startable(coming)
 
     @property
     def translating(self) -> bool:
@@ -167,44 +150,10 @@ class Board:
             for key, stage in list(self.running.items())
         )
 
-    def _candidates(self, fits: Fits) -> Iterator[tuple[float, Translating | Queue]]:
-        """What could start, with the seconds of the chain of work that begins with it."""
-        whole = self._waiting_seconds()
-        mean = whole / max(1, sum(map(len, self._queues.values())))
-        for work in self._translations:
-            awaited = sum(self._awaited[corpus.fingerprint] for corpus in work.corpora)
-            if awaited and fits(work):
-                yield sum(map(self.durations, work.corpora)) + awaited * mean / self.slots, work
-        for queue in self._queues.values():
-            if queue.training or not (queue.ready or (queue.blocked and not queue.stored)):
-                continue
-            if fits(queue.base):
-                own = 0.0 if queue.stored else self.durations(queue.base)
-                yield own + queue.expected * queue.factor(self.durations) / self.slots, queue
-
-    def _waiting_seconds(self) -> float:
-        return sum(queue.expected * queue.factor(self.durations) for queue in self._queues.values())
-
-    def _begin(self, chosen: Translating | Queue) -> tuple[Base | None, Translating | Base | Pack]:
-        if isinstance(chosen, Translating):
-            self._translations.remove(chosen)
-            return None, chosen
-        start = self.starts.seconds
-        seconds = max(self._waiting_seconds() / (2 * self.slots), _STARTS * start)
-        factor = chosen.factor(self.durations)
-        runs = chosen.cut(seconds / factor, self.pack_size, rest=start / factor)
-        if chosen.stored:
-            return None, Pack(chosen.base, runs)
-        chosen.training = True
-        return (chosen.base, Pack(chosen.base, runs)) if runs else (None, chosen.base)
-
     def drop(self, run: Run) -> str | None:
         """A run is not wanted any more. The key of the stage that is at it, or will be: it has to be told."""
         stages = [key for key, stage in self.running.items() if run in getattr(stage.work, "runs", ())]
-        queue = self._queues[run.base.fingerprint]
-        if run in queue.runs:
-            queue.remove([run])
-            self._awaited.subtract(self._missing(run))
+        if self.waiting.remove(run):
             self._settled(run, False)
             return None
         self._dropped.add(run.fingerprint)
@@ -222,14 +171,11 @@ class Board:
 
     def base_stored(self, fingerprint: str) -> None:
         """A base model is there; its runs may start, though the stage that trained it goes on."""
-        queue = self._queues[fingerprint]
-        queue.stored, queue.training = True, False
+        self.waiting.base_stored(fingerprint)
 
     def translated(self, fingerprint: str) -> None:
         """A translated split is there, though the stage that makes it may go on with others."""
-        self._absent.discard(fingerprint)
-        for queue in self._queues.values():
-            queue.translated(fingerprint)
+        self.waiting.translated(fingerprint)
 
     def finish(self, key: str, error: str | None = None) -> None:
         """A stage ended, by itself or (with an error) with its worker group."""
@@ -245,7 +191,7 @@ class Board:
             self._finish_base(stage.work, death)
         elif stage.first and not self._is_stored(stage.first):
             for run in stage.work.runs:  # none was reached
-                self._back(run)
+                self.waiting.back(run)
             self._finish_base(stage.first, death)
         else:
             self._finish_runs(stage.work.runs, death)
@@ -263,10 +209,10 @@ class Board:
         self.starts.false += 1
         again = tuple(work for work in left if isinstance(work, Corpus))
         if again:
-            self._in(wait, Translating(again))
+            self.waiting.back_in(wait, Translating(again))
         for work in works:
             if work in left and not isinstance(work, Corpus):
-                self._in(wait, work)
+                self.waiting.back_in(wait, work)
             elif work not in left:
                 self._is_done(work)
         return True
@@ -293,10 +239,10 @@ class Board:
             why = Failure(failure.kind, f"its translation failed ({corpus.label}): {failure.error}")
             self._lost(corpus, why)
         for wait, corpora in again.items():
-            self._in(wait, Translating(tuple(corpora)))
+            self.waiting.back_in(wait, Translating(tuple(corpora)))
 
     def _is_stored(self, base: Base) -> bool:
-        if self._queues[base.fingerprint].stored or self.outcomes.done(base):
+        if self.waiting.queues[base.fingerprint].stored or self.outcomes.done(base):
             self.base_stored(base.fingerprint)
             return True
         return False
@@ -306,7 +252,7 @@ class Board:
             return
         wait, failure = self.attempts.verdict(base, death, self.stopping)
         if wait is not None:
-            self._in(wait, base)
+            self.waiting.back_in(wait, base)
         else:
             self._lost(base, Failure(failure.kind, f"its base model failed ({base.label}): {failure.error}"))
 
@@ -322,23 +268,19 @@ class Board:
                 continue
             written = self.outcomes.failure(run)
             if not (written or in_death):
-                self._back(run)
+                self.waiting.back(run)
                 continue
             in_death = in_death and written is not None
             wait, _ = self.attempts.verdict(run, death, self.stopping)
             if wait is None:
                 self._settled(run, False)
             else:
-                self._in(wait, run)
+                self.waiting.back_in(wait, run)
 
     def _lost(self, work: Base | Corpus, why: Failure) -> None:
         """What needs it cannot be executed."""
         self._hopeless[work.fingerprint] = why
-        for queue in self._queues.values():
-            runs = [run for run in queue.runs if work.fingerprint in _inputs(run)]
-            queue.remove(runs)
-            self._awaited.subtract(key for run in runs for key in self._missing(run))
-            self._give_up(runs, why)
+        self._give_up(self.waiting.remove_needing(work), why)
 
     def _give_up(self, runs: Iterable[Run], why: Failure) -> None:
         for run in runs:
@@ -348,41 +290,6 @@ class Board:
     def _settled(self, run: Run, finished: bool) -> None:
         self._left -= 1
         self.on_settled(run, finished)
-
-    # ---- waiting
-
-    def _in(self, wait: float, work: Run | Base | Translating) -> None:
-        self._started += 1  # an order among equals
-        heapq.heappush(self._later, (self.clock() + wait, self._started, work))
-
-    def _wake(self) -> None:
-        while self._later and self._later[0][0] <= self.clock():
-            self._back(heapq.heappop(self._later)[2])
-
-    def _back(self, work: Run | Base | Translating) -> None:
-        """Work that waits to be started again."""
-        if isinstance(work, Run):
-            self._enqueue(work, first=True)
-        elif isinstance(work, Base):
-            self._queues[work.fingerprint].training = False
-        else:
-            self._translations.append(work)
-
-    def _enqueue(self, run: Run, first: bool = False) -> None:
-        if self._leaves(run):
-            return
-        missing = self._missing(run)
-        self._awaited.update(missing)
-        self._queues[run.base.fingerprint].add(run, missing, self.durations.expected(run), first)
-
-    def _missing(self, run: Run) -> set[str]:
-        """Translated splits that it must still wait for."""
-        return {corpus.fingerprint for corpus in run.corpora} & self._absent
-
-
-def _inputs(run: Run) -> list[str]:
-    """Fingerprints of what must be stored before a run starts."""
-    return [run.base.fingerprint, *(corpus.fingerprint for corpus in run.corpora)]
 
 
 def works_of(stage: Stage) -> list[Work]:
@@ -396,7 +303,5 @@ def works_of(stage: Stage) -> list[Work]:
 
 _FALSE_STARTS = 4
 _FALSE_START_SECONDS = 5.0
-_STARTS = 2
-"""A pack is worth so many starts of a worker group, as long as there is so much work."""
 _KINDS: dict[type, str] = {Translating: "translation", Base: "base", Pack: "pack"}
 _SILENT = Failure("lost", "the trial ended without a record of this")

@@ -115,7 +115,9 @@ class World:
                 stage = running.pop(rng.randrange(len(running)))
                 self.board.finish(stage.key, self.work(stage))
             else:
-                assert self.board._later, "the board is not done, so something must run or wait for its time"
+                assert self.board.waiting.later, (
+                    "the board is not done, so something must run or wait for its time"
+                )
             self.now += 1
 
     def poisoned(self, works: Any, kind: str = "killed") -> set[str]:

@@ -121,9 +121,9 @@ def test_a_language_that_is_there_is_trained_on_while_another_is_translated(
 def test_a_language_alone_has_the_whole_machine() -> None:
     sweep = Sweep(8)
     sweep.searcher.suggest("a")
-    for work in list(sweep.world.board._translations):
+    for work in list(sweep.world.board.waiting.translations):
         sweep.world.stored.update(corpus.fingerprint for corpus in work.corpora)
-        sweep.world.board._translations.remove(work)
+        sweep.world.board.waiting.translations.remove(work)
     assert sweep.ask("a", 100) == 8
 
 
