@@ -33,7 +33,8 @@ from typing import Any
 
 from flare_ray import registry
 from flare_ray.execution.racing import rungs
-from flare_ray.execution.search import Rules, Search, points
+from flare_ray.execution.sampling import points
+from flare_ray.execution.search import Rules, Search
 from flare_ray.plan.grid import Run
 from flare_ray.plan.load import load_sweep
 from flare_ray.plan.search import Question, questions
