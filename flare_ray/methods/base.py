@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -94,6 +94,14 @@ class Method(ABC):
     def source_at_test(self, options: Mapping[str, Any]) -> Literal["translation", "gold", "none"]:
         """Where the English of the test rows comes from: the sweep's `translation`, the corpus, or nowhere."""
         return "translation"
+
+    def usual(self, task: Task, layers: int | None) -> Mapping[str, Any]:
+        """What options that are None stand for on a task and a model of so many layers, as far as that is known."""
+        return {}
+
+    def unread(self, settings: Mapping[str, Any]) -> Collection[str]:
+        """Options that change nothing beside the others. settings: all options and axes."""
+        return ()
 
     def adapter(self, settings: Mapping[str, Any], posed: Posed) -> PeftConfig | None:
         """The PEFT config trained on the base model; None when nothing is trained.

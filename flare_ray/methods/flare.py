@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import model_validator
@@ -47,6 +47,10 @@ class Flare(Method):
     def source_at_test(self, options: Mapping[str, Any]) -> Literal["translation", "gold", "none"]:
         """None when trained for that, else as the option says."""
         return "none" if options["train_only"] else options["test_source"]
+
+    def unread(self, settings: Mapping[str, Any]) -> Collection[str]:
+        """Only cross-attention has biases."""
+        return () if settings["fusion"] == "cross_attention" else ("cross_attention_bias",)
 
     def adapter(self, settings: Mapping[str, Any], posed: Posed) -> FlareConfig:
         """Fusion on the family's fusion projections, plain LoRA on its others."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from flare_ray.methods.base import Batch, Method, Options, Posed, lora_config
+from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -48,6 +49,15 @@ class XMixup(Method):
         """As the option says."""
         return options["test_source"]
 
+    def usual(self, task: Task, layers: int | None) -> Mapping[str, Any]:
+        """Yang et al.'s values for the kind of task; the block for QA where the depth is known."""
+        from flare_ray.mixup import MixupConfig
+
+        config = MixupConfig("generation", _kind(task)).resolved()
+        block = {"block": config.block_of(layers or 1)} if layers or config.task == "classification" else {}
+        weights = {"kl_weight": config.kl_weight, "sampling_k": config.sampling_k}
+        return {"loss_alpha": config.alpha, **weights, **block}
+
     def adapter(self, settings: Mapping[str, Any], posed: Posed) -> PeftConfig:
         """LoRA on the family's projections."""
         return lora_config(settings, posed)
@@ -58,7 +68,7 @@ class XMixup(Method):
 
         config = MixupConfig(
             form=posed.form.name,  # type: ignore[arg-type]
-            task="qa" if posed.task.kind == "question_answering" else "classification",
+            task=_kind(posed.task),
             block=settings["block"],
             alpha=settings["loss_alpha"],
             mse_weight=settings["mse_weight"],
@@ -71,6 +81,10 @@ class XMixup(Method):
         """Both texts; in training with both labels."""
         found = batch.target | {"source": batch.source}
         return found | ({"step": batch.step} if batch.training else {})
+
+
+def _kind(task: Task) -> Literal["classification", "qa"]:
+    return "qa" if task.kind == "question_answering" else "classification"
 
 
 METHOD = XMixup()

@@ -1,14 +1,13 @@
-"""Which axes multiply which methods: the points of a method's entry, each once.
+"""Which axes multiply which methods, and what is wrong with axes and overrides.
 
 An axis multiplies a method only when it changes its result: a hyper-parameter of `training` those that train
 (`max_length` all), an option those that have it (unless their entry gives it), `translation` those that read
-translated text. Values that come to the same run are one point.
+translated text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,7 +15,6 @@ from pydantic import ValidationError
 from flare_ray import registry
 from flare_ray.errors import Problem
 from flare_ray.plan.checkpoints import checkpoint_identity, translator
-from flare_ray.plan.corpora import wanted
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.schema import Override, Range, Sweep, Training, Translation
 
@@ -35,7 +33,6 @@ GROUP = (
     "source_cache_disk_gb",
 )
 """Fields of `resources` that may differ by model and task: those of a worker group."""
-Pairs = tuple[tuple[str, Any], ...]
 
 
 def parallel(sweep: Sweep, value: str) -> Translation | str:
@@ -66,61 +63,6 @@ def _applies(axis: str, entry: Any) -> bool:
     if axis == TRANSLATION:
         return bool(method.trains or method.reads_source)
     return bool(axis == "max_length" or (method.trains and axis in (*TRAINING, "alpha")))
-
-
-def settled(entry: Any, point: Mapping[str, Any]) -> tuple[Pairs, Pairs]:
-    """Axes and options of a cell: an axis that is an option of the method becomes one, of those not at their default.
-
-    Raises pydantic's ValidationError when the options contradict each other.
-    """
-    method = registry.load("methods", entry.name)
-    mine = {axis: value for axis, value in point.items() if axis in method.Options.model_fields}
-    axes = {axis: _plain(value) for axis, value in point.items() if axis not in mine}
-    chosen = type(entry).model_validate(entry.model_dump() | mine)
-    if TRANSLATION in axes and not _translated(method, chosen):
-        # machine translations that nothing reads leave the corpus's own rows; those are `files` at test alone
-        machine = axes[TRANSLATION] not in ("gold", "files")
-        axes[TRANSLATION] = "gold" if machine or not method.reads_source else axes[TRANSLATION]
-    elif TRANSLATION in axes and axes[TRANSLATION] == "files" and not method.reads_source:
-        axes[TRANSLATION] = "gold"
-    options = chosen.model_dump(exclude={"name"}, exclude_defaults=True)
-    return tuple(axes.items()), tuple(options.items())
-
-
-def _translated(method: Any, entry: Any) -> bool:
-    options = entry.model_dump(exclude={"name"})
-    return bool(wanted(method.trains, method.source_at_test(options), method.reads_source))
-
-
-def _plain(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def points(
-    sweep: Sweep, entry: Any, table: Mapping[str, Any]
-) -> Iterator[tuple[Pairs, Pairs] | tuple[str, str]]:
-    """Axes and options of each cell of a method's entry, each once; of one that cannot be, its name and the reason.
-
-    table: what a null hyper-parameter stands for.
-    """
-    method = registry.load("methods", entry.name)
-    named: dict[str, list[Any]] = {"rank": sweep.rank, "fusion": sweep.fusion}
-    values = {axis: named[axis] for axis in method.axes} | further(sweep, entry)
-    seen = set()
-    for chosen in product(*values.values()):
-        point = dict(zip(values, chosen, strict=True))
-        spelled = {axis: table.get(axis) if value is None else value for axis, value in point.items()}
-        if "alpha" in point and point["alpha"] is None:
-            spelled["alpha"] = 2 * point["rank"]
-        try:
-            cell = settled(entry, spelled)
-        except ValidationError as error:
-            options = {axis: value for axis, value in point.items() if axis in method.Options.model_fields}
-            yield f"{entry.name} ({', '.join(f'{k}={v}' for k, v in options.items())})", reason(error)
-            continue
-        if repr(cell) not in seen:
-            seen.add(repr(cell))
-            yield cell
 
 
 def reason(error: ValidationError) -> str:

@@ -11,13 +11,15 @@ from itertools import product
 from typing import Any
 
 from flare_ray import registry
-from flare_ray.plan.axes import TRANSLATION, parallel, points, settled
+from flare_ray.plan.axes import TRANSLATION, parallel
 from flare_ray.plan.cells import Base, Cell, Grid, Run, Skipped
 from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.plan.corpora import Corpus, corpus, wanted
 from flare_ray.plan.fingerprint import Part
+from flare_ray.plan.points import Place
 from flare_ray.plan.rules import overridden
 from flare_ray.plan.schema import ModelSpec, Rule, Sweep, Training, Translation
+from flare_ray.plan.shapes import shape_of
 
 __all__ = [
     "Base",
@@ -26,7 +28,6 @@ __all__ = [
     "Grid",
     "Run",
     "Skipped",
-    "cell_of",
     "data_source",
     "expand",
     "ruled_out",
@@ -35,13 +36,11 @@ BASE_VERSION = "2"  # bumped by hand when a change of code changes base models
 RUN_VERSION = "2"  # the same for every run's training and evaluation
 
 
-def cell_of(model: ModelSpec, task: str, language: str, entry: Any, axes: Mapping[str, Any]) -> Cell:
-    """The cell of a method's entry at a point of its axes."""
-    return Cell(model, task, language, entry.name, *settled(entry, axes))
+def ruled_out(cell: Cell, sweep: Sweep, place: Place) -> str | None:
+    """Why the sweep's rules leave a cell out; None when they do not. A rule on an axis that a cell lacks misses.
 
-
-def ruled_out(cell: Cell, sweep: Sweep) -> str | None:
-    """Why the sweep's rules leave a cell out; None when they do not. A rule on an axis that a cell lacks misses."""
+    A null in a rule stands for what it does in an axis.
+    """
     point = {
         "model": cell.model.name,
         "task": cell.task,
@@ -50,14 +49,20 @@ def ruled_out(cell: Cell, sweep: Sweep) -> str | None:
         **registry.load("methods", cell.method).Options(**dict(cell.options)).model_dump(),
         **dict(cell.axes),
     }
+    meant = place.meant(cell.method, point)
+
+    def is_one(axis: str, values: list[Any]) -> bool:
+        usual = meant.get(axis)
+        mine = point[axis] if point[axis] is not None else usual
+        return mine in [usual if value is None else value for value in values]
 
     def matches(rule: Rule) -> bool:
-        return all(point.get(axis) in values for axis, values in rule.given().items())
+        return all(axis in point and is_one(axis, values) for axis, values in rule.given().items())
 
     if sweep.include and not any(map(matches, sweep.include)):
         return "no rule of include matches"
-    place = next((place for place, rule in enumerate(sweep.exclude) if matches(rule)), None)
-    return None if place is None else f"exclude[{place}]"
+    found = next((number for number, rule in enumerate(sweep.exclude) if matches(rule)), None)
+    return None if found is None else f"exclude[{found}]"
 
 
 def data_source(sweep: Sweep, task: str) -> str:
@@ -84,6 +89,7 @@ class Builder:
         self.skipped: list[Skipped] = []
         self._models: dict[str, dict[str, Any]] = {}
         self._data_known: dict[tuple[str, str], Any] = {}
+        self._places: dict[tuple[str, str], Place] = {}
         self._points_known: dict[tuple[str, str], list[tuple[str, Any, Any]]] = {}
         self._trainings: dict[tuple[str, str, str, str | None], dict[str, Any]] = {}
         self._bases: dict[tuple[str, str, int], Base] = {}
@@ -109,19 +115,30 @@ class Builder:
         """The grid's cells there; notes those that are ruled out."""
         for method, axes, options in self._points(model, task):
             cell = Cell(model, task, language, method, axes, options)
-            if reason := ruled_out(cell, self.sweep):
+            if reason := ruled_out(cell, self.sweep, self._place(model, task)):
                 self.skipped.append(Skipped(cell.label, reason))
             else:
                 yield cell
 
+    def cell(self, model: ModelSpec, task: str, language: str, entry: Any, point: Mapping[str, Any]) -> Cell:
+        """The cell of a method's entry at a point of its axes, of the grid or not."""
+        settled = self._place(model, task).settled(entry, point)
+        return Cell(model, task, language, entry.name, *settled)
+
+    def _place(self, model: ModelSpec, task: str) -> Place:
+        key = (model.name, task)
+        if key not in self._places:
+            shape, table = shape_of(model.checkpoint), self._over_table(Training(), model, task)
+            self._places[key] = Place(self.sweep, task, shape.layers if shape else None, table)
+        return self._places[key]
+
     def _points(self, model: ModelSpec, task: str) -> list[tuple[str, Any, Any]]:
-        """Method, axes and options of the cells of every language; notes points that cannot be."""
+        """Method, axes and options of the cells of every language, each once; notes points that cannot be."""
         key = (model.name, task)
         if key not in self._points_known:
-            table = self._over_table(Training(), model, task)
             found: dict[str, tuple[str, Any, Any]] = {}
             for entry in self.sweep.methods:
-                for axes, options in points(self.sweep, entry, table):
+                for axes, options in self._place(model, task).points(entry):
                     if isinstance(axes, str):
                         self.skipped.append(Skipped(f"{model.name}/{task}/{axes}", str(options)))
                     else:

@@ -15,7 +15,7 @@ from flare_ray import registry
 from flare_ray.errors import Problem
 from flare_ray.plan.axes import TRAINING, further, value_problems
 from flare_ray.plan.fingerprint import Identified
-from flare_ray.plan.grid import Builder, Cell, Run, cell_of
+from flare_ray.plan.grid import Builder, Cell, Run
 from flare_ray.plan.rules import NAMED
 from flare_ray.plan.schema import ModelSpec, Range, Search, Sweep
 
@@ -68,8 +68,8 @@ class Question(Identified):
         method = registry.load("methods", entry.name)
         values: dict[str, Any] = {"rank": sweep.rank[0], "fusion": sweep.fusion[0]}
         axes = {axis: values[axis] for axis in method.axes}
-        axes |= {axis: first for axis, (first, *_) in further(sweep, entry).items() if first is not None}
-        return cell_of(self.model, self.task, language, entry, axes | dict(config))
+        axes |= {axis: first for axis, (first, *_) in further(sweep, entry).items()}
+        return self.builder.cell(self.model, self.task, language, entry, axes | dict(config))
 
 
 def questions(sweep: Sweep, builder: Builder | None = None) -> list[Question]:

@@ -114,7 +114,10 @@ def shape_of(checkpoint: str) -> Shape | None:
     """A checkpoint's shape: of a known one, or from a local one's config.json; None for others."""
     if is_local(checkpoint):
         file = local_path(checkpoint) / "config.json"
-        return _of_config(json.loads(file.read_text())) if file.is_file() else None
+        try:
+            return _of_config(json.loads(file.read_text()))
+        except (OSError, ValueError):
+            return None
     return SHAPES.get(checkpoint.partition("@")[0])
 
 

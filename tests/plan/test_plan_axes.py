@@ -53,11 +53,12 @@ AXES: dict[str, tuple[list[Any], set[str]]] = {
 @pytest.mark.parametrize("axis", sorted(AXES))
 def test_an_axis_multiplies_exactly_the_methods_whose_result_it_changes(one: MakeGrid, axis: str) -> None:
     values, changed = AXES[axis]
-    made = one(axes={axis: values})
+    sweep = {"translation": TWO[0]} if axis == "test_source" else {}
+    made = one(axes={axis: values}, **sweep)
     assert counts(made) == {method: len(values) if method in changed else 1 for method in METHODS}
     assert len({run.fingerprint for run in made.runs}) == len(made.runs)
     assert len({run.label for run in made.runs}) == len(made.runs)
-    assert {run.fingerprint for run in one().runs if run.cell.method not in changed} <= prints(made)
+    assert {run.fingerprint for run in one(**sweep).runs if run.cell.method not in changed} <= prints(made)
 
 
 @pytest.mark.parametrize("axis", sorted(Training.model_fields))
@@ -133,7 +134,8 @@ def test_an_option_beside_the_name_is_fixed_and_no_cell_comes_twice(one: MakeGri
 
 
 def test_options_that_contradict_each_other_are_skipped_with_the_reason(one: MakeGrid) -> None:
-    made = one(methods=["flare"], axes={"train_only": [False, True], "test_source": ["translation", "gold"]})
+    axes = {"train_only": [False, True], "test_source": ["translation", "gold"]}
+    made = one(methods=["flare"], translation=TWO[0], axes=axes)
     assert len(cells(made, "flare")) == 3
     (skipped,) = made.skipped
     assert skipped.label == "tiny/nusax/flare (train_only=True, test_source=gold)"
@@ -177,7 +179,69 @@ def test_the_axis_keeps_how_the_sweep_translates(one: MakeGrid) -> None:
     assert prints(one(translation={**section, "model": TWO[1]})) < prints(made)
 
 
+# ---- one result, one cell
+
+ONE_RESULT: dict[str, tuple[str, dict[str, Any], int]] = {
+    "a bias of cross-attention": (
+        "flare",
+        {"fusion": ["add_relu", "cross_attention"], "axes": {"cross_attention_bias": [False, True]}},
+        3,
+    ),
+    "gold at test, twice": ("flare", {"axes": {"test_source": ["translation", "gold"]}}, 1),
+    "gold at test beside files": (
+        "flare",
+        {"axes": {"translation": ["gold", "files"], "test_source": ["gold"]}},
+        1,
+    ),
+    "gold at test, files and a translator": (
+        "translate_test",
+        {"axes": {"translation": [*TWO, "files", "gold"], "test_source": ["gold", "translation"]}},
+        4,
+    ),
+    "trained on translations, tested on gold": (
+        "flare",
+        {"axes": {"translation": [TWO[0], "gold"], "test_source": ["gold", "translation"]}},
+        3,
+    ),
+    "no English at test": (
+        "flare",
+        {"axes": {"translation": ["gold", "files"], "train_only": [True]}},
+        1,
+    ),
+    "the usual values": (
+        "x_mixup",
+        {"axes": {"block": [None, 0], "loss_alpha": [None, 0.4], "kl_weight": [1, None, 0]}},
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(ONE_RESULT))
+def test_points_of_one_result_are_one_cell(one: MakeGrid, case: str) -> None:
+    method, changes, count = ONE_RESULT[case]
+    made = one(methods=[method], **changes)
+    assert len(cells(made, method)) == len(prints(made)) / 2 == count  # two languages
+    assert prints(one(methods=[method])) <= prints(made) or "train_only" in changes["axes"]
+    turned = {name: values[::-1] for name, values in changes["axes"].items()}
+    assert prints(one(methods=[method], **{**changes, "axes": turned})) == prints(made)
+
+
+def test_gold_at_test_is_not_gold_in_training(one: MakeGrid) -> None:
+    made = one(methods=["flare"], translation=TWO[0], axes={"test_source": ["translation", "gold"]})
+    assert len(cells(made, "flare")) == 2
+
+
 # ---- rules and errors
+
+
+def test_a_null_in_a_rule_is_what_it_is_in_the_axis(one: MakeGrid) -> None:
+    rates = one(axes={"learning_rate": [None, 5e-4]}, exclude=[{"learning_rate": [None]}])
+    assert [dict(cell.axes)["learning_rate"] for cell in cells(rates, "lora")] == [5e-4]
+    steps = one(axes={"validate_every": [None, 10]}, exclude=[{"validate_every": [None]}])
+    assert counts(steps) == dict.fromkeys(METHODS, 1), "what has no such axis is not left out"
+    for value in (None, 0):
+        mixed = one(methods=["x_mixup"], axes={"block": [None, 0, 1]}, exclude=[{"block": [value]}])
+        assert [cell.options for cell in cells(mixed, "x_mixup")] == [(("block", 1),)]
 
 
 def test_rules_name_axes_and_options(one: MakeGrid) -> None:

@@ -38,6 +38,16 @@ def test_a_configuration_of_the_grid_is_the_grids_run(sweep_with: Callable[..., 
                 assert grid[run.fingerprint].label == run.label
 
 
+def test_an_axis_that_begins_with_null_is_the_grids(sweep_with: Callable[..., Any]) -> None:
+    axes = {"learning_rate": [None, 5e-4], "alpha": [None]}
+    search = {"method": "lora", "space": {"rank": [4, 8]}}
+    sweep = sweep_with(search, axes=axes, alpha=3, methods=["lora"])
+    grid = {run.fingerprint for run in expand(sweep).runs}
+    for question in questions(sweep):
+        (run,) = question.runs({"rank": 4}, 1)
+        assert run.fingerprint in grid
+
+
 def test_over_languages_one_search_has_runs_in_each(sweep_with: Callable[..., Any]) -> None:
     [question] = questions(sweep_with({"method": "lora", "space": {"rank": [4, 8]}, "over": "languages"}))
     assert [run.cell.language for run in question.runs({"rank": 4}, 2)] == ["ace", "jav"]
