@@ -88,7 +88,7 @@ class Builder:
         self.sweep = sweep
         self.skipped: list[Skipped] = []
         self._models: dict[str, dict[str, Any]] = {}
-        self._data_known: dict[tuple[str, str], Any] = {}
+        self._data_known: dict[tuple[str, ...], Any] = {}
         self._places: dict[tuple[str, str], Place] = {}
         self._points_known: dict[tuple[str, str], list[tuple[str, Any, Any]]] = {}
         self._trainings: dict[tuple[str, str, str, str | None], dict[str, Any]] = {}
@@ -196,7 +196,9 @@ class Builder:
         if method.reads_source:
             data["source"] = self._data(cell.task, task.source_language)
             settings["translation"] = "gold" if mt else chosen
-        splits = wanted(method.trains, method.source_at_test(settings), method.reads_source) if mt else []
+        splits = wanted(method.trains, method.source_at_test(settings), method.reads_source)
+        if chosen == "files" and "test" in splits:
+            data["target"] = {**data["target"], **self._english(cell.task, cell.language)}
         corpora = tuple(self._corpus(mt, cell.task, cell.language, split) for split in splits if mt)
         if corpora:
             settings["translation"] = "machine"
@@ -264,6 +266,14 @@ class Builder:
         if reference not in self._models:
             self._models[reference] = checkpoint_identity(reference)
         return self._models[reference]
+
+    def _english(self, task: str, language: str) -> Any:
+        """What determines the translations beside a language's test rows."""
+        key = (task, language, "english")
+        if key not in self._data_known:
+            source = data_source(self.sweep, task)
+            self._data_known[key] = registry.load("tasks", task).translation_identity(source, language)
+        return self._data_known[key]
 
     def _data(self, task: str, language: str) -> Any:
         key = (task, language)

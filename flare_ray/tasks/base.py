@@ -174,12 +174,14 @@ class Task(ABC):
         if source == SANDBOX:
             return {"sandbox": world.VERSION, "language": language}
         if is_local(source):
-            translations = (self.translation_file(source, language, split) for split in SPLITS)
-            silver = list(dict.fromkeys(file for file in translations if file))
-            content = {"content": files_digest(self.files(source, language))}
-            return {**content, "english": files_digest(silver)} if silver else content
+            return {"content": files_digest(self.files(source, language))}
         name, _, revision = source.partition("@")
         return {"hub": name, "revision": revision or "main", "language": language}
+
+    def translation_identity(self, source: str, language: str, split: str = "test") -> dict[str, Any]:
+        """What determines the English beside a split, for what reads it; nothing where `identity` says it."""
+        file = None if source == SANDBOX else self.translation_file(source, language, split)
+        return {"english": files_digest([file])} if file else {}
 
     def files(self, source: str, language: str) -> list[Path]:
         """A language's files in a local source, those of absent splits left out, each once."""
@@ -277,6 +279,8 @@ class Task(ABC):
 
     def _key(self, source: str, language: str, split: str, what: str) -> dict[str, Any]:
         identity = self.identity(source, language)
+        if what == "english":
+            identity |= self.translation_identity(source, language, split)
         return {"task": self.name, "language": language, "split": split, "what": what, "data": identity}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_study import write_csv, write_data
+from small_study import IDS, write_csv, write_data
 
 from flare_ray import registry
 from flare_ray.plan import grid as grid_module
@@ -14,6 +14,7 @@ from flare_ray.plan.grid import Grid, expand
 from flare_ray.plan.schema import BaseTraining, Sweep, Training
 
 MakeGrid = Callable[..., Grid]
+TRANSLATED = [(number, f"translated words of row {number}", "neutral") for number in IDS["test"]]
 
 
 def prints(grid: Grid) -> dict[str, str]:
@@ -338,3 +339,26 @@ def test_options_of_a_method_are_part_of_its_runs(grid: MakeGrid) -> None:
     assert (
         len({run.fingerprint for run in varied.runs}) == len(varied.runs) == 2 * len(labels(plain, "/flare"))
     )
+
+
+# ---- English beside the test rows
+
+
+@pytest.mark.parametrize("translation", ["gold", "nllb-200-3.3b"])
+def test_a_translation_file_that_nothing_reads_changes_no_run(
+    grid: MakeGrid, tmp_path: Path, translation: str
+) -> None:
+    before = grid(translation=translation)
+    write_csv(tmp_path / "data" / "acehnese" / "test.english.csv", TRANSLATED)
+    assert not changed(before, grid(translation=translation))
+
+
+def test_a_translation_file_enters_the_runs_that_read_it(grid: MakeGrid, tmp_path: Path) -> None:
+    methods = ["zero_shot", "lora", "translate_test", "flare", {"name": "flare", "test_source": "gold"}]
+    before = grid(translation="files", methods=methods)
+    write_csv(tmp_path / "data" / "acehnese" / "valid.english.csv", [(6, "words", "neutral")])
+    assert not changed(before, grid(translation="files", methods=methods)), "read at test alone"
+    write_csv(tmp_path / "data" / "acehnese" / "test.english.csv", TRANSLATED)
+    after = changed(before, grid(translation="files", methods=methods))
+    read = labels(before, "/ace/translate_test", "/ace/flare")
+    assert after == {label for label in read if "test_source=gold" not in label}

@@ -234,7 +234,9 @@ def test_translations_pair_by_place_and_take_the_split_s_labels(tmp_path: Path) 
         {"id": "test-3", "premise": "A", "hypothesis": "B", "label": "contradiction"},
     ]
     assert rows.dropped == {"empty text": 1, "unknown label": 1}
-    assert TASK.identity(str(tmp_path), "sw") != before
+    assert TASK.identity(str(tmp_path), "sw") == before, "the rows are as they were"
+    assert set(TASK.translation_identity(str(tmp_path), "sw")) == {"english"}
+    assert TASK.translation_identity(str(tmp_path), "sw", "validation") == {}
     assert TASK.targets(str(tmp_path)) == ["sw"]
 
 
