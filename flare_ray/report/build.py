@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from flare_ray.report import paper
+from flare_ray.report import compare, cost, paper, paper_figures
 from flare_ray.report.document import Entry, Report, Row, Section, State, Table, number_entry
 from flare_ray.report.results import Outcome, Results
 
@@ -19,11 +19,18 @@ _LISTED = 200
 OUTCOMES: tuple[Outcome, ...] = ("finished", "failed", "damaged", "missing")
 
 
-def build(results: Results) -> Report:
-    """Everything that the records of a sweep can say."""
+def build(results: Results, first: str | None = None, resamples: int = compare.RESAMPLES) -> Report:
+    """Everything that the records of a sweep can say.
+
+    first: the row that each other one is compared with, FLARE's if left out. resamples: of the statistics; 0 leaves
+    them out.
+    """
     sections = [
         Section("state", "What is there", results.notes, (_state(results),)),
         Section("tables", "The paper's tables", (), tuple(paper.tables(results))),
+        *paper_figures.section(results),
+        *(compare.section(results, first, resamples) if resamples else []),
+        *cost.section(results),
         *_searches(results),
         *_lost(results),
         Section("origin", "Where the numbers come from", tuple(_origin(results))),

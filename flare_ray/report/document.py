@@ -50,11 +50,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot as SVG, and the table of its numbers."""
+    """A plot as SVG, and the table of its numbers. folded: whether a page shows the table on demand only."""
 
     id: str
     svg: str
     table: Table
+    folded: bool = True
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ def tables(results: Results) -> list[Table]:
             results, Asked("appendix-e", "Appendix E: fusion in training only"), _optional("train_only")
         ),
     ]
-    return [one for one in made if one] + [_by_language(results, task) for task in results.planned_tasks]
+    tasks = sorted(results.planned_tasks, key=lambda task: BY_LANGUAGE.get(task, "9"))
+    return [one for one in made if one] + [_by_language(results, task) for task in tasks]
 
 
 def task_title(results: Results, task: str) -> str:
@@ -74,23 +75,24 @@ def plain(row: RowFacts) -> bool:
     return bool(usual) and row.axes.get("translation", published.TRANSLATOR) != published.TRANSLATORS[1]
 
 
-def _at_defaults(rows: Sequence[RowFacts], axis: str | None = None) -> list[RowFacts]:
+def at_defaults(rows: Sequence[RowFacts], axis: str | None = None) -> list[RowFacts]:
     """Of each method, the rows at the paper's rank and fusion function (`axis` aside), or all if there are none."""
     kept = []
     for method in dict.fromkeys(row.method for row in rows):
         mine = [row for row in rows if row.method == method]
-        usual = [row for row in mine if row.selected or _usual(row, axis)]
-        kept += usual if any(not row.selected for row in usual) else mine
+        fixed = [row for row in mine if not row.selected and usual(row, axis)]
+        kept += [row for row in mine if row.selected or not fixed or row in fixed]
     return [row for row in rows if row in kept]
 
 
-def _usual(row: RowFacts, axis: str | None) -> bool:
+def usual(row: RowFacts, axis: str | None = None) -> bool:
+    """Whether it is at the paper's rank and fusion function, where it has them; `axis` may be anything."""
     wanted = {"rank": published.RANK, "fusion": published.FUSION}
     return all(row.axes.get(name, value) == value for name, value in wanted.items() if name != axis)
 
 
 def _table_1(rows: Sequence[RowFacts]) -> list[RowFacts]:
-    kept = _at_defaults([row for row in rows if plain(row)])
+    kept = at_defaults([row for row in rows if plain(row)])
     return kept if len({row.method for row in kept}) > 1 else []
 
 
@@ -106,7 +108,7 @@ def _varied(axis: str) -> Callable[[Sequence[RowFacts]], list[RowFacts]]:
             for method in ("flare", "flare_mt")
             if len({row.axes[axis] for row in ours if row.method == method}) > 1
         }
-        return _at_defaults([row for row in ours if row.method in methods], axis)
+        return at_defaults([row for row in ours if row.method in methods], axis)
 
     return keep
 
@@ -117,7 +119,7 @@ def _optional(option: str) -> Callable[[Sequence[RowFacts]], list[RowFacts]]:
     def keep(rows: Sequence[RowFacts]) -> list[RowFacts]:
         methods = {row.method for row in rows if option in row.options}
         mine = [row for row in rows if row.method in methods and (plain(row) or option in row.options)]
-        return _at_defaults([row for row in mine if not row.selected])
+        return at_defaults([row for row in mine if not row.selected])
 
     return keep
 
@@ -154,8 +156,7 @@ def averages_row(
     for task in tasks:
         entries.append(score(results, model, task, name) if task in found else Entry())
         number = _published(asked, model, task, found[task]) if task in found else None
-        same = published.same_languages(results, task, _languages(results, model, task))
-        below.append(beside(entries[-1], number, same))
+        below.append(beside(entries[-1], number, same_languages(results, model, task)))
     return _row(name, entries, model, below)
 
 
@@ -175,9 +176,9 @@ def departures(results: Results, asked: Asked, kept: dict[tuple[str, str], dict[
         for task, row in found.items():
             if _published(asked, model, task, row) is None:
                 continue
-            languages = _languages(results, model, task)
-            if not published.same_languages(results, task, languages):
-                few = f"averaged over {', '.join(languages)}, so no difference to the paper's average"
+            if not same_languages(results, model, task):
+                languages = ", ".join(_languages(results, model, task))
+                few = f"averaged over {languages}, so no difference to the paper's average"
                 notes.setdefault(f"{model} on {task}", []).append(few)
             notes.setdefault(f"{model} on {task}", []).extend(published.departures(results, model, task, row))
     return [
@@ -239,7 +240,7 @@ def _published_by_language(
     source = BY_LANGUAGE.get(task, "")
     if not published.is_default(row):
         return [Entry() for _ in columns]
-    same = published.same_languages(results, task, _languages(results, model, task))
+    same = same_languages(results, model, task)
     return [
         beside(
             entry,
@@ -272,6 +273,11 @@ def legend(rows: Iterable[Row]) -> list[str]:
 def _row(name: str, entries: Sequence[Entry], group: str, below: Sequence[Entry]) -> Row:
     told = any(entry.text for entry in below)
     return Row(name, tuple(entries), group, BELOW if told else "", tuple(below) if told else ())
+
+
+def same_languages(results: Results, model: str, task: str) -> bool:
+    """Whether a model's languages of a task are those that the paper averages over."""
+    return set(_languages(results, model, task)) == set(results.tasks[task].languages)
 
 
 def _languages(results: Results, model: str, task: str) -> list[str]:

@@ -10,7 +10,6 @@ import csv
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
 
 from flare_ray.report.results import Results, RowFacts
 
@@ -60,8 +59,3 @@ def departures(results: Results, model: str, task: str, row: RowFacts) -> list[s
         found.append(f"parallel text: {row.settings['translation']} (paper: machine-translated)")
     strange = [one for one in results.translators(model, task, row.name) if one not in TRANSLATORS]
     return found + [f"translated by {one} (paper: {TRANSLATOR})" for one in strange]
-
-
-def same_languages(results: Results, task: str, languages: Any) -> bool:
-    """Whether these are all of the languages that the paper averages over."""
-    return set(languages) == set(results.tasks[task].languages)

@@ -9,7 +9,7 @@ import json
 from flare_ray.report.document import Report
 from flare_ray.report.results import Results
 
-FACTS = ("std", "n", "planned", "failed", "damaged", "published", "difference")
+FACTS = ("std", "n", "planned", "failed", "damaged", "published", "difference", "low", "high")
 _RUN = ("fingerprint", "model", "task", "language", "method", "variant", "seed")
 _COST = (
     "wall_seconds",
