@@ -23,6 +23,7 @@ import torch
 from ray.train.torch import get_device
 
 from flare_ray.execution.desk import Answer, Errand
+from flare_ray.execution.monitor import Monitor
 from flare_ray.execution.retries import kind_of
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.wire import base_from_dict, run_facts, run_from_dict
@@ -30,6 +31,7 @@ from flare_ray.store import Store
 from flare_ray.training.checkpoints import Keeper
 from flare_ray.training.engine import Group, join_group
 from flare_ray.training.fit import OnValidation, Stopped
+from flare_ray.training.model_card import write_card
 from flare_ray.training.stages import train_base, train_run
 from flare_ray.training.workbench import Subject, Workbench
 from flare_ray.translation.corpus import ROWS
@@ -149,7 +151,10 @@ class StageWorker:
                 cell = run.cell
                 bench.corpora = self._corpora(run)
                 wanted = (cell.method, cell.language, run.settings, run.seed, out)
-                return run_facts(run) | train_run(bench, *wanted, told, keeper=keeper)
+                record = run_facts(run) | train_run(bench, *wanted, told, keeper=keeper)
+                if self.group.first:
+                    write_card(out, record)
+                return record
 
             error = self._guarded(run, "runs", work, dropped)
             if isinstance(error, Stopped):
@@ -219,10 +224,14 @@ class StageWorker:
             lambda: self.errand.stopped() or bool(dropped and dropped.now()),
         )
         try:
-            with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
+            with (
+                tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch,
+                Monitor(self.group.device) as monitor,
+            ):
                 record = work(Path(scratch), keeper)
                 if self.group.first:
-                    whole = record | {"provenance": self.provenance, "execution": self.resources}
+                    facts = {"provenance": self.provenance, "execution": self.resources}
+                    whole = record | {"system": monitor.facts()} | facts
                     self.store.write(kind, item.fingerprint, whole, Path(scratch))
                     _forget(keeper)
             self._barrier()
