@@ -72,7 +72,7 @@ def reason(error: ValidationError) -> str:
 
 
 def axes_problems(sweep: Sweep) -> list[Problem]:
-    """Axes that no method of the sweep has, and translation models that are there twice."""
+    """Axes of no method or beside a field of the same name, and translation models that are there twice."""
     problems: list[Problem] = []
     for axis, values in sweep.axes.given().items():
         entries = [*sweep.methods, *(section.method for section in sweep.searches)]
@@ -80,6 +80,9 @@ def axes_problems(sweep: Sweep) -> list[Problem]:
             problems.append(
                 Problem(f"axes.{axis}", "an axis of no method", "a method that it changes, or no such axis")
             )
+        if axis in TRAINING and axis in sweep.training.model_fields_set:
+            wanted = f"one of both; the values of axes.{axis} take its place"
+            problems.append(Problem(f"training.{axis}", "an axis of the sweep", wanted))
         if axis in (TRANSLATION, "mt_model"):
             problems += _repeated_translators(f"axes.{axis}", values)
     return problems

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from flare_ray import registry
 from flare_ray.errors import InputError, Problem
@@ -17,8 +17,9 @@ from flare_ray.plan.checkpoints import checkpoint_identity, known_models
 from flare_ray.plan.extends import extended, read_value
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
-from flare_ray.plan.schema import ModelSpec, Section, Sweep
+from flare_ray.plan.schema import Sweep
 from flare_ray.plan.search import search_problems
+from flare_ray.plan.told import told
 
 
 def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
@@ -27,7 +28,7 @@ def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
     try:
         sweep, problems, sound = Sweep.model_validate(raw), [], set(Sweep.model_fields)
     except ValidationError as error:
-        problems = [_problem(detail) for detail in error.errors()]
+        problems = told(error)
         sweep, sound = _sound_part(raw, error)
     problems += content_problems(sweep, sound)
     if problems:
@@ -74,7 +75,7 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
     if {"models", "tasks", "methods", "searches", "overrides", "training", "base", "resources"} <= sound:
         problems += override_problems(sweep)
     if "models" in sound:
-        problems += _repeated_models(sweep.models)
+        problems += _repeated_models(sweep)
     rules = {
         "models",
         "tasks",
@@ -92,23 +93,26 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
     if {"models", "tasks", "resources", "overrides"} <= sound:
         problems += _quantised_under_zero_3(sweep)
     if {"tasks", "data", "languages"} <= sound:
-        problems += _data_problems(sweep, "translation" in sound)
+        problems += _data_problems(sweep, {"methods", "axes", "translation", "searches"} <= sound)
     return problems
 
 
-def _repeated_models(models: Sequence[ModelSpec]) -> list[Problem]:
-    """Models with one name, or two names for one checkpoint: their runs would be the same runs."""
+def _repeated_models(sweep: Sweep) -> list[Problem]:
+    """Models with one name, or two names for one frozen model: their runs would be the same runs."""
     names: set[str] = set()
     checkpoints: dict[str, str] = {}
     problems = []
-    for index, model in enumerate(models):
+    for index, model in enumerate(sweep.models):
         if model.name in names:
             problems.append(Problem(f"models[{index}].name", f"{model.name!r} again", "a name of its own"))
         names.add(model.name)
-        content = fingerprint({"family": model.family, **checkpoint_identity(model.checkpoint)})
+        loaded = model.model_dump(include={"family", "quantization"})
+        loaded["precision"] = sweep.precision or model.precision
+        content = fingerprint({**loaded, **checkpoint_identity(model.checkpoint)})
         if content in checkpoints:
             found = f"the same checkpoint as {checkpoints[content]}"
-            problems.append(Problem(f"models[{index}].checkpoint", found, "each checkpoint once"))
+            wanted = "each checkpoint once, or in another precision or quantization"
+            problems.append(Problem(f"models[{index}].checkpoint", found, wanted))
         checkpoints.setdefault(content, f"models[{index}]")
     return problems
 
@@ -122,19 +126,32 @@ def _rule_problems(sweep: Sweep) -> list[Problem]:
         **rule_values(sweep),
         "language": [code for task in sweep.tasks for code in _languages(sweep, task)],
     }
+    problems = []
+    for kind in ("include", "exclude"):
+        for place, rule in enumerate(getattr(sweep, kind)):
+            where, given = f"{kind}[{place}]", rule.given()
+            if not given:
+                problems.append(Problem(where, "a rule without an axis", registry.wanted("", axes)))
+            for axis, values in given.items():
+                problems += _value_problems(f"{where}.{axis}", axis, values, axes)
+    return problems
+
+
+def _value_problems(where: str, axis: str, values: list[Any], axes: dict[str, list[Any]]) -> list[Problem]:
+    """What is wrong with a rule's values of an axis. axes: the values that the sweep has."""
+    if axis not in axes:
+        return [Problem(where, repr(axis), registry.wanted(axis, axes))]
+    if not values:
+        return [Problem(where, "[]", "at least one value")]
+    there = list(map(str, dict.fromkeys(axes[axis])))
     return [
         Problem(
-            f"{kind}[{place}].{axis}",
-            repr(value),
-            registry.wanted(str(value), map(str, dict.fromkeys(axes[axis])))
-            if axis in axes
-            else registry.wanted(axis, axes),
+            where,
+            "nothing" if value is None else repr(value),
+            f"{value} without quotes" if value in there else registry.wanted(str(value), there),
         )
-        for kind in ("include", "exclude")
-        for place, rule in enumerate(getattr(sweep, kind))
-        for axis, values in rule.given().items()
         for value in values
-        if value not in axes.get(axis, ())
+        if value not in axes[axis]
     ]
 
 
@@ -154,7 +171,8 @@ def _quantised_under_zero_3(sweep: Sweep) -> list[Problem]:
     ]
 
 
-def _data_problems(sweep: Sweep, translation_is_sound: bool) -> list[Problem]:
+def _data_problems(sweep: Sweep, reading_is_sound: bool) -> list[Problem]:
+    """What is wrong with the data. reading_is_sound: whether it is known what reads it."""
     problems: list[Problem] = []
     everywhere: dict[str, None] = {}
     for name in sweep.tasks:
@@ -167,8 +185,8 @@ def _data_problems(sweep: Sweep, translation_is_sound: bool) -> list[Problem]:
         entries = [*sweep.methods, *(section.method for section in sweep.searches)]
         methods = [registry.load("methods", entry.name) for entry in entries]
         # with a translation model only test rows are read in the target, and English beside them as gold at most
-        human = translation_is_sound and any(isinstance(one, str) for one in parallels(sweep))
-        gold = any(_reads_gold(sweep, entry) for entry in entries)
+        human = reading_is_sound and any(isinstance(one, str) for one in parallels(sweep))
+        gold = reading_is_sound and any(_reads_gold(sweep, entry) for entry in entries)
         found = task.problems(
             source,
             chosen,
@@ -216,58 +234,3 @@ def _sound_part(raw: dict[str, Any], error: ValidationError) -> tuple[Sweep, set
     }
     rest = {key: value for key, value in raw.items() if key in Sweep.model_fields and key not in faulty}
     return Sweep.model_validate(stand_ins | rest), set(Sweep.model_fields) - faulty
-
-
-def _problem(detail: Any) -> Problem:
-    """One pydantic error in our words."""
-    loc = detail["loc"]
-    where = _dotted(_without_tag(loc))
-    kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        return Problem(
-            where, "an unknown key", registry.wanted(str(detail["loc"][-1]), _siblings(detail["loc"]))
-        )
-    if kind == "invalid_key":
-        return Problem(where, f"the key {detail['input']!r}", "a name: keys are strings")
-    if kind == "missing":
-        return Problem(where, "nothing", "a value: this field has no default")
-    if kind == "too_short":
-        return Problem(where, repr(detail["input"]), "at least one value")
-    wanted = context.get("wanted") or detail["msg"].removeprefix("Input should be ").removeprefix(
-        "Value error, "
-    )
-    return Problem(where, repr(detail["input"]), wanted)
-
-
-def _without_tag(loc: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The place without what pydantic adds to tell which of several sections it is."""
-    tagged = {"methods": 2, "translation": 1}.get(str(loc[0]), len(loc))
-    return loc[:tagged] + loc[tagged + 1 :]
-
-
-def _dotted(loc: Iterable[Any]) -> str:
-    text = ""
-    for part in loc:
-        if part == "[key]":  # pydantic's mark of an error in a mapping's key: the key itself stands before it
-            continue
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif not str(part).startswith(("function-", "list[", "literal[", "constrained-")):
-            text += f".{part}" if text else str(part)
-    return text
-
-
-def _siblings(loc: tuple[Any, ...]) -> list[str]:
-    """The fields of the section that an unknown key stands in."""
-    section: type[BaseModel] = Sweep
-    if loc[0] == "methods" and len(loc) > 2:
-        return list(registry.load("methods", loc[2]).Options.model_fields)
-    for part in loc[:-1]:
-        if isinstance(part, int) or part not in section.model_fields:
-            continue
-        annotation = section.model_fields[part].annotation
-        options = [annotation, *get_args(annotation)]
-        options += [inner for option in options for inner in get_args(option)]
-        nested = [o for o in options if isinstance(o, type) and issubclass(o, Section)]
-        section = nested[0] if nested else section
-    return list(section.model_fields)

@@ -44,13 +44,9 @@ class Rule(Section):
     """Of its ranks."""
 
     def given(self) -> dict[str, list[Any]]:
-        """The axes that are given, with their values."""
-        named = {axis: getattr(self, axis) for axis in type(self).model_fields}
-        further = {
-            axis: values if isinstance(values, list) else [values]
-            for axis, values in (self.model_extra or {}).items()
-        }
-        return {axis: values for axis, values in (named | further).items() if values is not None}
+        """The axes that are given, with their values; a null is one."""
+        every = {axis: getattr(self, axis) for axis in sorted(self.model_fields_set)}
+        return {axis: values if isinstance(values, list) else [values] for axis, values in every.items()}
 
 
 class Override(Section):

@@ -110,11 +110,11 @@ def test_the_order_of_axes_and_of_their_values_changes_no_fingerprint(one: MakeG
 
 
 def test_null_is_the_papers_value_and_no_second_cell_of_it(one: MakeGrid) -> None:
-    made = one(axes={"learning_rate": [None, 2e-4, 5e-4]}, training={"learning_rate": 9e-9})
+    made = one(axes={"learning_rate": [None, 2e-4, 5e-4]})
     assert [dict(cell.axes)["learning_rate"] for cell in cells(made, "lora")] == [2e-4, 5e-4]
     twice = one(axes={"alpha": [None, 16.0, 32]}, alpha=3)
     assert [dict(cell.axes)["alpha"] for cell in cells(twice, "lora")] == [16, 32]
-    assert prints(one(axes={"validate_every": [None]}, training={"validate_every": 5})) == prints(one())
+    assert prints(one(axes={"validate_every": [None]})) == prints(one())
 
 
 def test_labels_tell_values_of_axes_and_options(one: MakeGrid) -> None:
@@ -235,7 +235,7 @@ def test_gold_at_test_is_not_gold_in_training(one: MakeGrid) -> None:
 
 
 def test_a_null_in_a_rule_is_what_it_is_in_the_axis(one: MakeGrid) -> None:
-    rates = one(axes={"learning_rate": [None, 5e-4]}, exclude=[{"learning_rate": [None]}])
+    rates = one(axes={"learning_rate": [None, 5e-4]}, exclude=[{"learning_rate": None}])
     assert [dict(cell.axes)["learning_rate"] for cell in cells(rates, "lora")] == [5e-4]
     steps = one(axes={"validate_every": [None, 10]}, exclude=[{"validate_every": [None]}])
     assert counts(steps) == dict.fromkeys(METHODS, 1), "what has no such axis is not left out"
@@ -297,6 +297,11 @@ def test_axes_of_no_method_and_translators_that_are_the_same_are_problems(load: 
     )
     assert set(found) == {"axes.block", "axes.translation[1]"}
     assert "the same model as axes.translation[0]" in found["axes.translation[1]"]
+
+
+def test_a_hyperparameter_is_a_field_or_an_axis(load: Load) -> None:
+    found = problems(lambda: load(training={"learning_rate": 1e-3}, axes={"learning_rate": [None, 5e-4]}))
+    assert set(found) == {"training.learning_rate"}
 
 
 def test_rank_and_fusion_stand_beside_axes(load: Load) -> None:

@@ -48,7 +48,7 @@ def test_everything_wrong_is_told_at_once_in_the_schema_and_in_the_files(
     load: Load, fields: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "data" / "javanese" / "test.csv").unlink()
-    write_csv(tmp_path / "data" / "acehnese" / "train.csv", [], header=("id", "tekst", "label"))
+    write_csv(tmp_path / "data" / "acehnese" / "test.csv", [], header=("id", "tekst", "label"))
     model = {**fields["models"][0], "family": "xlm_robertA"}
     with pytest.raises(InputError) as caught:
         load(
@@ -346,6 +346,46 @@ def test_a_rule_with_a_value_that_the_sweep_lacks_is_a_problem(load: Load) -> No
     assert set(found) == {"include[0].method", "exclude[0].rank", "exclude[1].language"}
     assert "flare" in found["include[0].method"].wanted
     assert "jav" in found["exclude[1].language"].wanted
+
+
+def test_a_rule_that_says_nothing_is_a_problem(load: Load) -> None:
+    rules: list[Any] = [{}, {"method": "flare", "rank": None}, {"learning_rate": []}, {"rank": "8"}]
+    found = problems(lambda: load(axes={"learning_rate": [1e-4]}, exclude=rules))
+    assert set(found) == {
+        "exclude[0]",
+        "exclude[1].rank",
+        "exclude[2].learning_rate",
+        "exclude[3].rank",
+    }
+    assert found["exclude[1].rank"].found == "nothing"
+    assert found["exclude[3].rank"].wanted == "8 without quotes"
+
+
+def test_one_fault_is_one_problem(load: Load) -> None:
+    assert problems(lambda: load(languages="qal"))["languages"].wanted == "'all' or a valid list"
+    ranged = {"method": "lora", "space": {"rank": {"lo": 8, "high": 64}}}
+    found = problems(lambda: load(searches=[ranged], exclude=[{"model": [1.5]}]))
+    assert set(found) == {
+        "searches[0].space.rank.low",
+        "searches[0].space.rank.lo",
+        "exclude[0].model[0]",
+    }
+
+
+def test_a_typo_in_a_method_is_no_fault_of_the_data(load: Load, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "alone", ["english", "acehnese"])
+    write_csv(data / "acehnese" / "test.csv", [(99, "words", "neutral")])
+    changes: dict[str, Any] = {"data": {"nusax": str(data)}, "languages": ["ace"]}
+    assert set(problems(lambda: load(methods=["zeroshot", "lora"], **changes))) == {"methods[0]"}
+    assert set(problems(lambda: load(methods=["lora", "flare"], **changes))) == {"data.nusax"}
+
+
+def test_a_checkpoint_in_another_precision_or_quantization_is_another_model(load: Load) -> None:
+    plain = {"name": "a", "family": "llama", "checkpoint": "org/x"}
+    others = [{**plain, "name": "b", "quantization": "nf4"}, {**plain, "name": "c", "precision": "bf16"}]
+    assert len(expand(load(models=[plain, *others])).bases) == 3 * 2
+    same = {"precision": "bf16", "models": [plain, others[1]]}
+    assert set(problems(lambda: load(**same))) == {"models[1].checkpoint"}
 
 
 def test_an_unknown_option_of_a_method_names_the_nearest(load: Load) -> None:
