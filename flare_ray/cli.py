@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flare_ray.commands.plan import plan_json, print_plan
-from flare_ray.commands.report import Formats, Out, write_report
+from flare_ray.commands.report import diff, report
 from flare_ray.commands.schema import schema
 from flare_ray.commands.store import app as store_app
 from flare_ray.commands.sync import sync
@@ -30,6 +30,8 @@ from flare_ray.study import Study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(store_app, name="store")
+app.command()(report)
+app.command()(diff)
 app.command()(schema)
 app.command()(sync)
 app.command()(ui)
@@ -73,12 +75,6 @@ def plan(
 ) -> None:
     """Prints what a sweep would do and cost: cells, runs, stages, what is done, what is skipped and why."""
     raise typer.Exit(_guarded(lambda: _plan(file, overrides, as_json, places)))
-
-
-@app.command()
-def report(file: File, overrides: Overrides = None, formats: Formats = None, out: Out = None) -> None:
-    """Prints a sweep's tables from the store, and writes them there, or a whole report as md, html, tex, csv."""
-    raise typer.Exit(_guarded(lambda: write_report(file, overrides or [], formats, out, console)))
 
 
 @app.command()
@@ -134,7 +130,7 @@ def doctor(file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None
 def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool) -> int:
     from flare_ray.execution.driver import Interrupted
     from flare_ray.execution.watchdog import start_again
-    from flare_ray.running import execute
+    from flare_ray.running import STOPPED, execute
 
     study = Study.open(file, overrides or [])
     print_plan(study, console)
@@ -148,7 +144,7 @@ def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool
         outcome = execute(study, console, retry_failed, wait, on_death)
     except (KeyboardInterrupt, Interrupted):
         console.print("\nStopped. What is finished is kept: the same command goes on from here.")
-        return 130
+        return STOPPED
     return _conclude(study, outcome)
 
 

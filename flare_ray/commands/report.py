@@ -1,20 +1,23 @@
-"""`flare-ray report SWEEP.yaml`: a sweep's tables from its store, to the terminal and, as asked for, into files.
+"""`flare-ray report` and `flare-ray diff`: a sweep's tables from its store, and two sweeps cell by cell.
 
     flare-ray report sweeps/table1.yaml
     flare-ray report sweeps/table1.yaml --format html,tex --out paper/
+    flare-ray diff sweeps/mine.yaml sweeps/mine.yaml --set-b storage=/elsewhere
 
-Without --format and --out it writes report.md and results.csv into the store. With them it writes nothing there.
+Without --format and --out, `report` writes report.md and results.csv into the store; with them nothing goes there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from flare_ray import registry
 from flare_ray.errors import InputError, Problem
 from flare_ray.report import table
 from flare_ray.report.document import Report
@@ -32,19 +35,109 @@ Out = Annotated[
 ]
 
 
-def write_report(
-    file: Path, overrides: Sequence[str], formats: str | None, out: Path | None, console: Console
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep's YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a field: training.epochs=3. Repeatable."),
+]
+
+
+def report(
+    file: File,
+    overrides: Overrides = None,
+    formats: Formats = None,
+    out: Out = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROW", help="The row that each other one is compared with; FLARE's if left out."
+        ),
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option(min=0, help="Of the comparisons' bootstrap; 0 leaves the comparisons out.")
+    ] = 10_000,
+) -> None:
+    """Prints a sweep's tables from the store, and writes them there, or a whole report as md, html, tex, csv."""
+    raise typer.Exit(guarded(lambda: _report(file, overrides or [], formats, out, (compare, resamples))))
+
+
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A sweep's YAML file.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another's, or the same.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a field of both. Repeatable."),
+    ] = None,
+    overrides_a: Annotated[
+        list[str] | None,
+        typer.Option("--set-a", metavar="KEY=VALUE", help="Override a field of A. Repeatable."),
+    ] = None,
+    overrides_b: Annotated[
+        list[str] | None,
+        typer.Option("--set-b", metavar="KEY=VALUE", help="Override a field of B. Repeatable."),
+    ] = None,
+    formats: Formats = None,
+    out: Out = None,
+) -> None:
+    """Two sweeps cell by cell: what both have with the difference, and what only one has."""
+    given = [[*(overrides or []), *(own or [])] for own in (overrides_a, overrides_b)]
+    raise typer.Exit(guarded(lambda: _diff((a, b), given, formats, out)))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Runs a command's work; wrong input becomes its message and exit code 2."""
+    try:
+        return work()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=200)  # a pipe has no width: tables stay whole
+
+
+def _diff(
+    files: Sequence[Path], overrides: Sequence[Sequence[str]], formats: str | None, out: Path | None
 ) -> int:
-    """The command's work; returns the exit code. Raises InputError."""
+    from flare_ray.commands.gather import gather
+    from flare_ray.report.difference import difference
+    from flare_ray.report.render.terminal import as_rich
+    from flare_ray.study import Study
+
+    wanted = chosen(formats) if formats or out else []
+    studies = [Study.open(file, own, to_execute=False) for file, own in zip(files, overrides, strict=True)]
+    made = difference(*(gather(study) for study in studies))
+    console = _console()
+    for fact in made.facts:
+        console.print(fact, markup=False, soft_wrap=True)
+    for found in made.tables():
+        console.print(as_rich(found))
+    names = "-".join(study.sweep.name for study in studies)
+    for place in write_files(made, wanted, out or Path(f"{names}-diff")) if wanted else []:
+        console.print(f"written: {place}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _report(
+    file: Path,
+    overrides: Sequence[str],
+    formats: str | None,
+    out: Path | None,
+    comparison: tuple[str | None, int],
+) -> int:
     from flare_ray.commands.gather import gather
     from flare_ray.report.build import build
     from flare_ray.study import Study
 
+    console = _console()
     wanted = chosen(formats) if formats or out else []
     study = Study.open(file, overrides, to_execute=False)
     if not wanted:
         open_store(study.store.url)
     results = gather(study)
+    _check_row(results, comparison[0])
     for block in results.blocks():
         console.print(table.as_rich(block))
     for note in results.notes:
@@ -52,7 +145,9 @@ def write_report(
     if wanted:
         places = [
             str(one)
-            for one in write_files(build(results), wanted, out or Path(f"{results.name}-report"), results)
+            for one in write_files(
+                build(results, *comparison), wanted, out or Path(f"{results.name}-report"), results
+            )
         ]
     else:
         places = [
@@ -61,6 +156,12 @@ def write_report(
     for place in places:
         console.print(f"written: {place}", markup=False, soft_wrap=True)
     return 0
+
+
+def _check_row(results: Results, row: str | None) -> None:
+    rows = list(dict.fromkeys(run.row for run in results.runs))
+    if row is not None and row not in rows:
+        raise InputError("report", [Problem("--compare", repr(row), registry.wanted(row, rows))])
 
 
 def chosen(formats: str | None) -> list[str]:

@@ -165,13 +165,13 @@ def _predictions(
 _COLUMNS = (
     "difference",
     "95% interval",
+    "verdict",
     "p",
     "p (Holm)",
     "ASO ε",
     "seeds",
     "languages",
     "instances",
-    "verdict",
 )
 
 
@@ -195,7 +195,8 @@ def section(results: Results, first: str | None = None, resamples: int = RESAMPL
 
 def _figure(results: Results, one: Compared) -> Figure:
     rows = [Row(name, _entries(made)) for name, made in one.rows.items()]
-    rows += [Row(name, (*[Entry("–")] * (len(_COLUMNS) - 1), Entry("not compared"))) for name in one.without]
+    none = tuple(Entry("not compared" if column == "verdict" else "–") for column in _COLUMNS)
+    rows += [Row(name, none) for name in one.without]
     title = f"{one.model} on {task_title(results, one.task)}: {one.first} minus each row"
     table = Table(
         f"compare-{one.model}-{one.task}", title, "minus", _COLUMNS, tuple(rows), tuple(_notes(one))
@@ -226,11 +227,11 @@ def _entries(made: Comparison) -> tuple[Entry, ...]:
     return (
         number_entry(made.effect, "+.1f"),
         Entry(_interval(made), facts={"low": made.low, "high": made.high}),
+        Entry(made.verdict),
         _p_entry(made.p),
         _p_entry(made.p_adjusted),
         number_entry(made.aso, ".2f"),
         *(number_entry(number, ",d") for number in (made.seeds, made.languages, made.instances)),
-        Entry(made.verdict),
     )
 
 
