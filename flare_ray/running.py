@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ from flare_ray.study import Study
 
 if TYPE_CHECKING:
     from flare_ray.execution.progress import Progress
+
+STOPPED = 130
+"""The exit code of a sweep that was stopped."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,10 @@ def execute(
     )
 
     def on_dead_ray(what: str) -> None:
+        if stop.stopping():
+            console.print(f"Ray's {what} ended before the sweep had stopped: what is finished is kept")
+            lease.release()
+            os._exit(STOPPED)
         console.print(f"Ray's {what} has failed: starting again from what is stored", markup=False)
         lease.release()
         on_death(what)
@@ -71,11 +79,12 @@ def execute(
 class _Stop:
     """What another thread calls to have the execution stopped; one that comes too early is remembered.
 
-    watchdog: who looks after the execution.
+    stopping: whether the execution has been asked to stop, by whomever. watchdog: who looks after it.
     """
 
     def __init__(self) -> None:
         self._asked, self._action = False, lambda: None
+        self.stopping: Callable[[], bool] = lambda: self._asked
         self.watchdog: Watchdog | None = None
 
     def __call__(self) -> None:
@@ -142,6 +151,7 @@ def _train(
             on_more=told.on_more,
         )
         stop.by(execution.stop)
+        stop.stopping = lambda: execution.stopped
         if stop.watchdog:
             stop.watchdog.stuck = execution.stuck
         execution.run()

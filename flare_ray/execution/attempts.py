@@ -47,7 +47,7 @@ class Attempts:
             return 0.0, failure
         progress = self.outcomes.progress(work)
         if progress and progress != self._progress.get(work.fingerprint):
-            self._failures[work.fingerprint, failure.kind] = 0  # it got further, maybe after it had to start over
+            self._failures[work.fingerprint, failure.kind] = 0  # it got further
             self._progress[work.fingerprint] = progress
         self._failures[work.fingerprint, failure.kind] += 1
         wait = self.retries.wait(failure.kind, self._failures[work.fingerprint, failure.kind])

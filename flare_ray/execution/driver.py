@@ -46,7 +46,7 @@ class Execution:
     corpus that starts, finishes or fails, with `event`, `kind` ("base" | "run" | "corpus"), `fingerprint`, `label`,
     `trial`, the `work` itself, and what the event brings (seconds, metrics, error). on_stop: called at the first
     signal. trial: what a Tune trial runs, on its config; trial.run_stage if left out. searches: what adds runs while
-    others run; on_more: told of what they add.
+    others run; on_more: told of what they add. stopped: whether it was asked to stop.
     """
 
     plan: Callable[[], Stages]
@@ -61,7 +61,7 @@ class Execution:
     searches: Callable[[], Searches] | None = None
     on_more: Callable[[Stages], None] = lambda stages: None
     _attempt: _Attempt | None = None
-    _stopped: bool = False
+    stopped: bool = False
 
     def run(self) -> None:
         """Executes every stage. Needs a Ray to be joined (`cluster.connect`) first.
@@ -75,10 +75,10 @@ class Execution:
         while True:
             self._attempt = attempt = _Attempt(self, stages, durations)
             with OnSignal(self.stop):
-                if self._stopped:
+                if self.stopped:
                     attempt.stop()  # asked before it was there
                 error = attempt.run()
-            if self._stopped:
+            if self.stopped:
                 raise Interrupted("stopped before everything was done; the same command goes on from here")
             if error is None:
                 return
@@ -104,7 +104,7 @@ class Execution:
 
     def stop(self) -> None:
         """Lets what runs come to its next checkpoint, and starts nothing more. From any thread."""
-        self._stopped = True
+        self.stopped = True
         if self._attempt:
             self._attempt.stop()
 

@@ -60,10 +60,10 @@ def kind_of(error: BaseException) -> str:
     if isinstance(error, InputError):
         return "input"
     names = {base.__name__ for base in type(error).__mro__}
-    if names & _LOST or any(sign in str(error) for sign in _LOST_SIGNS):
-        return "lost"
     if names & {"OutOfMemoryError", "MemoryError"}:
         return "memory"
+    if names & _LOST or any(sign in str(error) for sign in _LOST_SIGNS):
+        return "lost"
     if "Diverged" in names:
         return "diverged"
     if isinstance(error, FileNotFoundError):
