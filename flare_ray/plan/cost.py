@@ -3,10 +3,11 @@
     costs = Costs(sweep, grid, finished_runs, finished_bases, read, translations)
     costs.of(run).seconds, costs.of(run).basis     # 812.0, "3 finished on NVIDIA A100-SXM4-80GB"
 
-A run is measured by finished runs of the same model, task and method (other languages, seeds, ranks, fusions). An
-estimate counts 2 operations per parameter and token of a forward pass, 4 of a training step on a frozen base: the
-source states of FLARE are one more pass, made once; methods that read both texts in every step read twice as much.
-Translated splits are a matter of their own (translation_cost.py).
+A run is measured by finished runs of the same model, task and method (other languages, seeds, ranks, fusions), in
+proportion to what is counted of each: epochs, rows, tokens. An estimate counts 2 operations per parameter and token
+of a forward pass, 4 of a training step on a frozen base: the source states of FLARE are one more pass, made once;
+methods that read both texts in every step read twice as much. Translated splits are a matter of their own
+(translation_cost.py).
 """
 
 from __future__ import annotations
@@ -21,17 +22,21 @@ from flare_ray import registry
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Grid, Run
 from flare_ray.plan.schema import Sweep
-from flare_ray.plan.sizes import ROWS, TOKENS, parameters, speed
+from flare_ray.plan.sizes import ROWS, TOKENS, parameters, rows, speed
 from flare_ray.store import Damaged
 
 if TYPE_CHECKING:
     from flare_ray.plan.translation_cost import TranslationCosts
 
 _SAMPLED = 3
+_ROWS, _TOKENS = (800, 100, 100), 50
+"""Guessed for a task that is not known, to compare its runs with one another."""
 Read = Callable[[str, str], Mapping[str, Any]]
 """A record, of a kind and a fingerprint."""
 Work = Run | Base | Corpus
 Group = tuple[str, str, str]
+Measured = tuple[float, str, float]
+"""Seconds of a finished run, on what, and the passes that are counted of it."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +69,24 @@ class Costs:
     ):
         self.sweep, self.read, self.translations = sweep, read, translations
         self._resources = cache(sweep.resources_of)
-        self._samples: dict[Group, list[tuple[str, str]]] = {}
+        self._samples: dict[Group, list[tuple[str, Run | Base]]] = {}
         for run in grid.runs:
             if run.fingerprint in runs:
-                self._sample(_group(run), "runs", run.fingerprint)
+                self._sample("runs", run)
         for base in grid.bases:
             if base.fingerprint in bases:
-                self._sample(_group(base), "bases", base.fingerprint)
-        self._measured: dict[Group, Cost | None] = {}
-        self._counted: dict[tuple[Any, ...], Cost] = {}
+                self._sample("bases", base)
+        self._measured: dict[Group, list[Measured]] = {}
+        self._known: dict[tuple[Any, ...], Cost] = {}
 
     def of(self, work: Work) -> Cost:
         """What a piece of work costs."""
         if isinstance(work, Corpus):
             return self.translations.of(work) if self.translations else UNKNOWN
-        return self._measure(_group(work)) or self._estimate(work)
+        key = (*_group(work), work.settings.get("epochs"), work.settings.get("max_length"))
+        if key not in self._known:
+            self._known[key] = self._measure(work) or self._estimate(work)
+        return self._known[key]
 
     @cached_property
     def unit(self) -> str:
@@ -102,37 +110,37 @@ class Costs:
         """Seconds for a schedule, which needs some number."""
         return self.of(work).seconds or _UNKNOWN_SECONDS
 
-    def _sample(self, group: Group, kind: str, fingerprint: str) -> None:
-        samples = self._samples.setdefault(group, [])
+    def _sample(self, kind: str, work: Run | Base) -> None:
+        samples = self._samples.setdefault(_group(work), [])
         if len(samples) < _SAMPLED:
-            samples.append((kind, fingerprint))
+            samples.append((kind, work))
 
-    def _measure(self, group: Group) -> Cost | None:
+    def _measure(self, work: Run | Base) -> Cost | None:
+        group, amount = _group(work), _passes(work)
         if group not in self._measured:
-            found = [one for sample in self._samples.get(group, []) if (one := self._wall(*sample))]
-            self._measured[group] = _together(found) if found else None
-        return self._measured[group]
+            every = (self._wall(*sample) for sample in self._samples.get(group, []))
+            self._measured[group] = [one for one in every if one]
+        if not (found := self._measured[group]):
+            return None
+        devices = ", ".join(dict.fromkeys(device for _, device, _ in found))
+        seconds = median(seconds * (amount / theirs) for seconds, _, theirs in found)
+        return Cost(seconds, f"{len(found)} finished on {devices}")
 
-    def _wall(self, kind: str, fingerprint: str) -> tuple[float, str] | None:
-        """Seconds and device of a record; None for one that cannot be read, which `flare-ray store verify` tells."""
+    def _wall(self, kind: str, work: Run | Base) -> Measured | None:
+        """Of a record; None for one that cannot be read, which `flare-ray store verify` tells."""
         try:
-            record = self.read(kind, fingerprint)
-            return record["cost"]["wall_seconds"], record["provenance"].get("device", "?")
+            record = self.read(kind, work.fingerprint)
+            return record["cost"]["wall_seconds"], record["provenance"].get("device", "?"), _passes(work)
         except (Damaged, KeyError, OSError):
             return None
 
     def _estimate(self, work: Run | Base) -> Cost:
-        model, task = (work.cell.model, work.cell.task) if isinstance(work, Run) else (work.model, work.task)
-        epochs = work.settings.get("epochs", 0)
-        key = (*_group(work), epochs, work.settings.get("max_length"))
-        if key not in self._counted:
-            size = parameters(model.checkpoint)
-            if size is None or task not in ROWS:
-                return self._counted.setdefault(key, UNKNOWN)
-            operations = size * _passes(work, task, epochs) * 2
-            rate, device = speed(self._resources(model.name, task))
-            self._counted[key] = Cost(operations / rate, f"operations, on {device}")
-        return self._counted[key]
+        base = work.base if isinstance(work, Run) else work
+        size = parameters(base.model.checkpoint)
+        if size is None or rows(base.task, base.source, "train") is None:
+            return UNKNOWN
+        rate, device = speed(self._resources(base.model.name, base.task))
+        return Cost(size * _passes(work) * 2 / rate, f"operations, on {device}")
 
 
 @dataclass(frozen=True)
@@ -163,15 +171,14 @@ def _group(work: Run | Base) -> Group:
     return work.model.name, work.task, "base"
 
 
-def _together(found: list[tuple[float, str]]) -> Cost:
-    devices = ", ".join(dict.fromkeys(device for _, device in found))
-    return Cost(median(seconds for seconds, _ in found), f"{len(found)} finished on {devices}")
+def _passes(work: Run | Base) -> float:
+    """Tokens × forward passes' worth: 1 for a forward pass, 2 for a training step on a frozen base.
 
-
-def _passes(work: Run | Base, task: str, epochs: int) -> float:
-    """Tokens × forward passes' worth: 1 for a forward pass, 2 for a training step on a frozen base."""
-    train, validation, test = ROWS[task]
-    tokens = min(TOKENS[task], work.settings["max_length"])
+    Of the hub's rows. Data of another size, or a task that is not known, has numbers to compare alone.
+    """
+    task, epochs = work.cell.task if isinstance(work, Run) else work.task, work.settings.get("epochs", 0)
+    train, validation, test = ROWS.get(task, _ROWS)
+    tokens = min(TOKENS.get(task, _TOKENS), work.settings["max_length"])
     if isinstance(work, Base):
         return tokens * (2 * train * epochs + validation * epochs + test)
     method = registry.load("methods", work.cell.method)

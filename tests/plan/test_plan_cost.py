@@ -44,6 +44,22 @@ def test_finished_runs_measure_those_of_their_method_and_no_others(study: tuple[
     assert "operations" in costs.of(of_method(study[1], "flare")[0]).basis
 
 
+def test_what_is_measured_grows_as_the_work_does() -> None:
+    small = ["tasks=[nusax]", "models=[xlm-r-large]", "methods=[lora]", "seeds=[1]"]
+    sweep = load_sweep(TABLE1, [*small, "axes.epochs=[5, 10]"])
+    grid = expand(sweep)
+    few, many = (one for one in grid.runs if one.cell.language == "ace")
+    found = costs_of((sweep, grid), {few.fingerprint: 60.0})
+    assert found.of(few).seconds == 60.0
+    assert 100 < (found.of(many).seconds or 0) < 120, "test rows are read once"
+
+
+def test_data_of_an_unknown_size_has_no_estimate(study: tuple[Sweep, Grid]) -> None:
+    sweep = load_sweep(TABLE1, ["tasks=[xnli]", "models=[xlm-r-large]", "seeds=[1]", "data.xnli=sandbox"])
+    costs = costs_of((sweep, expand(sweep)), {})
+    assert {costs.of(run).basis for run in expand(sweep).runs} == {"unknown"}
+
+
 def test_a_few_records_are_read_whatever_is_finished(study: tuple[Sweep, Grid]) -> None:
     read = []
 
