@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from flare_ray import registry
 from flare_ray.methods.base import Batch, Posed
+from flare_ray.mixup import MixupConfig
 
 ALL = registry.names("methods")
 READS_SOURCE = {"translate_test", "input_fusion", "flare", "x_mixup"}
@@ -161,3 +162,17 @@ def test_flare_mt_names_its_translator(settings_of: Callable[..., dict[str, Any]
     for name in ALL:
         if name != "flare_mt":
             assert registry.load("methods", name).translator({}) is None
+
+
+@pytest.mark.parametrize("task", ["nusax", "xnli", "tydiqa"])
+@pytest.mark.parametrize("layers", [12, 24, None])
+def test_x_mixups_usual_values_are_those_that_it_mixes_with(task: str, layers: int | None) -> None:
+    found = dict(registry.load("methods", "x_mixup").usual(registry.load("tasks", task), layers))
+    kind = "qa" if task == "tydiqa" else "classification"
+    config = MixupConfig("generation", kind).resolved()
+    assert {found["loss_alpha"], found["kl_weight"]} == {config.alpha, config.kl_weight}
+    assert found["sampling_k"] == config.sampling_k
+    if layers:
+        assert found["block"] == config.block_of(layers)
+    else:
+        assert found.get("block") == (None if kind == "qa" else 0)
