@@ -59,13 +59,11 @@ class Asked:
 
 def asked(questions: Iterable[Question], seeds: Sequence[int]) -> list[Asked]:
     """Every search of a sweep: each question, and once more at random where a baseline is wanted."""
-    found = []
-    for question in questions:
-        samplers = dict.fromkeys(
-            [question.section.sampler, *(["random"] if question.section.baseline else [])]
-        )
-        found += [Asked(question, sampler, tuple(seeds)) for sampler in samplers]
-    return found
+    return [
+        Asked(question, sampler, tuple(seeds))
+        for question in questions
+        for sampler in question.section.samplers
+    ]
 
 
 class Searches:

@@ -18,7 +18,7 @@ from flare_ray.plan.extends import extended, read_value
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
 from flare_ray.plan.schema import Sweep
-from flare_ray.plan.search import search_problems
+from flare_ray.plan.search_problems import repeated_searches, search_problems
 from flare_ray.plan.told import told
 
 
@@ -31,7 +31,7 @@ def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
         problems = told(error)
         sweep, sound = _sound_part(raw, error)
     problems += content_problems(sweep, sound)
-    if problems:
+    if problems := problems or repeated_searches(sweep):
         raise InputError(str(file), problems)
     return sweep
 

@@ -6,17 +6,15 @@ for question in questions(sweep):
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
 from flare_ray import registry
-from flare_ray.errors import Problem
-from flare_ray.plan.axes import TRAINING, further, value_problems
+from flare_ray.plan.axes import further
 from flare_ray.plan.fingerprint import Identified
 from flare_ray.plan.grid import Builder, Cell, Run
-from flare_ray.plan.rules import NAMED
 from flare_ray.plan.schema import ModelSpec, Range, Search, Sweep
 
 
@@ -81,34 +79,5 @@ def questions(sweep: Sweep, builder: Builder | None = None) -> list[Question]:
         for model, task in product(models, section.tasks or sweep.tasks):
             languages = builder.languages(model, task)
             groups = [tuple(languages)] if section.over == "languages" else [(one,) for one in languages]
-            found += [Question(section, builder, model, task, group) for group in groups]
+            found += [Question(section, builder, model, task, group) for group in groups if group]
     return found
-
-
-def search_problems(sweep: Sweep) -> list[Problem]:
-    """What is wrong with the searches: axes that the method has not, values that the axis cannot have."""
-    problems: list[Problem] = []
-    if not (sweep.methods or sweep.searches):
-        problems.append(Problem("methods", "none", "at least one value, or a search in `searches`"))
-    for place, section in enumerate(sweep.searches):
-        where = f"searches[{place}]"
-        names = [model.name for model in sweep.models]
-        problems += _unknown(f"{where}.models", section.models or [], names)
-        problems += _unknown(f"{where}.tasks", section.tasks or [], sweep.tasks)
-        if (section.seeds or 1) > len(sweep.seeds):
-            problems.append(
-                Problem(f"{where}.seeds", str(section.seeds), f"at most {len(sweep.seeds)}, the sweep's")
-            )
-        method = registry.load("methods", section.method.name)
-        options = list(method.Options.model_fields)
-        axes = [axis for axis in NAMED if axis in method.axes]
-        axes += ["alpha", *TRAINING] if method.trains else []
-        problems += _unknown(f"{where}.space", list(section.space), [*axes, *options])
-        for axis, values in section.space.items():
-            entry = section.method if axis in options else None
-            problems += value_problems(f"{where}.space.{axis}", axis, values, entry)
-    return problems
-
-
-def _unknown(where: str, given: Sequence[str], known: Sequence[str]) -> list[Problem]:
-    return [Problem(where, repr(name), registry.wanted(name, known)) for name in given if name not in known]

@@ -116,9 +116,9 @@ class Search(Section):
     space: Annotated[dict[str, Annotated[list[Any], NotEmpty, Unique] | Range], Field(min_length=1)]
     """What is searched: fusion, rank, alpha, hyper-parameters of `training`, options of the method. A list of values,
     or {low, high, log}. Axes that are left out have the first of the sweep's values."""
-    models: list[str] | None = None
+    models: Annotated[list[str], NotEmpty, Unique] | None = None
     """Names of the sweep's models; all when left out."""
-    tasks: list[str] | None = None
+    tasks: Annotated[list[str], NotEmpty, Unique] | None = None
     """Of the sweep's tasks; all when left out."""
     over: Literal["language", "languages"] = "language"
     """A search for each language, or one with the mean over languages as its objective."""
@@ -137,6 +137,11 @@ class Search(Section):
     """Whether a random search with the same number of configurations is made beside it."""
     parallel: PositiveInt = 4
     """Configurations at a time: few learn more from one another, many keep a larger cluster busy."""
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """By which it is made: each is a search of its own."""
+        return tuple(dict.fromkeys([self.sampler, *(["random"] if self.baseline else [])]))
 
 
 class Resources(Section):

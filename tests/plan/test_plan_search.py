@@ -94,6 +94,9 @@ def test_a_question_is_known_by_its_space_and_its_runs(sweep_with: Callable[...,
         ({"method": "flare", "space": SPACE, "models": ["tny"]}, "searches[0].models"),
         ({"method": "flare", "space": SPACE, "seeds": 9}, "searches[0].seeds"),
         ({"method": "flare", "space": {}}, "searches[0].space"),
+        ({"method": "flare", "space": SPACE, "models": []}, "searches[0].models"),
+        ({"method": "flare", "space": SPACE, "tasks": []}, "searches[0].tasks"),
+        ({"method": "flare", "space": SPACE, "tasks": ["nusax", "nusax"]}, "searches[0].tasks"),
         ({"method": "flare", "space": {"dropout": {"low": 1, "high": 0}}}, "searches[0].space.dropout"),
     ],
 )
@@ -106,3 +109,61 @@ def test_what_is_wrong_is_named(sweep_with: Callable[..., Any], section: dict[st
 def test_no_methods_need_a_search(sweep_with: Callable[..., Any]) -> None:
     with pytest.raises(InputError, match="or a search"):
         sweep_with(methods=[])
+
+
+BOTH = {"train_only": [True, False], "test_source": ["gold", "translation"]}
+
+
+@pytest.mark.parametrize(
+    ("space", "axes"),
+    [(BOTH, {}), ({"test_source": BOTH["test_source"]}, {"train_only": [True, False]})],
+)
+def test_options_that_contradict_each_other_are_told_once(
+    sweep_with: Callable[..., Any], space: dict[str, Any], axes: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError) as error:
+        sweep_with({"method": "flare", "space": space}, axes=axes, methods=[])
+    [problem] = error.value.problems
+    assert problem.where == "searches[0].space"
+    assert "train_only=True" in problem.found
+    assert "test_source=gold" in problem.found
+    assert "train_only reads no source at test" in problem.wanted
+    fits = {"test_source": BOTH["test_source"]}
+    assert questions(sweep_with({"method": "flare", "space": fits}, axes={"train_only": [False, True]}))
+
+
+def test_where_a_task_has_no_language_nothing_is_asked(
+    sweep_with: Callable[..., Any], tmp_path: Path
+) -> None:
+    section = {"method": "lora", "space": {"rank": [4, 8]}, "over": "languages"}
+    data = {"nusax": str(tmp_path / "data"), "xnli": "sandbox"}
+    sweep = sweep_with(section, tasks=["nusax", "xnli"], languages=["ace"], data=data)
+    assert [(one.task, one.languages) for one in questions(sweep)] == [("nusax", ("ace",))]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"configurations": 3},
+        {"models": ["tiny"]},
+        {"tasks": ["nusax"]},
+        {"sampler": "random", "other": {"baseline": True}},
+    ],
+)
+def test_one_search_in_two_sections_is_told(sweep_with: Callable[..., Any], changes: dict[str, Any]) -> None:
+    section = {"method": "flare", "space": SPACE}
+    other = section | changes.pop("other", {})
+    with pytest.raises(InputError) as error:
+        sweep_with(other, section | changes)
+    [problem] = error.value.problems
+    assert problem.where == "searches[1]"
+    assert "searches[0]" in problem.found
+
+
+@pytest.mark.parametrize("changes", [{"sampler": "random"}, {"seeds": 1}, {"over": "languages"}])
+def test_sections_that_ask_something_else_stand_side_by_side(
+    sweep_with: Callable[..., Any], changes: dict[str, Any]
+) -> None:
+    section = {"method": "flare", "space": SPACE}
+    assert questions(sweep_with(section, section | changes))
