@@ -83,9 +83,9 @@ def pareto(points: Sequence[Cost], unit: str) -> str:
         parts.append(
             f'<text class="soft" x="46" y="{up(tick) + 4:.1f}" text-anchor="end">{_short(tick)}</text>'
         )
-    best = sorted(front(points), key=lambda p: p.hours)
-    path = " ".join(f"{across(p.hours):.1f},{up(p.score):.1f}" for p in best)
-    parts.append(f'<polyline class="axis" stroke-dasharray="4 3" points="{path}"/>')
+    parts.append('<text class="soft" x="2" y="12">points</text>')
+    steps = " ".join(f"{across(hours):.1f},{up(score):.1f}" for hours, score in _stairs(points))
+    parts.append(f'<polyline class="axis" stroke-dasharray="4 3" points="{steps}"/>')
     for place, point in enumerate(points):
         parts += _numbered(place, point, across(point.hours), up(point.score), plot + 62 + 20 * place, unit)
     return _svg(plot + 50 + legend, parts, f"score over {unit}, {len(points)} rows")
@@ -101,6 +101,15 @@ def front(points: Sequence[Cost]) -> list[Cost]:
             for o in points
         )
     ]
+
+
+def _stairs(points: Sequence[Cost]) -> list[tuple[float, float]]:
+    """The front as a line: nothing better is had until the next of its points is paid for."""
+    best = sorted(front(points), key=lambda p: p.hours)
+    stairs = [(best[0].hours, best[0].score)]
+    for point in best[1:]:
+        stairs += [(point.hours, stairs[-1][1]), (point.hours, point.score)]
+    return stairs
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
