@@ -16,7 +16,7 @@ from flare_ray import registry
 from flare_ray.errors import Problem
 from flare_ray.plan.checkpoints import checkpoint_identity, translator
 from flare_ray.plan.fingerprint import fingerprint
-from flare_ray.plan.schema import Override, Range, Sweep, Training, Translation
+from flare_ray.plan.schema import BaseTraining, Override, Range, Sweep, Training, Translation
 
 TRANSLATION = "translation"
 TRAINING = tuple(Training.model_fields)
@@ -118,16 +118,14 @@ def value_problems(where: str, axis: str, values: Sequence[Any] | Range, entry: 
 
 
 def _validate(axis: str, value: Any, entry: Any | None) -> None:
+    """Values are taken as they stand, so they must be of the field's own type: no text, no 3.0 for whole numbers."""
     if axis == "fusion":
         if value not in registry.names("fusion.functions"):
             raise ValueError(registry.wanted(str(value), registry.names("fusion.functions")))
-    elif axis in ("rank", "alpha"):
-        if not isinstance(value, int if axis == "rank" else (int, float)) or value <= 0:
-            raise ValueError("a number above 0" if axis == "alpha" else "a whole number above 0")
-    elif axis in TRAINING:
-        Training.model_validate({axis: value})
     elif entry is not None:
-        type(entry).model_validate({**entry.model_dump(), axis: value})
+        type(entry).model_validate({**entry.model_dump(), axis: value}, strict=True)
+    elif axis in BaseTraining.model_fields:
+        BaseTraining.model_validate({axis: value}, strict=True)
 
 
 def override_problems(sweep: Sweep) -> list[Problem]:

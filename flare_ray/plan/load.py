@@ -198,18 +198,29 @@ def _data_problems(sweep: Sweep, reading_is_sound: bool) -> list[Problem]:
             wanted = "a folder of: " + ", ".join(task.languages.values())
             found = [Problem(f"data.{name}", f"{source!r} with no target language", wanted)]
         problems += found
-        for place, entry in enumerate(sweep.methods):
-            mute = [code for code in chosen if not registry.load("methods", entry.name).speaks(code)]
-            if mute:
-                what = f"{entry.name} on {', '.join(mute)}"
-                problems.append(
-                    Problem(f"methods[{place}]", what, "languages that its translation model knows")
-                )
+        problems += _mute_problems(sweep, name, chosen)
     if sweep.languages != "all" and everywhere:
         for index, code in enumerate(sweep.languages):
             if code not in everywhere:
                 wanted = registry.wanted(code, everywhere)
                 problems.append(Problem(f"languages[{index}]", repr(code), wanted))
+    return problems
+
+
+def _mute_problems(sweep: Sweep, task: str, languages: Sequence[str]) -> list[Problem]:
+    """Methods that read with what does not know a task's language."""
+    entries = [(f"methods[{place}]", entry) for place, entry in enumerate(sweep.methods)]
+    entries += [
+        (f"searches[{place}].method", section.method)
+        for place, section in enumerate(sweep.searches)
+        if section.tasks is None or task in section.tasks
+    ]
+    problems = []
+    for where, entry in entries:
+        speaks = registry.load("methods", entry.name).speaks
+        if mute := [code for code in languages if not speaks(code)]:
+            what = f"{entry.name} on {', '.join(mute)}"
+            problems.append(Problem(where, what, "languages that its translation model knows"))
     return problems
 
 

@@ -12,6 +12,8 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    StrictFloat,
+    StrictInt,
     Tag,
     ValidationInfo,
     field_validator,
@@ -92,9 +94,9 @@ class BaseTraining(Training):
 class Range(Section):
     """Values between two ends: whole numbers when both ends are."""
 
-    low: int | float
+    low: StrictInt | StrictFloat
     """The least value."""
-    high: int | float
+    high: StrictInt | StrictFloat
     """The greatest."""
     log: bool = False
     """Whether to draw on a logarithmic scale."""

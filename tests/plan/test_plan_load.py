@@ -414,3 +414,7 @@ def test_flare_mt_wants_languages_that_its_translator_knows(load: Load, tmp_path
         lambda: load(data={"nusax": str(tmp_path / "mine")}, languages="all", methods=["flare_mt"])
     )
     assert "flare_mt on klingon" in found["methods[0]"].found
+    search = {"method": "flare_mt", "space": {"rank": [4, 8]}}
+    data = {"nusax": str(tmp_path / "mine")}
+    found = problems(lambda: load(data=data, languages="all", methods=[], searches=[search]))
+    assert "flare_mt on klingon" in found["searches[0].method"].found
