@@ -6,16 +6,17 @@ how to look (writer.py).
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from flare_ray.tracking.bulk import Bulk, Whole
 from flare_ray.tracking.uris import is_server
 from flare_ray.tracking.views import View
 
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Metric, Run
 
+log = logging.getLogger(__name__)
+Work = tuple[str, View, dict[str, str], Path | None]
+"""A run's id, its view, its other tags, and the folder of its record."""
 FINGERPRINT, CELL, PARENT = "flare_ray.fingerprint", "flare_ray.cell", "mlflow.parentRunId"
 _PARAMS, _METRICS, _TAGS = 100, 1000, 90  # MLflow's limits per request
 _ALL = 1000  # parameters, metrics and tags of one request together
 _LONGEST_PARAM, _LONGEST_TAG = 6000, 5000
 _PAGE = 1000
 _UPLOADS = 4
+_ATTEMPTS = 5
 _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -61,6 +66,27 @@ class Connection:
                 logging.getLogger(noisy).setLevel(logging.WARNING)
             self._client = mlflow.MlflowClient(tracking_uri=self.uri)
         return self._client
+
+    @cached_property
+    def bulk(self) -> Bulk | None:
+        """The way to write many runs at once, to a database file of our own; None for anything else."""
+        if not self.uri.startswith("sqlite:") or not (self.artifacts or "").startswith("file:"):
+            return None
+        try:
+            return Bulk(self.client)
+        except (AttributeError, ImportError) as error:  # another MLflow than we know
+            log.warning("runs are written to MLflow one by one: %s", error)
+            return None
+
+    def write_many(self, experiment: str, works: Sequence[Work], parents: Sequence[Work] = ()) -> None:
+        """New runs, whole, all of them or none. Only where there is `bulk`. Raises FileNotFoundError."""
+        assert self.bulk
+        wholes = []
+        for run_id, view, tags, folder in (*parents, *works):
+            files = _files(view, folder) if folder else []
+            _link_all(files, view, self.bulk.place(experiment, run_id))
+            wholes.append(Whole(run_id, view, tags))
+        self.bulk.write(experiment, wholes)
 
     def experiment(self, name: str, tags: dict[str, str]) -> str:
         """The id of an experiment, which is made, or brought back, where it is not there."""
@@ -103,8 +129,7 @@ class Connection:
         )
         run_id = str(run.info.run_id)
         self.log(run_id, view, rest)
-        if view.datasets:
-            self.client.log_inputs(run_id, datasets=_inputs(view))
+        self._log_inputs(run_id, view)
         self._put(run, view, files)
         self.close(run_id, view)
         return run_id
@@ -122,6 +147,19 @@ class Connection:
             room = min(_METRICS, _ALL - len(some) - len(few))
             self.client.log_batch(run_id, metrics=metrics[:room], params=some, tags=few)
             metrics = metrics[room:]
+
+    def _log_inputs(self, run_id: str, view: View) -> None:
+        """The data sets of a run. MLflow stumbles where two runs name one for the first time at the same moment."""
+        for attempt in range(_ATTEMPTS if view.datasets else 0):
+            try:
+                self.client.log_inputs(run_id, datasets=_inputs(view))
+                return
+            except Exception as error:
+                clash = any(
+                    word in str(error) for word in ("UniqueViolation", "IntegrityError", "Duplicate entry")
+                )
+                if not clash or attempt == _ATTEMPTS - 1:
+                    raise
 
     def close(self, run_id: str, view: View) -> None:
         """Gives a run its end and its status."""
@@ -143,16 +181,10 @@ class Connection:
 
     def _put(self, run: Run, view: View, files: list[tuple[Path, str]]) -> None:
         """The artifacts: linked into a folder of this machine, sent to anything else side by side."""
-        place = urlsplit(run.info.artifact_uri)
-        if place.scheme in ("", "file"):
-            target = Path(unquote(place.path))
-            for path, name in files:
-                _link(path, target / name)
-            for name, text in view.texts.items():
-                target.mkdir(parents=True, exist_ok=True)
-                (target / name).write_text(text)
-            return
-        self._send(run, view, files)
+        if urlsplit(run.info.artifact_uri).scheme in ("", "file"):
+            _link_all(files, view, run.info.artifact_uri)
+        else:
+            self._send(run, view, files)
 
     def _send(self, run: Run, view: View, files: list[tuple[Path, str]]) -> None:
         import tempfile
@@ -181,6 +213,12 @@ def is_outage(error: BaseException) -> bool:
             return True
         return error.get_http_status_code() >= 500 or error.get_http_status_code() in (408, 429)
     return bool(names & {"ConnectionError", "Timeout", "OperationalError", "InterfaceError", "HTTPError"})
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether an outage may be of this one request's making: an error inside of MLflow that has no better name."""
+    text = str(error)
+    return "503" not in text and "TEMPORARILY_UNAVAILABLE" not in text and "429" not in text
 
 
 def is_gone(error: BaseException) -> bool:
@@ -217,13 +255,21 @@ def _inputs(view: View) -> list[DatasetInput]:
 
     return [
         DatasetInput(
-            Dataset(
-                one.name, one.digest, "flare_ray", one.source, profile=json.dumps({"num_rows": one.rows})
-            ),
+            Dataset(one.name, one.digest, "flare_ray", one.source, profile=one.profile),
             [InputTag("mlflow.data.context", one.context)],
         )
         for one in view.datasets
     ]
+
+
+def _link_all(files: Sequence[tuple[Path, str]], view: View, place: str) -> None:
+    """A run's artifacts in a folder, by its URI."""
+    target = Path(unquote(urlsplit(place).path))
+    for path, name in files:
+        _link(path, target / name)
+    for name, text in view.texts.items():
+        target.mkdir(parents=True, exist_ok=True)
+        (target / name).write_text(text)
 
 
 def _link(file: Path, target: Path) -> None:

@@ -6,13 +6,14 @@ each looks before it writes, and `settle` removes what both have written: all wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from uuid import uuid4
 
-from flare_ray.tracking.connection import CELL, FINGERPRINT, PARENT, Connection, facts
+from flare_ray.tracking.connection import CELL, FINGERPRINT, PARENT, Connection, Work, facts
 from flare_ray.tracking.views import View, cell_view
 
 WHOLE = ("FINISHED", "FAILED")
@@ -98,17 +99,43 @@ class Ledger:
         if CELL in tags:
             self.views[tags[CELL]] = view
 
+    def add_many(self, works: Sequence[tuple[str, View, dict[str, str], Path | None]]) -> None:
+        """Writes runs that are not there yet, all of them or none, with the cells they need. See `add`."""
+        made: dict[str, Work] = {}
+        written: list[Work] = []
+        for fingerprint, view, tags, folder in works:
+            tags = tags | {FINGERPRINT: fingerprint, WRITER: self.writer}
+            if key := tags.get(CELL):
+                if key not in self.cells and key not in made:
+                    parent = cell_view(view, [])
+                    made[key] = (uuid4().hex, parent, {CELL: key, WRITER: self.writer}, None)
+                tags[PARENT] = self.cells[key][0].run_id if key in self.cells else made[key][0]
+            written.append((uuid4().hex, view, tags, folder))
+        for fingerprint, *_ in works:
+            self.clear(fingerprint)
+        self.connection.write_many(self.experiment, written, list(made.values()))
+        for run_id, view, tags, _ in (*made.values(), *written):
+            metrics = {name: value for name, value, _ in view.metrics}
+            self._note(Entry(run_id, view.status, view.tags | tags, metrics))
+            if CELL in tags:
+                self.views[tags[CELL]] = view
+
     def flush(self) -> None:
         """Brings the cells up to date whose runs have changed."""
         members: dict[str, list[dict[str, float]]] = {}
         for entries in self.runs.values():
             if entries and entries[0].status == "FINISHED" and CELL in entries[0].tags:
                 members.setdefault(entries[0].tags[CELL], []).append(entries[0].metrics)
-        for key, view in list(self.views.items()):
-            made = cell_view(view, members.get(key, []))
-            only = View("", {}, {}, made.metrics, made.started, made.ended)
-            self.connection.log(self.cells[key][0].run_id, only)
-            del self.views[key]
+        made = {}
+        for key, view in self.views.items():
+            cell = cell_view(view, members.get(key, []))
+            made[self.cells[key][0].run_id] = View("", {}, {}, cell.metrics, cell.started, cell.ended)
+        if made and self.connection.bulk:
+            self.connection.bulk.log(made)
+        else:
+            for run_id, only in made.items():
+                self.connection.log(run_id, only)
+        self.views.clear()
 
     def settle(self, fingerprints: Iterable[str]) -> int:
         """Removes what another writer has written of these runs and cells as well; how much that was."""

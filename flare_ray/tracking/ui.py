@@ -31,14 +31,25 @@ class Ui:
     RuntimeError with what the server said when it does not start.
     """
 
-    def __init__(self, uri: str, artifacts: Path, port: int | None = None, log: Path | None = None):
+    def __init__(
+        self,
+        uri: str,
+        artifacts: Path,
+        port: int | None = None,
+        log: Path | None = None,
+        workers: int = 1,
+    ):
         self.uri, self.artifacts, self.port, self.log = uri, artifacts, port or free_port(), log
+        self.workers = workers
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Ui:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--artifacts-destination", str(self.artifacts)]
+        command += ["--workers", str(self.workers), "--artifacts-destination", str(self.artifacts)]
+        if self.workers > 1:  # a busy machine takes longer than uvicorn's 5 s to start one
+            command += ["--uvicorn-opts", "--timeout-worker-healthcheck 120"]
         given = {"MLFLOW_BACKEND_STORE_URI": self.uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        given |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         out = self.log.open("ab") if self.log else subprocess.DEVNULL
         self.process = subprocess.Popen(
             command,

@@ -26,6 +26,11 @@ class Data:
     rows: int
     context: str
 
+    @property
+    def profile(self) -> str:
+        """As MLflow keeps it."""
+        return json.dumps({"num_rows": self.rows})
+
 
 @dataclass(frozen=True)
 class View:

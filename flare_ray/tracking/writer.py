@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_ray.redaction import redacted
-from flare_ray.tracking.connection import CELL, Connection, is_gone, is_outage
+from flare_ray.tracking.connection import CELL, Connection, is_gone, is_outage, is_refusal
 from flare_ray.tracking.ledger import Ledger
 from flare_ray.tracking.uris import unreachable
 from flare_ray.tracking.views import View, run_view
@@ -157,7 +157,7 @@ class Writer:
 
     def _advance(self) -> None:
         """Writes some of what is pending, and brings the cells up to date when nothing is. Raises _Away."""
-        some = self._some()
+        some = self._at_once(self._some())
         with ThreadPoolExecutor(self.connection.parallel) as pool:
             again = [item for item in pool.map(self._try, some) if item]
         self._pending.extendleft(reversed(again))
@@ -215,6 +215,29 @@ class Writer:
                 return None
         return item
 
+    def _at_once(self, some: list[_Item]) -> list[_Item]:
+        """Writes many in one piece, where MLflow is a file of our own; what must be written one by one."""
+        if self.connection.bulk is None:
+            return some
+        left: list[_Item] = []
+        for task in dict.fromkeys(item.task for item in some):
+            works, items = [], []
+            ledger = self._experiments[task].ledger
+            for item in (item for item in some if item.task == task):
+                try:
+                    if not ledger.has(item.fingerprint, item.failed_at) and (work := self._work_of(item)):
+                        works.append(work)
+                        items.append(item)
+                except Exception:
+                    left.append(item)  # which tells what is wrong with it
+            try:
+                ledger.add_many(works)
+                self.written += len(works)
+            except Exception as error:
+                log.info("one by one: %s", _in_words(error))
+                left += items
+        return left
+
     def _write(self, item: _Item) -> None:
         at = self._experiments[item.task]
         ledger = at.ledger
@@ -222,23 +245,28 @@ class Writer:
             ledger.look(item.fingerprint)
         if ledger.has(item.fingerprint, item.failed_at):
             return
+        if work := self._work_of(item):
+            ledger.add(*work)
+            self.written += 1
+
+    def _work_of(self, item: _Item) -> tuple[str, View, dict[str, str], Path | None] | None:
+        """What is to be written of an item; None when it is not wanted any more."""
         loaded = item.load()
         if loaded is None:
-            return
+            return None
         record, folder = loaded
         tags = {"sweep": self.sweep}
         tags |= {CELL: item.cell} if item.cell else {}
         tags |= {"failed_at": item.failed_at} if item.failed_at else {}
-        at.touched.add(item.fingerprint)
-        ledger.add(item.fingerprint, item.view(record), tags, folder)
-        self.written += 1
+        self._experiments[item.task].touched.add(item.fingerprint)
+        return item.fingerprint, item.view(record), tags, folder
 
     def _may_come_back(self, item: _Item, error: Exception) -> bool:
         """Whether MLflow is away; one that answers may still not be able to take this one run."""
         if not is_outage(error):
             return False
         item.error = _in_words(error)
-        item.attempts += not unreachable(self.uri)
+        item.attempts += is_refusal(error) and not unreachable(self.uri)
         return item.attempts < _ATTEMPTS
 
     def _flush(self) -> None:
