@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flare_ray.methods.base import Batch, Method, Options, Posed, lora_settings
 from flare_ray.plan.checkpoints import translator
+from flare_ray.plan.located import Encoder
 from flare_ray.translation.checkpoints import flores
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class FlareMTOptions(Options):
     """Which translation model, and what carries its states over."""
 
-    mt_model: str = "nllb-200-distilled-600m"
+    mt_model: Encoder = "nllb-200-distilled-600m"
     """A name the package knows (Figure 3 compares sizes), a hub id, or a folder."""
     projection: Literal["linear", "mlp"] = "linear"
     """The paper's linear map, or the MLP it names as promising."""

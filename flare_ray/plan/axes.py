@@ -85,7 +85,7 @@ def axes_problems(sweep: Sweep) -> list[Problem]:
             problems.append(Problem(f"training.{axis}", "an axis of the sweep", wanted))
         if axis in (TRANSLATION, "mt_model"):
             problems += _repeated_translators(f"axes.{axis}", values)
-    return problems
+    return problems + _repeated_entries(sweep)
 
 
 def _repeated_translators(where: str, values: Sequence[str]) -> list[Problem]:
@@ -101,6 +101,23 @@ def _repeated_translators(where: str, values: Sequence[str]) -> list[Problem]:
                 Problem(f"{where}[{place}]", f"the same model as {seen[content]}", "each model once")
             )
         seen.setdefault(content, f"{where}[{place}]")
+    return problems
+
+
+def _repeated_entries(sweep: Sweep) -> list[Problem]:
+    """Entries of methods that differ in the name of one translation model alone: the same runs again."""
+    seen: dict[str, tuple[int, str]] = {}
+    problems = []
+    for place, entry in enumerate(sweep.methods):
+        options = entry.model_dump()
+        if "mt_model" not in options:
+            continue
+        for name in further(sweep, entry).get("mt_model", [options["mt_model"]]):
+            same = fingerprint(options | {"mt_model": checkpoint_identity(translator(name))})
+            other, alias = seen.setdefault(same, (place, name))
+            if other != place and alias != name:
+                found = f"{name}, the same model as {alias} of methods[{other}]"
+                problems.append(Problem(f"methods[{place}].mt_model", found, "each model once"))
     return problems
 
 

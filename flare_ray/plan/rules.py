@@ -11,13 +11,14 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, PositiveFloat, create_model, model_validator
+from pydantic import ConfigDict, Field, PositiveFloat, create_model, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from flare_ray import registry
+from flare_ray.plan.located import CorpusOrModel
 from flare_ray.plan.sections import BaseTraining, Resources, Training
-from flare_ray.plan.values import NotEmpty, Reference, Section, Unique, Values, known_translator
+from flare_ray.plan.values import NotEmpty, Section, Unique, Values
 
 S = TypeVar("S", bound=Section)
 NAMED = ("rank", "fusion")
@@ -84,10 +85,6 @@ def overridden(
     return given
 
 
-def _translator_or_corpus(value: str) -> str:
-    return value if value in ("gold", "files") else known_translator(value)
-
-
 class _Axes(Section):
     @model_validator(mode="before")
     @classmethod
@@ -119,9 +116,8 @@ def _axes() -> Any:
     """A field per hyper-parameter of `training` and per option of a method."""
     fields = {name: _axis(_type(field), field.description) for name, field in Training.model_fields.items()}
     fields["alpha"] = _axis(PositiveFloat | None, "α of the adapters' scaling α/r; null: twice the rank.")
-    text = Annotated[Reference, AfterValidator(_translator_or_corpus)]
     fields["translation"] = _axis(
-        text,
+        CorpusOrModel,
         "Translation models by name, in the place of the one in `translation`; `gold`, `files`. For methods that "
         "read translated text.",
     )

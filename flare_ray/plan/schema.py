@@ -21,6 +21,7 @@ from pydantic import (
     field_validator,
 )
 
+from flare_ray.plan.located import Reference
 from flare_ray.plan.rules import Axes, Override, Rule, overridden
 from flare_ray.plan.sections import (
     BaseTraining,
@@ -38,7 +39,6 @@ from flare_ray.plan.values import (
     KnownModel,
     MethodEntry,
     NotEmpty,
-    Reference,
     Section,
     Seed,
     TaskName,

@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
@@ -21,17 +20,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from flare_ray.plan.located import Checkpoint, TranslationModel
 from flare_ray.plan.values import (
     FamilyName,
     KnownTranslator,
     Marker,
     MethodEntry,
     NotEmpty,
-    Reference,
     Section,
     Unique,
-    known_checkpoint,
-    known_translator,
     named_translator,
 )
 
@@ -43,7 +40,7 @@ class ModelSpec(Section):
     """What the tables call it."""
     family: FamilyName
     """A file of flare_ray/models/: how models of this class are loaded and where adapters go."""
-    checkpoint: Annotated[Reference, AfterValidator(known_checkpoint)]
+    checkpoint: Checkpoint
     """A hub id (`org/name`, optionally `@revision`) or a local folder."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the frozen weights and the passes."""
@@ -194,7 +191,7 @@ class Resources(Section):
 class Translation(Section):
     """Machine translation: of English training rows into the target, of test rows into English (paper, section 4)."""
 
-    model: Annotated[Reference, AfterValidator(known_translator)]
+    model: TranslationModel
     """A name the package knows, a hub id, or a folder with an NLLB, M2M100 or Marian checkpoint."""
     backend: Literal["transformers", "ctranslate2"] = "transformers"
     """ctranslate2 is faster, and an extra: pip install flare-ray[ct2]."""

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from flare_ray import registry
-from flare_ray.plan.checkpoints import TRANSLATORS, is_local, known_models, local_path
+from flare_ray.plan.checkpoints import TRANSLATORS, known_models
 
 
 def known(kind: str) -> AfterValidator:
@@ -56,7 +56,7 @@ def named_model(value: Any) -> Any:
     if not isinstance(given, dict):
         return given
     name = given.get("name")
-    if name in known and "checkpoint" not in given:
+    if isinstance(name, str) and name in known and "checkpoint" not in given:
         return {"name": name, **known[name], **given}
     if isinstance(value, str):
         wanted = registry.wanted(value, known) + "; or {name, family, checkpoint} of your own"
@@ -84,29 +84,6 @@ def method_models() -> Any:
     return Union[tuple(sections)]  # noqa: UP007 - made at run time
 
 
-def absolute(reference: str) -> str:
-    """Workers run in folders of their own: a path is made absolute where the sweep is read."""
-    return str(local_path(reference)) if is_local(reference) else reference
-
-
-def known_checkpoint(reference: str) -> str:
-    """A local checkpoint must be there; a hub id is looked up when it is needed."""
-    if is_local(reference) and not (local_path(reference) / "config.json").is_file():
-        wanted = (
-            "a folder with a Hugging Face checkpoint (config.json, weights, tokenizer), or a hub id org/name"
-        )
-        raise PydanticCustomError("no_checkpoint", "{wanted}", {"wanted": wanted})
-    return reference
-
-
-def known_translator(reference: str) -> str:
-    """A translation model that the package knows, a hub id, or a folder that is there."""
-    if reference in TRANSLATORS or "/" in reference:
-        return known_checkpoint(reference)
-    wanted = registry.wanted(reference, TRANSLATORS) + "; or a hub id org/name, a folder, gold, files"
-    raise PydanticCustomError("unknown_name", "{wanted}", {"wanted": wanted})
-
-
 def named_translator(value: Any) -> Any:
     """`gold`, `files`, or a translation model by its name alone."""
     return {"model": value} if isinstance(value, str) and value not in ("gold", "files") else value
@@ -118,7 +95,6 @@ def as_list(value: Any) -> Any:
 
 
 Marker = Literal["brackets", "angles", "tags", "quotes"]
-Reference = Annotated[str, Field(min_length=1), AfterValidator(absolute)]
 NotEmpty = Field(min_length=1)
 Unique = AfterValidator(unique)
 Value = str | int

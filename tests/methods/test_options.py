@@ -23,6 +23,8 @@ REFUSED = [
     ("flare", {"test_source": "none"}),
     ("flare_mt", {"projection": "conv"}),
     ("flare_mt", {"test_source": "gold"}),
+    ("flare_mt", {"mt_model": "nllb-200-destilled-600m"}),
+    ("flare_mt", {"mt_model": "./nowhere"}),
     ("input_fusion", {"test_source": "files"}),
     ("translate_test", {"test_source": "silver"}),
     ("x_mixup", {"block": -1}),
@@ -158,7 +160,7 @@ def test_x_mixup_gets_both_texts_and_in_training_the_step() -> None:
 def test_flare_mt_names_its_translator(settings_of: Callable[..., dict[str, Any]]) -> None:
     method = registry.load("methods", "flare_mt")
     assert method.translator(method.Options().model_dump()) == "facebook/nllb-200-distilled-600M"
-    assert method.translator(settings_of("flare_mt", mt_model="./mine")) == "./mine"
+    assert method.translator(settings_of("flare_mt", mt_model="my/own")) == "my/own"
     for name in ALL:
         if name != "flare_mt":
             assert registry.load("methods", name).translator({}) is None
