@@ -72,6 +72,10 @@ class Ledger:
             return True
         return failed_at is not None and kept[0].tags.get("failed_at") == failed_at
 
+    def tidy(self, fingerprint: str) -> int:
+        """Removes all but the one to keep; how many that were."""
+        return self._keep_first(self.runs.get(fingerprint, []))
+
     def clear(self, fingerprint: str) -> None:
         """Removes what is there of a run: what a killed writer left half written, a failure that no longer holds."""
         for entry in self.runs.pop(fingerprint, []):

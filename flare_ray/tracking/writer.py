@@ -225,7 +225,9 @@ class Writer:
             ledger = self._experiments[task].ledger
             for item in (item for item in some if item.task == task):
                 try:
-                    if not ledger.has(item.fingerprint, item.failed_at) and (work := self._work_of(item)):
+                    if ledger.has(item.fingerprint, item.failed_at):
+                        self.removed += ledger.tidy(item.fingerprint)
+                    elif work := self._work_of(item):
                         works.append(work)
                         items.append(item)
                 except Exception:
@@ -244,6 +246,7 @@ class Writer:
         if item.error or (len(self._pending) < _BATCH and time.monotonic() - at.opened > _FRESH_SECONDS):
             ledger.look(item.fingerprint)
         if ledger.has(item.fingerprint, item.failed_at):
+            self.removed += ledger.tidy(item.fingerprint)
             return
         if work := self._work_of(item):
             ledger.add(*work)

@@ -177,3 +177,18 @@ def test_sync_makes_a_whole_mlflow_anew(file: Path, study: Study, tmp_path: Path
     assert "6 records in the store, 6 of them written" in anew.stdout
     assert set(children(study, other)) == {run.fingerprint for run in study.grid.runs}
     assert len(list((tmp_path / "elsewhere").rglob("predictions.parquet"))) == 5
+
+
+def test_a_second_copy_that_a_killed_writer_left_goes(study: Study, tmp_path: Path) -> None:
+    run = study.grid.runs[0]
+    finish(study.store, run, tmp_path)
+    record(study)
+    (made,) = children(study).values()
+    client = mlflow.MlflowClient(tracking_uri=study.tracking_uri)
+    for status in ("FINISHED", "RUNNING"):
+        copy = client.create_run(made.info.experiment_id, tags=made.data.tags)
+        if status == "FINISHED":
+            client.set_terminated(copy.info.run_id)
+    assert record(study) == []
+    (kept,) = children(study).values()
+    assert kept.info.status == "FINISHED"
