@@ -169,7 +169,9 @@ def chosen(formats: str | None) -> list[str]:
     names = [name.strip() for name in formats.split(",")] if formats else list(FORMATS)
     strange = [name for name in names if name not in FORMATS]
     if strange:
-        raise InputError("report", [Problem("--format", one, f"one of: {', '.join(FORMATS)}") for one in strange])
+        raise InputError(
+            "report", [Problem("--format", one, f"one of: {', '.join(FORMATS)}") for one in strange]
+        )
     return names
 
 

@@ -201,10 +201,7 @@ def _figure(results: Results, one: Compared) -> Figure:
     table = Table(
         f"compare-{one.model}-{one.task}", title, "minus", _COLUMNS, tuple(rows), tuple(_notes(one))
     )
-    points = [
-        Point(name, made.effect, made.low, made.high, f"{_interval(made)}, {made.verdict}")
-        for name, made in one.rows.items()
-    ]
+    points = [Point(name, made.effect, made.low, made.high, _told(made)) for name, made in one.rows.items()]
     return Figure(table.id, intervals(points, "points", zero=True), table, folded=False)
 
 
@@ -237,6 +234,10 @@ def _entries(made: Comparison) -> tuple[Entry, ...]:
 
 def _interval(made: Comparison) -> str:
     return " to ".join(minus(format(end, "+.1f")) for end in (made.low, made.high))
+
+
+def _told(made: Comparison) -> str:
+    return f"{minus(format(made.effect, '+.1f'))} ({_interval(made)}), {made.verdict}"
 
 
 def _p_entry(p: float) -> Entry:

@@ -7,7 +7,6 @@ runs and are told apart.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -131,9 +130,7 @@ def _row(results: Results, model: str, task: str, name: str) -> tuple[Entry, ...
 
 def hours_entry(hours: float | None) -> Entry:
     """Three significant digits, without an exponent."""
-    if not hours:
-        return number_entry(hours, ".0f")
-    return number_entry(hours, f",.{max(0, 2 - math.floor(math.log10(hours)))}f")
+    return Entry("–" if hours is None else figures.significant(hours), hours)
 
 
 def _zero_shot(results: Results, model: str, task: str) -> float | None:

@@ -74,9 +74,9 @@ def pareto(points: Sequence[Cost], unit: str) -> str:
     def across(hours: float) -> float:
         return logs(math.log(hours))
 
-    up = _linear(bottom, top, plot - 8, 10)
+    up = _linear(bottom, top, plot - 8, 26)
     parts = _vertical_rules(
-        [(t, _hours(t)) for t in log_ticks(low, high)], across, 10, plot, f"{unit} per run"
+        [(t, _short(t)) for t in log_ticks(low, high)], across, 20, plot, f"{unit} per run"
     )
     for tick in ticks(bottom, top):
         parts.append(_line(52, up(tick), WIDTH - _RIGHT, up(tick), "rule"))
@@ -130,7 +130,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 def _numbered(place: int, point: Cost, x: float, y: float, legend: float, unit: str) -> list[str]:
     """A point as a numbered disc, and its line of the legend."""
     colour = f"fill:var(--c{place % _COLOURS})"
-    told = f"{place + 1}: {point.label}: {point.score:.1f} points, {_hours(point.hours)} {unit} per run"
+    told = f"{place + 1}: {point.label}: {point.score:.1f} points, {significant(point.hours)} {unit} per run"
     parts = [f"<g><title>{escape(told)}</title>"]
     for cx, cy in ((x, y), (62.0, legend - 4.0)):
         parts.append(f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="8.5" style="{colour}"/>')
@@ -186,5 +186,6 @@ def _short(number: float) -> str:
     return f"{number:g}".replace("-", "−")
 
 
-def _hours(hours: float) -> str:
-    return f"{hours:.2g}" if 1e-4 <= hours < 1e4 else f"{hours:.1e}"
+def significant(number: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{number:,.{max(0, 2 - math.floor(math.log10(number)))}f}" if number > 0 else "0"

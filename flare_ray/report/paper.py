@@ -181,11 +181,11 @@ def departures(results: Results, asked: Asked, kept: dict[tuple[str, str], dict[
                 few = f"averaged over {languages}, so no difference to the paper's average"
                 notes.setdefault(f"{model} on {task}", []).append(few)
             notes.setdefault(f"{model} on {task}", []).extend(published.departures(results, model, task, row))
-    return [
-        f"Not as in the paper: {where}: {'; '.join(dict.fromkeys(what))}."
-        for where, what in notes.items()
-        if what
-    ]
+    places: dict[str, list[str]] = {}
+    for where, what in notes.items():
+        for one in dict.fromkeys(what):
+            places.setdefault(one, []).append(where)
+    return [f"Not as in the paper: {', '.join(where)}: {one}." for one, where in places.items()]
 
 
 def _published(asked: Asked, model: str, task: str, row: RowFacts) -> float | None:

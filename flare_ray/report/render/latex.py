@@ -12,8 +12,10 @@ import jinja2
 
 from flare_ray.report.document import Entry, Figure, Report, Row, Table
 
-LINES = 46
-"""Lines of a table that a page holds."""
+LINES, WIDE_LINES = 44, 30
+"""Lines of a table that a page holds, and a page on its side."""
+WIDE = 9
+"""Columns up to which a table stands upright."""
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -82,7 +84,7 @@ def _environment() -> jinja2.Environment:
     made.globals["tables_of"] = lambda section: [
         piece for part in section.parts for piece in pieces(part.table if isinstance(part, Figure) else part)
     ]
-    made.globals |= {"lines_of": lines, "head_of": head, "code": Code}
+    made.globals |= {"lines_of": lines, "head_of": head, "is_wide": is_wide, "code": Code}
     return made
 
 
@@ -100,11 +102,17 @@ def _finished(value: object) -> object:
     return escaped(value) if isinstance(value, str) else value
 
 
+def is_wide(table: Table) -> bool:
+    """Whether a table lies on its side."""
+    return len(table.columns) > WIDE
+
+
 def pieces(table: Table) -> list[Table]:
     """The table in pieces that each fit a page."""
+    most = WIDE_LINES if is_wide(table) else LINES
     made: list[list[Row]] = [[]]
     for row in table.rows:
-        if sum(1 + bool(one.below) for one in made[-1]) >= LINES:
+        if sum(1 + bool(one.below) for one in made[-1]) >= most:
             made.append([])
         made[-1].append(row)
     return [
