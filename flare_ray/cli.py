@@ -1,4 +1,4 @@
-"""The console script `flare-ray`: run, plan, report, translate, doctor, store, schema.
+"""The console script `flare-ray`: run, plan, report, sync, ui, translate, doctor, store, schema.
 
 Exit codes: 0 all runs finished; 1 some failed; 2 the input is wrong (one message, nothing was started); 130 stopped.
 """
