@@ -177,10 +177,13 @@ _COLUMNS = (
 
 def section(results: Results, first: str | None = None, resamples: int = RESAMPLES) -> list[Section]:
     """Every model's and task's comparisons; nothing where FLARE is not among the rows."""
-    found = [
-        compare(results, block.model, block.task, first, resamples) for block in results.blocks() if block
+    begun = [
+        block
+        for block in results.blocks()
+        if any(run.record is not None for run in results.of(block.model, block.task))
     ]
-    parts = [_figure(results, one) for one in found if one and (one.rows or one.without)]
+    found = [compare(results, block.model, block.task, first, resamples) for block in begun]
+    parts = [_figure(results, one) for one in found if one]
     if not parts:
         return []
     text = (

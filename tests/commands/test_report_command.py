@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from flare_ray.plan.grid import Run, expand
 from flare_ray.plan.load import load_sweep
 from flare_ray.plan.wire import run_facts
 from flare_ray.store import RECORD, Store
+from flare_ray.study import Study
 from flare_ray.tasks.nusax import TASK
 
 INSTANCES = 30
@@ -214,3 +216,32 @@ def test_two_stores_of_one_sweep_cell_by_cell(
     assert "Only in A" in only.stdout
     assert "Only in B" not in only.stdout
     assert call("diff", file, tmp_path / "absent.yaml").exit_code == 2
+
+
+def test_what_searches_chose_is_one_marked_row_and_a_table_of_its_own(
+    tmp_path: Path, fields: dict[str, Any], store: Store
+) -> None:
+    """Each language has its own choice; the row's average is over both."""
+    search = {"method": "flare", "space": {"fusion": ["add", "mul"]}, "configurations": 2}
+    file = write_sweep(tmp_path / "searched.yaml", fields | {"methods": ["lora"], "searches": [search]})
+    study = Study.open(file, to_execute=False)
+    scores = []
+    for one, fusion in zip(study.searches, ("add", "mul"), strict=True):
+        facts = {"selected": {"fusion": fusion}, "configurations": 2, "terms": one.terms, "validation": 61.5}
+        store.write_text(one.place, json.dumps(facts | {"failed": []}))
+        for seed in one.seeds:
+            for run in one.question.runs({"fusion": fusion}, seed):
+                keep(store, run, tmp_path)
+                scores.append(store.record("runs", run.fingerprint)["metrics"]["macro_f1"])
+    done = call("report", file, "--format", "csv,md", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    lines = read(tmp_path / "out" / "tables.csv")
+    (average,) = [
+        one for one in lines if one["table"] == "table-8" and "†" in one["row"] and one["column"] == "avg"
+    ]
+    assert float(average["value"]) == pytest.approx(statistics.fmean(scores))
+    chosen = {
+        one["row"]: one["shown"] for one in lines if one["table"] == "searches" and one["column"] == "chosen"
+    }
+    assert sorted(chosen.values()) == ["fusion=add", "fusion=mul"]
+    assert "chosen on validation" in (tmp_path / "out" / "report.md").read_text()
