@@ -149,8 +149,10 @@ def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool
 
 
 def _conclude(study: Study, outcome: Any) -> int:
-    _print_tables(study)
-    report_file, _ = study.write_report()
+    from flare_ray.commands.gather import gather
+    from flare_ray.commands.report import show
+
+    report_file, _ = show(gather(study), console, study.store)
     console.print()
     for error in outcome.tracking_errors:
         console.print(
@@ -256,15 +258,6 @@ def _translate_table(
     failed = "".join(f", {count} {reason}" for reason, count in counts["failed"].items())
     console.print(f"written: {place} ({counts['rows']} rows{failed})", markup=False, soft_wrap=True)
     return 0
-
-
-def _print_tables(study: Study) -> None:
-    from flare_ray.report.table import as_rich
-
-    for block in study.blocks():
-        console.print(as_rich(block))
-    for note in study.notes():
-        console.print(note)
 
 
 def _guarded(work: Callable[[], int]) -> int:

@@ -24,8 +24,6 @@ from flare_ray.plan.schema import Sweep, Translation
 from flare_ray.plan.search import questions
 from flare_ray.plan.stages import Stages, stages
 from flare_ray.plan.translation_cost import TranslationCosts
-from flare_ray.plan.wire import run_facts
-from flare_ray.report import table
 from flare_ray.store import Store, open_store
 from flare_ray.tracking.writer import unreachable
 
@@ -35,7 +33,6 @@ class Study:
 
     study = Study.open(Path("sweeps/demo.yaml"))
     outcome = running.execute(study, Console())
-    for block in study.blocks(): print(block)
     """
 
     def __init__(self, file: Path, sweep: Sweep, store: Store):
@@ -153,22 +150,6 @@ class Study:
             return Path(self.store.root)
         return cache_folder() / "mlflow" / self.sweep.name
 
-    def blocks(self) -> list[table.Block]:
-        """The results of all planned runs, as far as the store has them."""
-        finished = self.store.finished("runs")
-        planned = [run_facts(run) for run in self.grid.runs]
-        planned += [run_facts(run) | {"variant": name} for name, runs in self.selected() for run in runs]
-        records = self.store.records(
-            "runs", [run.fingerprint for run in self.runs() if run.fingerprint in finished]
-        )
-        failed = [
-            run.fingerprint
-            for run in self.runs()
-            if run.fingerprint not in finished and self.store.failure(run.fingerprint)
-        ]
-        metrics = {name: registry.load("tasks", name).metric for name in self.sweep.tasks}
-        return table.blocks(planned, records, failed, metrics)
-
     def notes(self) -> list[str]:
         """What a reader of the tables must know about the text that went in."""
         texts = parallels(self.sweep)
@@ -200,17 +181,6 @@ class Study:
             if lost or kept:
                 lines.append(f"{corpus.label}: {record['rows']} rows{', ' + lost if lost else ''}{kept}.")
         return lines
-
-    def write_report(self) -> list[str]:
-        """Tables as Markdown and CSV in the store; returns where."""
-        made = self.blocks()
-        text = f"# {self.sweep.name}\n\n" + "\n".join(map(table.as_markdown, made))
-        text += "\n" + "\n".join(self.notes()) + "\n"
-        folder = f"reports/{self.sweep.name}"
-        return [
-            self.store.write_text(f"{folder}/report.md", text),
-            self.store.write_text(f"{folder}/results.csv", table.as_csv(made)),
-        ]
 
 
 def tracking_uri(uri: str | None) -> str | None:

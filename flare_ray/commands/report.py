@@ -24,7 +24,7 @@ from flare_ray.report.document import Report
 from flare_ray.report.render import FORMATS
 from flare_ray.report.render.csv import runs as runs_csv
 from flare_ray.report.results import Results
-from flare_ray.store import open_store
+from flare_ray.store import Store, open_store
 
 Formats = Annotated[
     str | None,
@@ -138,24 +138,23 @@ def _report(
         open_store(study.store.url)
     results = gather(study)
     _check_row(results, comparison[0])
+    places: Sequence[object] = show(results, console, None if wanted else study.store)
+    if wanted:
+        made = build(results, *comparison)
+        places = write_files(made, wanted, out or Path(f"{results.name}-report"), results)
+    for place in places:
+        console.print(f"written: {place}", markup=False, soft_wrap=True)
+    return 0
+
+
+def show(results: Results, console: Console, store: Store | None) -> list[str]:
+    """Prints the tables alone and writes them, as Markdown and CSV, into a store if there is one; returns where."""
     for block in results.blocks():
         console.print(table.as_rich(block))
     for note in results.notes:
         console.print(note)
-    if wanted:
-        places = [
-            str(one)
-            for one in write_files(
-                build(results, *comparison), wanted, out or Path(f"{results.name}-report"), results
-            )
-        ]
-    else:
-        places = [
-            study.store.write_text(f"reports/{results.name}/{name}", text) for name, text in _short(results)
-        ]
-    for place in places:
-        console.print(f"written: {place}", markup=False, soft_wrap=True)
-    return 0
+    texts = _short(results) if store else []
+    return [store.write_text(f"reports/{results.name}/{name}", text) for name, text in texts if store]
 
 
 def _check_row(results: Results, row: str | None) -> None:
