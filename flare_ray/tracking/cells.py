@@ -23,7 +23,7 @@ def aggregate(runs: Iterable[Mapping[str, float]]) -> dict[str, float]:
     interval. Costs: means, GPU seconds' sum, memory's peak.
     """
     every = list(runs)
-    found: dict[str, float] = {"n": float(len(every))}
+    found: dict[str, float] = {"test_seeds": float(len(every))}
     for name in sorted({name for run in every for name in run if name.startswith("test_")}):
         values = [run[name] for run in every if name in run]
         found |= {name: _mean(values)} if "/" in name else _spread(name, values)

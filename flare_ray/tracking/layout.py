@@ -26,7 +26,7 @@ def experiment_tags(sweep: str, task: str, metric: str | None) -> dict[str, str]
     if metric is None:
         return tags
     name = f"test_{metric}"
-    spread = [f"{name}_std", f"{name}_ci_low", f"{name}_ci_high", "n"]
+    spread = [f"{name}_std", f"{name}_ci_low", f"{name}_ci_high", "test_seeds"]
     note = (
         f"Sweep **{sweep}**, task **{task}**. A parent run is a cell: mean, sample deviation and 95% interval of its "
         f"seeds' `{name}`; its children are the runs. Saved views: *Cells*, *Runs*, *Failed*. Written from the store "

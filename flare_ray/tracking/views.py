@@ -110,7 +110,7 @@ def cell_view(run: View, metrics: Iterable[Mapping[str, float]]) -> View:
     tags = {name: value for name, value in run.tags.items() if name not in left_out}
     params = {name: value for name, value in run.params.items() if name != "seed"}
     found = aggregate(metrics)
-    values = [(name, value, int(found["n"])) for name, value in found.items()]
+    values = [(name, value, int(found["test_seeds"])) for name, value in found.items()]
     name = run.tags["cell"]
     return View(name, tags | {"flare_ray.kind": "cell"}, params, values, run.started, run.ended)
 

@@ -79,7 +79,7 @@ def test_the_whole_of_a_study_is_there_under_its_cells(study: Study, tmp_path: P
             4.302652729911275 * stdev(values) / math.sqrt(3)
         )  # Student's 97.5% quantile of two degrees of freedom
         expected = {
-            "n": 3,
+            "test_seeds": 3,
             "test_macro_f1": 62.0,
             "test_macro_f1_mean": mean(values),
             "test_macro_f1_std": 1.0,
@@ -95,14 +95,14 @@ def test_a_cell_grows_with_its_runs(study: Study, tmp_path: Path) -> None:
     finish(study.store, first, tmp_path)
     record(study)
     (cell,) = parents(study).values()
-    assert cell.data.metrics["n"] == 1
+    assert cell.data.metrics["test_seeds"] == 1
     assert "test_macro_f1_std" not in cell.data.metrics
     with Recording(study) as recording:  # a driver: one after the other, as they end
         for run in (second, third):
             finish(study.store, run, tmp_path)
             recording.run(run)
     (cell,) = parents(study).values()
-    assert (cell.data.metrics["n"], cell.data.metrics["test_macro_f1"]) == (3, 62.0)
+    assert (cell.data.metrics["test_seeds"], cell.data.metrics["test_macro_f1"]) == (3, 62.0)
 
 
 def test_files_data_and_config_are_there(study: Study, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_failure_is_a_failed_run_with_its_log_until_the_run_finishes(study: St
     )
     assert "Traceback: here" in Path(log).read_text()
     (cell,) = parents(study).values()
-    assert cell.data.metrics["n"] == 0
+    assert cell.data.metrics["test_seeds"] == 0
 
     fail(study.store, run, at=1_700_000_500.0)  # tried again, and failed again
     record(study)
@@ -156,7 +156,7 @@ def test_a_failure_is_a_failed_run_with_its_log_until_the_run_finishes(study: St
     (finished,) = children(study).values()
     assert finished.info.status == "FINISHED"
     (cell,) = parents(study).values()
-    assert cell.data.metrics["n"] == 1
+    assert cell.data.metrics["test_seeds"] == 1
 
 
 def test_sync_makes_a_whole_mlflow_anew(file: Path, study: Study, tmp_path: Path) -> None:

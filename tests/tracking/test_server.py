@@ -92,7 +92,7 @@ def assert_all_there_once(client: mlflow.MlflowClient, study: Study) -> None:
         assert len(run.inputs.dataset_inputs) == 3
         names = {one.path for one in client.list_artifacts(run.info.run_id)}
         assert names == {"adapter", "config.json", "predictions.parquet", "record.json"}
-    assert {cell.data.metrics["n"] for cell in cells.values()} == {len(runs) / 2}
+    assert {cell.data.metrics["test_seeds"] for cell in cells.values()} == {len(runs) / 2}
 
 
 def kill(server: Ui) -> None:
