@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flare_ray.commands.estimate import Estimate, Wall
@@ -60,7 +61,7 @@ def _print_estimate(found: Estimate, console: Console) -> None:
     translators = {(corpus.translator["model"], corpus.task) for corpus in found.corpora}
     for key, (count, hours) in found.parts.items():
         what = "splits" if key in translators else "runs"
-        table.add_row(*key, f"{count} {what}", _hours(hours), "; ".join(hours.bases))
+        table.add_row(*map(escape, key), f"{count} {what}", _hours(hours), "; ".join(hours.bases))
     of_searches = "without what searches add" if sweep.searches else ""
     table.add_row("all", "", f"{len(found.stages.todo)} runs", _hours(found.whole), of_searches)
     console.print(table)

@@ -61,7 +61,7 @@ def is_local(reference: str) -> bool:
 
 def local_path(reference: str) -> Path:
     """The absolute folder of a local reference."""
-    return Path(reference).expanduser().absolute()
+    return Path(os.path.expanduser(reference)).absolute()
 
 
 def checkpoint_identity(checkpoint: str) -> dict[str, str]:

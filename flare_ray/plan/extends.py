@@ -9,7 +9,7 @@ of a file mean the same whichever file they stand in.
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import yaml
 from flare_ray import registry
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.schema import Sweep
+from flare_ray.plan.yaml_values import read_value
 
 KEY = "extends"
 
@@ -33,34 +34,6 @@ def extended(file: Path) -> dict[str, Any]:
     if problems:
         raise InputError(str(file), problems)
     return merged
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key that comes twice is an error, not a silent loss of the first, and 1e-4 a number.
-
-    PyYAML reads YAML 1.1, where a number with an exponent needs a dot and a sign: 1e-4 would be text.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key, (place, _) in zip(keys, node.value, strict=True):
-            if keys.count(key) > 1 and key != "<<":
-                raise yaml.constructor.ConstructorError(
-                    "in a mapping", node.start_mark, f"the key {key!r} comes twice", place.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
-
-
-def read_value(text: str) -> Any:
-    """A value in YAML. Raises yaml.YAMLError."""
-    return yaml.load(text, _Loader)
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -95,7 +68,7 @@ def _fields(
     own = {key: value for key, value in raw.items() if key != KEY}
     merged: dict[str, Any] = {}
     for name in _names(raw.get(KEY), chain, problems):
-        other = file.parent / Path(name).expanduser()
+        other = file.parent / os.path.expanduser(name)
         longer = (*chain, other)
         if other.resolve() in {one.resolve() for one in chain}:
             problems.append(Problem(KEY, _shown(longer), "files that do not extend themselves"))

@@ -14,12 +14,13 @@ from flare_ray import registry
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.axes import axes_problems, further, override_problems, parallels, rule_values
 from flare_ray.plan.checkpoints import checkpoint_identity, known_models
-from flare_ray.plan.extends import extended, read_value
+from flare_ray.plan.extends import extended
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
 from flare_ray.plan.schema import Sweep
 from flare_ray.plan.search_problems import repeated_searches, search_problems
 from flare_ray.plan.told import told
+from flare_ray.plan.yaml_values import read_value
 
 
 def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:

@@ -10,6 +10,7 @@ data: {nusax: sandbox}
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -129,4 +130,4 @@ class Sweep(Section):
     @field_validator("storage")
     @classmethod
     def _storage(cls, value: str) -> str:
-        return value if "://" in value else str(Path(value).expanduser().absolute())
+        return value if "://" in value else str(Path(os.path.expanduser(value)).absolute())

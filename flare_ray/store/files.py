@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 
 import fsspec
 
+from flare_ray.errors import InputError, Problem
 from flare_ray.store.manifest import RECORD, blocks, checksum, checksum_of
 from flare_ray.store.patience import http_status, patiently
 
@@ -51,7 +52,11 @@ class Files:
 
     def __init__(self, url: str):
         # others write into the same store: what was listed a moment ago is not what is there
-        self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        try:
+            self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        except (ValueError, ImportError) as error:
+            wanted = "a folder, or an fsspec URL whose driver is installed"
+            raise InputError("storage", [Problem("storage", f"{url!r}: {error}", wanted)]) from error
         self.root = str(root).rstrip("/")
         protocols = self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
         self.local = "file" in protocols

@@ -228,6 +228,8 @@ def open_store(url: str) -> Store:
     try:
         store = Store(url)
         store.write_text(".writable", "")
+    except InputError:
+        raise
     except (OSError, ValueError, ImportError) as error:
         wanted = "a folder that can be written, or an fsspec URL whose driver is installed"
         found = f"{url!r}: {type(error).__name__}: {error}"

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flare_ray.errors import InputError
-from flare_ray.plan.extends import read_value, read_yaml
+from flare_ray.plan.extends import read_yaml
 from flare_ray.plan.grid import expand
-from flare_ray.plan.load import load_sweep
+from flare_ray.plan.load import apply_overrides, load_sweep
+from flare_ray.plan.yaml_values import read_value
 from flare_ray.tasks.nusax import TASK
 
 HEADER = "id,text,label\n"
@@ -49,6 +51,52 @@ def test_a_number_with_an_exponent_is_a_number_without_a_dot_too() -> None:
         "1e-4",
     ]
     assert read_value("[1e-4, {a: 5e-4}]") == [1e-4, {"a": 5e-4}]
+
+
+BAD = {
+    "name: 2024-02-30": "'2024-02-30': day is out of range",
+    f"alpha: {'9' * 5000}": "Exceeds the limit",
+    "alpha: !!int a": "'a'",
+    "alpha: !!bool maybe": "'maybe'",
+    "alpha: !!timestamp soon": "'soon'",
+    "training: &a {epochs: *a}": "recursive",
+    "seeds: &a [*a]": "recursive",
+    f"seeds: {'[' * 5000}": "nested too deeply",
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_what_python_has_no_value_for_is_one_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(InputError) as error:
+        read_yaml(tmp_path / "bad.yaml")
+    [problem] = error.value.problems
+    assert BAD[text] in problem.found
+    assert len(problem.found) < 400
+    key, _, value = text.partition(": ")
+    with pytest.raises(InputError) as error:
+        apply_overrides({}, [f"{key}={value}"], "sweep.yaml")
+    [problem] = error.value.problems
+    assert problem.where == "--set"
+
+
+def test_mappings_merge_others_and_their_own_keys_win() -> None:
+    text = """
+    resources: &a {workers: 2, pack_size: 4}
+    training: &b {<<: *a, workers: 3}
+    base: {x: 1, <<: [*b, {epochs: 5}]}
+    tracking: {<<: *b}
+    """
+    assert read_value(text) == {
+        "resources": {"workers": 2, "pack_size": 4},
+        "training": {"workers": 3, "pack_size": 4},
+        "base": {"workers": 3, "pack_size": 4, "x": 1, "epochs": 5},
+        "tracking": {"workers": 3, "pack_size": 4},
+    }
+    with pytest.raises(yaml.YAMLError, match="'x' comes twice"):
+        read_value("a: &a {y: 1}\nb: {<<: *a, x: 1, x: 2}")
+    with pytest.raises(yaml.YAMLError, match="'x' comes twice"):
+        read_value("b: {<<: {x: 1, x: 2}}")
 
 
 @pytest.mark.parametrize(
