@@ -173,7 +173,8 @@ def test_a_search_shares_its_runs_with_the_grid_and_its_choice_is_run_with_all_s
         assert {record["seed"] for record in chosen} == {1, 2}
         found = sum(record["validation"]["validation_macro_f1"] for record in chosen) / 2
         assert answer["validation"] == pytest.approx(found)
-        assert f"{answer['sampler']}: best of 3" in first.stdout
+        chosen_text = ", ".join(f"{axis}={value}" for axis, value in answer["selected"].items())
+        assert f"{chosen_text} ({answer['sampler']}: best of 3 on validation)" in first.stdout
     assert len(mlflow_runs(fields["storage"], "small/nusax")) == len(kept)
 
     again = sweep(write_sweep(fields))

@@ -151,8 +151,8 @@ def show(results: Results, console: Console, store: Store | None) -> list[str]:
     """Prints the tables alone and writes them, as Markdown and CSV, into a store if there is one; returns where."""
     for block in results.blocks():
         console.print(table.as_rich(block))
-    for note in results.notes:
-        console.print(note)
+    for note in _short_notes(results):
+        console.print(note, markup=False)
     texts = _short(results) if store else []
     return [store.write_text(f"reports/{results.name}/{name}", text) for name, text in texts if store]
 
@@ -192,9 +192,14 @@ def write_files(
     return [folder / name for name in texts]
 
 
+def _short_notes(results: Results) -> list[str]:
+    """What searches have chosen, and over how many; then the notes on the text that went in."""
+    return [*dict.fromkeys(str(run.selected) for run in results.runs if run.selected), *results.notes]
+
+
 def _short(results: Results) -> list[tuple[str, str]]:
     """The tables alone, as every execution writes them into the store."""
     blocks = results.blocks()
     text = f"# {results.name}\n\n" + "\n".join(map(table.as_markdown, blocks))
-    text += "\n" + "\n".join(results.notes) + "\n"
+    text += "\n" + "\n".join(_short_notes(results)) + "\n"
     return [("report.md", text), ("results.csv", table.as_csv(blocks))]

@@ -49,6 +49,10 @@ class Selected:
         """Names the table row that all languages' choices make together."""
         return f"chosen by search ({self.sampler}) †"
 
+    def __str__(self) -> str:
+        chosen = ", ".join(f"{axis}={value}" for axis, value in self.config.items())
+        return f"† {self.label}: {chosen} ({self.sampler}: best of {self.configurations} on validation)"
+
 
 @dataclass(frozen=True)
 class RunResult:

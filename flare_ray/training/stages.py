@@ -236,8 +236,7 @@ class _Work:
     def _data_counts(self, name: str, split: Split) -> dict[str, Any]:
         """Rows left out by reason, rows without English, and what was cut to fit."""
         counts: dict[str, Any] = {
-            f"dropped: {reason}": count
-            for reason, count in self.bench.dropped(self.language, name).items()
+            f"dropped: {reason}": count for reason, count in self.bench.dropped(self.language, name).items()
         }
         counts |= {reason: count for reason, count in split.target.counts.items() if count}
         return counts | ({"no English row": split.unpaired} if split.unpaired else {})

@@ -180,7 +180,13 @@ class Workbench:
         spoken = language if translated else self.task.source_language
         source = self.features(spoken, name, length, translated)
         origin = self.origin(spoken, name, translated)
-        read = {"language": spoken, "split": name, "length": length, "translated": translated, "origin": origin}
+        read = {
+            "language": spoken,
+            "split": name,
+            "length": length,
+            "translated": translated,
+            "origin": origin,
+        }
         key = fingerprint(read)
         if method.reads == "source":
             english, unpaired = english_rows_of(target, source)
