@@ -62,7 +62,8 @@ def kind_of(error: BaseException) -> str:
     names = {base.__name__ for base in type(error).__mro__}
     if names & {"OutOfMemoryError", "MemoryError"}:
         return "memory"
-    if names & _LOST or any(sign in str(error) for sign in _LOST_SIGNS):
+    torn = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LOST_SIGNS)
+    if names & _LOST or torn:
         return "lost"
     if "Diverged" in names:
         return "diverged"

@@ -23,6 +23,7 @@ GLOO = "[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1
         (InputError("x", []), "input"),
         (FileNotFoundError("x"), "input"),
         (OSError(errno.ENOSPC, "full"), "io"),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "io"),
         (ValueError("x"), "bug"),
     ],
     ids=str,
