@@ -39,12 +39,16 @@ class Events(Callback):
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **_: Any) -> None:
         """A worker reported: a run or base started, finished or failed."""
-        if result.get("event") == "next":
+        for event in result.get("events", [result]):
+            self._told(trial, event)
+
+    def _told(self, trial: Any, told: dict[str, Any]) -> None:
+        if told.get("event") == "next":
             self.searcher.next(trial.trial_id)
-        elif result.get("event") == "pool":
-            self.searcher.pool(trial.trial_id, result["question"], result["wanted"])
-        elif "event" in result:
-            facts = {name: result[name] for name in _FACTS if name in result}
+        elif told.get("event") == "pool":
+            self.searcher.pool(trial.trial_id, told["question"], told["wanted"])
+        elif "event" in told:
+            facts = {name: told[name] for name in _FACTS if name in told}
             self.on_event(facts | {"trial": self.searcher.key(trial.trial_id)})
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **_: Any) -> None:

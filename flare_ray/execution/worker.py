@@ -24,6 +24,7 @@ from ray.train.torch import get_device
 
 from flare_ray.execution.desk import Answer, Errand
 from flare_ray.execution.monitor import Monitor
+from flare_ray.execution.reports import Reports
 from flare_ray.execution.retries import kind_of
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.wire import base_from_dict, run_facts, run_from_dict
@@ -46,19 +47,19 @@ def train_loop(config: dict[str, Any]) -> None:
     """
     _use_threads(config["resources"]["cpus_per_worker"])
     group = _group(config["resources"])
-    errand = Errand(config.get("desk"))
+    errand, reports = Errand(config.get("desk")), Reports()
     stage: dict[str, Any] | None = config["stage"]
     while stage is not None:
-        StageWorker(config, stage, group, errand).execute()
+        StageWorker(config, stage, group, errand, reports).execute()
         gc.collect()  # the base model of this stage makes room for the next one's
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        reports.tell({"event": "next"})
         stage = _next_stage(stage["key"], group, errand)
 
 
 def _next_stage(key: str, group: Group, errand: Errand) -> dict[str, Any] | None:
     """What the driver wants this group to do after a stage; None when it is to end."""
-    ray.train.report({"event": "next"})
     return agreed(errand.ask(f"next/{key}") if group.first else None, group)
 
 
@@ -94,11 +95,13 @@ def any_of(answer: Any, group: Group) -> bool:
 class StageWorker:
     """One worker of a group at one stage."""
 
-    def __init__(self, config: dict[str, Any], stage: dict[str, Any], group: Group, errand: Errand):
+    def __init__(
+        self, config: dict[str, Any], stage: dict[str, Any], group: Group, errand: Errand, reports: Reports
+    ):
         self.resources = config["resources"]
         self.store = Store(config["storage"])
         self.provenance = config["provenance"] | {"host": socket.gethostname(), "device": _device_name()}
-        self.stage, self.errand = stage, errand
+        self.stage, self.errand, self.reports = stage, errand, reports
         self.base = base_from_dict(stage["base"])
         self.group = replace(
             group,
@@ -271,9 +274,11 @@ class StageWorker:
     def _report(self, event: str, item: Run | Base, facts: dict[str, Any]) -> None:
         """Tells the driver, through Train and Tune."""
         kind = "base" if isinstance(item, Base) else "run"
-        ray.train.report(
-            {"event": event, "kind": kind, "fingerprint": item.fingerprint, "label": item.label, **facts}
-        )
+        about = {"event": event, "kind": kind, "fingerprint": item.fingerprint, "label": item.label, **facts}
+        if event == "finished":
+            self.reports.hold(about)
+        else:
+            self.reports.tell(about)
 
 
 def _use_threads(cpus: float) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import gc
 import resource
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def train_base(
     """
     lora, english = registry.load("methods", "lora"), bench.task.source_language
     work = _Work(bench, lora, english, settings, seed, keeper)
-    with closing(work):
+    with _young_garbage(), closing(work):
         fitted = work.train(bench.load_base, on_validation)
         metrics = work.test()[0] if bench.has(work.language, "test") else {}
     if bench.group.first:
@@ -81,7 +81,7 @@ def train_run(
     Returns the record. Raises Diverged, Stopped.
     """
     work = _Work(bench, registry.load("methods", method_name), language, settings, seed, keeper)
-    with closing(work):
+    with _young_garbage(), closing(work):
         fitted = work.train(bench.model, on_validation) if work.method.trains else Fitted()
         metrics, split, predictions = work.test()
         if bench.group.first:
@@ -91,6 +91,16 @@ def train_run(
             if work.model is not None:
                 work.model.save_pretrained(out / "adapter", state_dict=fitted.state)
     return work.record(fitted, metrics)
+
+
+@contextmanager
+def _young_garbage() -> Iterator[None]:
+    """The garbage collector looks at what is made in here alone: at the libraries' objects it takes 0.4 s a time."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class _Work:
