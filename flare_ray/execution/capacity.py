@@ -16,6 +16,8 @@ from flare_ray.plan.stages import Translating
 Needs = Mapping[str, float]
 ResourcesOf = Callable[[str, str], Resources]
 """Of a model's name and a task."""
+DRIVER_NODE = "flare_ray_driver"
+"""Ray's custom resource of the nodes that stay: what a cluster loses must not take trials with it."""
 _SLACK = 1e-9
 
 
@@ -40,6 +42,17 @@ def translator_needs(resources: Resources) -> dict[str, float]:
     """What one translator reserves."""
     wanted = {"CPU": float(resources.cpus_per_translator), "GPU": translator_gpus(resources)}
     return {kind: amount for kind, amount in wanted.items() if amount}
+
+
+def trial_needs(cluster: Needs) -> dict[str, float]:
+    """What a trial itself reserves, which Train's controller or a translation's bookkeeping goes with.
+
+    Tune wants every trial to reserve something. A share of a CPU, however small, would cost a whole worker its place
+    on a machine that the workers fill; what a trial uses is a little memory. Where nodes are marked as those that
+    stay, it goes to one of them.
+    """
+    stays = {DRIVER_NODE: 0.001} if cluster.get(DRIVER_NODE) else {}
+    return {"memory": 100.0 * 2**20} | stays
 
 
 def _kind_of_gpu(resources: Resources) -> dict[str, float]:

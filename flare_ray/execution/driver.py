@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from flare_ray.execution.board import Board
-from flare_ray.execution.capacity import Capacity
+from flare_ray.execution.capacity import Capacity, trial_needs
 from flare_ray.execution.durations import Durations, Work
 from flare_ray.execution.outcomes import OnEvent, Outcomes
+from flare_ray.execution.prefetch import prefetches
 from flare_ray.execution.retries import Retries
 from flare_ray.execution.searching import Searches
 from flare_ray.plan.grid import Base, Run
@@ -142,6 +143,7 @@ class _Attempt:
             "ray_storage": _ray_storage(store),
             "provenance": execution.provenance,
             "desk": self.desk.name,
+            "offline": prefetches(common),
         }
 
     def _know(self, stages: Stages) -> None:
@@ -205,9 +207,7 @@ class _Attempt:
             self.searches.watched if self.searches else (),
         )
         return tune.Tuner(
-            # Tune wants every trial to reserve something. A share of a CPU, however small, would cost a whole worker
-            # its place on a machine that the workers fill; what the trial uses itself is a little memory.
-            tune.with_resources(self.execution.trial or run_stage, {"memory": 100 * 2**20}),
+            tune.with_resources(self.execution.trial or run_stage, trial_needs(self.capacity.cluster)),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,
