@@ -23,6 +23,7 @@ from flare_ray.recording import Recording
 from flare_ray.study import Study
 
 if TYPE_CHECKING:
+    from flare_ray.execution.metrics import SweepMetrics
     from flare_ray.execution.progress import Progress
 
 STOPPED = 130
@@ -130,14 +131,16 @@ def _train(
 ) -> None:
     from flare_ray.execution.cluster import connect
     from flare_ray.execution.driver import Execution
+    from flare_ray.execution.metrics import SweepMetrics
     from flare_ray.execution.progress import Progress
 
     console.print("starting Ray …")
     connect()
     _build_sandbox(study, console)
     forget(study.store, todo)
-    with Progress(console, len(todo.todo), len(todo.bases)) as progress:
-        told = _Execution(study, recording, progress, facts)
+    metrics = SweepMetrics(study.sweep.name, study.sweep.resources.price_per_hour)
+    with Progress(console, len(todo.todo), len(todo.bases)) as progress, metrics:
+        told = _Execution(study, recording, progress, metrics, facts)
         execution = Execution(
             told.plan,
             study.store,
@@ -150,11 +153,26 @@ def _train(
             searches=_searches(study, facts, retry_failed) if study.searches else None,
             on_more=told.on_more,
         )
+        metrics.counts, metrics.load = _counts(study, todo, progress), execution.load
         stop.by(execution.stop)
         stop.stopping = lambda: execution.stopped
         if stop.watchdog:
             stop.watchdog.stuck = execution.stuck
         execution.run()
+
+
+def _counts(study: Study, todo: Stages, progress: Progress) -> Callable[[], dict[str, float]]:
+    """Counts the runs of the whole sweep: those of this execution, and those that were settled before it."""
+    grid = {run.fingerprint for run in study.grid.runs}
+    before = grid - {run.fingerprint for run in todo.todo}
+    finished = len(before & study.store.finished("runs"))
+    failed = len(before) - finished
+
+    def counts() -> dict[str, float]:
+        now = progress.counts()
+        return now | {"finished": finished + now["finished"], "failed": failed + now["failed"]}
+
+    return counts
 
 
 @dataclass(frozen=True)
@@ -164,6 +182,7 @@ class _Execution:
     study: Study
     recording: Recording
     progress: Progress
+    metrics: SweepMetrics
     facts: dict[str, Any]
 
     def plan(self) -> Stages:
@@ -175,6 +194,7 @@ class _Execution:
     def on_event(self, event: dict[str, Any]) -> None:
         """Something started, finished or failed: shows it, and hands it to MLflow's writer."""
         self.progress.on_event(event)
+        self.metrics.trained(event.get("tokens", 0.0))
         match event["event"], event["kind"]:
             case "finished", "run":
                 self.recording.run(event["work"])

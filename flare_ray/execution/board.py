@@ -43,6 +43,11 @@ class Stage:
         return self.work.label
 
     @property
+    def kind(self) -> str:
+        """`translation`, `base` or `pack`."""
+        return _KINDS[type(self.work)]
+
+    @property
     def needs(self) -> Base | Translating:
         """What decides on its resources."""
         return self.work.base if isinstance(self.work, Pack) else self.work

@@ -155,6 +155,12 @@ class Capacity:
         count = self.pools.pop(work) if isinstance(work, Translating) else 1
         self._reserve(self.needs(work), -count)
 
+    def devices(self, work: Base | Translating) -> tuple[str, float]:
+        """What hours are counted of while such work runs, and how many: its GPUs, or CPU cores where it has none."""
+        needs, count = self.needs(work), self.pools.get(work, 1) if isinstance(work, Translating) else 1
+        kind = "GPU" if needs.get("GPU") else "CPU"
+        return kind, count * needs.get(kind, 0.0)
+
     @property
     def _full(self) -> bool:
         return self.running >= (self.common.max_concurrent or self.running + 1)

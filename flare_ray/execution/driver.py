@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from flare_ray.execution.board import Board
 from flare_ray.execution.capacity import Capacity, trial_needs
 from flare_ray.execution.durations import Durations, Work
+from flare_ray.execution.metrics import Load
 from flare_ray.execution.outcomes import OnEvent, Outcomes
 from flare_ray.execution.prefetch import prefetches
 from flare_ray.execution.retries import Retries
@@ -103,6 +105,10 @@ class Execution:
             return False
         return self._attempt.board.starts.longest() > _STUCK
 
+    def load(self) -> Load:
+        """What runs now. From any thread."""
+        return self._attempt.load() if self._attempt else Load()
+
     def stop(self) -> None:
         """Lets what runs come to its next checkpoint, and starts nothing more. From any thread."""
         self.stopped = True
@@ -169,6 +175,14 @@ class _Attempt:
         self.board.stopping = True
         self.desk.close()
         self.execution.on_stop()
+
+    def load(self) -> Load:
+        """What runs now, and what it reserves."""
+        running, devices = list(self.board.running.values()), defaultdict[str, float](float)
+        for stage in running:
+            kind, count = self.capacity.devices(stage.needs)
+            devices[kind] += count
+        return Load(Counter(stage.kind for stage in running), devices)
 
     def on_event(self, event: dict[str, Any]) -> None:
         """Something started, finished or failed."""

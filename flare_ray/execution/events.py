@@ -16,6 +16,7 @@ _FACTS = (
     "label",
     "seconds",
     "metrics",
+    "tokens",
     "error",
     "texts",
     "missing",

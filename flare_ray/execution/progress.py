@@ -1,8 +1,15 @@
-"""What runs, what is left and how long it will take: a live panel in a terminal, plain lines elsewhere."""
+"""What runs, what is left and how long it will take: a live panel in a terminal, plain lines elsewhere.
+
+A log, as a job's, gets each line with its date; no more than some a minute, however many runs end, and one a minute
+that says how far it all is.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
@@ -14,13 +21,21 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+LINES = 30
+"""Of the log, a minute: what ends beyond them is only counted."""
+_MINUTE = 60.0
+
 
 class Progress:
     """Listens to the driver's events. Use as a context manager around the execution."""
 
-    def __init__(self, console: Console, runs: int, bases: int):
-        self.console, self.runs, self.bases = console, runs, bases
+    def __init__(self, console: Console, runs: int, bases: int, clock: Callable[[], float] = time.monotonic):
+        self.console, self.runs, self.bases, self.clock = console, runs, bases, clock
         self.finished = self.failed = self.bases_done = 0
+        self._lines: deque[float] = deque(maxlen=LINES)
+        self._untold = 0
+        self._lock, self._ended = threading.RLock(), threading.Event()
+        self._beat = threading.Thread(target=self._beats, name="progress", daemon=True)
         self._current: dict[str, tuple[str, float]] = {}
         self._first_run: float | None = None
         self._told = 0.0
@@ -30,14 +45,19 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._is_live:
             self._live.start()
+        else:
+            self._beat.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._current.clear()
+        self._ended.set()
         if self._is_live:
             self._live.stop()
+        elif self._untold:
+            self.status()
 
     def more(self, runs: int, bases: int) -> None:
         """There is more to do than was said."""
@@ -53,12 +73,12 @@ class Progress:
         """Counts an event and shows it."""
         trial = event.get("trial", "")
         if event["event"] == "started":
-            self._current[trial] = (event["label"], time.monotonic())
+            self._current[trial] = (event["label"], self.clock())
             if event["kind"] == "run" and self._first_run is None:
-                self._first_run = time.monotonic()
+                self._first_run = self.clock()
             if event["kind"] != "run":
                 doing = "training" if event["kind"] == "base" else "translating"
-                self._line(f"{event['label']}: {doing}")
+                self._bounded(f"{event['label']}: {doing}")
             return
         if event["event"] == "progress":
             self._translated(event)
@@ -66,7 +86,7 @@ class Progress:
         self._current.pop(trial, None)
         if event["event"] == "dropped":
             self.runs -= 1
-            self._line(f"{event['label']}: stopped early, its configuration cannot win")
+            self._bounded(f"{event['label']}: stopped early, its configuration cannot win")
             return
         if event["kind"] == "base":
             self.bases_done += event["event"] == "finished"
@@ -76,12 +96,12 @@ class Progress:
             self.finished += 1
         else:
             self.failed += 1
-        self._line(self._outcome(event))
+        self._bounded(self._outcome(event))
 
     def _translated(self, event: dict[str, Any]) -> None:
         """A line for what a translation stage has done so far, at most every half minute."""
         done, missing, rate = event["texts"], event["missing"], event["rate"]
-        now, left = time.monotonic(), timedelta(seconds=round((missing - done) / rate)) if rate else "…"
+        now, left = self.clock(), timedelta(seconds=round((missing - done) / rate)) if rate else "…"
         if done < missing and now - self._told < 30:
             return
         self._told = now
@@ -92,8 +112,42 @@ class Progress:
         settled = self.finished + self.failed
         if not settled or self._first_run is None:
             return None
-        seconds = (time.monotonic() - self._first_run) / settled * (self.runs - settled)
+        seconds = (self.clock() - self._first_run) / settled * (self.runs - settled)
         return timedelta(seconds=round(seconds))
+
+    def counts(self) -> dict[str, float]:
+        """Runs by state, and the seconds left where they are known. From any thread."""
+        left = self.left()
+        known = {} if left is None else {"seconds_left": left.total_seconds()}
+        settled = self.finished + self.failed
+        return {"finished": self.finished, "failed": self.failed, "left": self.runs - settled, **known}
+
+    def status(self) -> None:
+        """A line that says how far it all is, and how much ended without a line of its own."""
+        with self._lock:
+            untold, self._untold = self._untold, 0
+        left, settled = self.left(), self.finished + self.failed
+        more = f"; {untold} more ended since the last line" if untold else ""
+        self._line(
+            f"runs: {self.finished} done, {self.failed} failed, {self.runs - settled} left; base models: "
+            f"{self.bases_done}/{self.bases}; at work: {len(self._current)}; "
+            f"time left: {left if left is not None else 'not known yet'}{more}"
+        )
+
+    def _beats(self) -> None:
+        while not self._ended.wait(_MINUTE):
+            self.status()
+
+    def _bounded(self, text: str) -> None:
+        """A line, or in a log that had its lines of the last minute, one more that is only counted."""
+        with self._lock:
+            now = self.clock()
+            if not self._is_live:
+                if len(self._lines) == LINES and now - self._lines[0] < _MINUTE:
+                    self._untold += 1
+                    return
+                self._lines.append(now)
+        self._line(text)
 
     def _outcome(self, event: dict[str, Any]) -> str:
         if event["event"] == "failed":
@@ -111,10 +165,11 @@ class Progress:
         return f"[{self.finished + self.failed}/{self.runs}{eta}]"
 
     def _line(self, text: str) -> None:
-        """A line of the log, with the time of day; above the live panel when there is one."""
+        """A line of the log, with date and time; in a terminal above the live panel, with the time of day."""
         style = "red" if "FAILED" in text else None
         console = self._live.console if self._is_live else self.console
-        console.print(Text(f"{time.strftime('%H:%M:%S')} {text}", style=style or ""), soft_wrap=True)
+        at = time.strftime("%H:%M:%S" if self._is_live else "%Y-%m-%d %H:%M:%S")
+        console.print(Text(f"{at} {text}", style=style or ""), soft_wrap=True)
 
     def _panel(self) -> Group:
         settled = self.finished + self.failed
@@ -126,5 +181,5 @@ class Progress:
         if not self._current:
             now.add_row("worker groups are starting …")
         for label, since in list(self._current.values()):
-            now.add_row("▸", label, str(timedelta(seconds=round(time.monotonic() - since))))
+            now.add_row("▸", label, str(timedelta(seconds=round(self.clock() - since))))
         return Group(Text(head), Columns([bar]), now)

@@ -246,9 +246,10 @@ class StageWorker:
             self.store.write_failure(item.fingerprint, self._failure(item, error))
             self._report("failed", item, {"error": f"{type(error).__name__}: {error}"})
             return error
-        self._report(
-            "finished", item, {"seconds": time.perf_counter() - started, "metrics": record["metrics"]}
-        )
+        cost = record["cost"]
+        tokens = cost.get("tokens_per_second", 0.0) * cost["train_seconds"]
+        facts = {"seconds": time.perf_counter() - started, "metrics": record["metrics"], "tokens": tokens}
+        self._report("finished", item, facts)
         return None
 
     def _failure(self, item: Run | Base, error: Exception) -> dict[str, Any]:
