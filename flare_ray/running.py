@@ -132,8 +132,11 @@ def _train(
     from flare_ray.execution.cluster import connect
     from flare_ray.execution.driver import Execution
     from flare_ray.execution.metrics import SweepMetrics
+    from flare_ray.execution.prefetch import fetch, prefetches, wanted
     from flare_ray.execution.progress import Progress
 
+    if prefetches(study.sweep.resources):
+        fetch(study.store, wanted(todo), lambda line: console.print(line, markup=False))
     console.print("starting Ray …")
     connect()
     _build_sandbox(study, console)

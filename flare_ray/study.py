@@ -24,7 +24,8 @@ from flare_ray.plan.schema import Sweep, Translation
 from flare_ray.plan.search import questions
 from flare_ray.plan.stages import Stages, stages
 from flare_ray.plan.translation_cost import TranslationCosts
-from flare_ray.store import Store, open_store
+from flare_ray.store import Store, open_store, shelf
+from flare_ray.store.shelf import Shelf
 from flare_ray.tracking.writer import unreachable
 
 
@@ -58,6 +59,7 @@ class Study:
         except InputError as error:
             problems += error.problems
         if to_execute:
+            shelf.use(Shelf(store) if store else None)
             problems += gate_problems(sweep.models) + _untranslatable(sweep) if sweep else []
             problems += cluster_problems() + (unreachable(named["uri"]) if named["uri"] else [])
         if problems or sweep is None or store is None:

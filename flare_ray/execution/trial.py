@@ -11,13 +11,16 @@ from flare_ray.plan.schema import Resources
 
 def run_stage(config: dict[str, Any]) -> None:
     """The function that Tune runs. config: `stage` (see searcher.py), `storage`, `ray_storage`, `resources`,
-    `provenance`, `desk` (see desk.py).
+    `provenance`, `desk` (see desk.py), `offline` (see prefetch.py).
 
     A worker group that is done with its stage asks the driver for another one; the trial ends when there is none.
 
     Train does not restart a dead worker group here: the board does, without the runs that are finished.
     """
     if config["stage"]["kind"] == "translation":
+        from flare_ray.execution.prefetch import read_from
+
+        read_from(config["storage"], config.get("offline", False))
         from flare_ray.execution.translating import run_translation
 
         run_translation(config)
@@ -49,6 +52,9 @@ def run_stage(config: dict[str, Any]) -> None:
 
 def _train_loop(config: dict[str, Any]) -> None:
     """Imports what trains only where it trains: the trial and Train's controller need seconds less to start."""
+    from flare_ray.execution.prefetch import read_from
+
+    read_from(config["storage"], config.get("offline", False))
     from flare_ray.execution.worker import train_loop
 
     train_loop(config)

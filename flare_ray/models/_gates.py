@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from flare_ray.errors import Problem
 from flare_ray.plan.checkpoints import is_local
 from flare_ray.plan.schema import ModelSpec
+from flare_ray.store import shelf
 
 
 def gate_problems(models: Sequence[ModelSpec]) -> list[Problem]:
@@ -23,7 +24,9 @@ def gate_problems(models: Sequence[ModelSpec]) -> list[Problem]:
 
 
 def _open(checkpoint: str) -> bool:
-    """Whether the checkpoint is here already, or there is a token to ask with."""
+    """Whether the checkpoint is here already, or in the store, or there is a token to ask with."""
+    if shelf.found("model", checkpoint):
+        return True
     from huggingface_hub import get_token, try_to_load_from_cache
 
     name, _, revision = checkpoint.partition("@")

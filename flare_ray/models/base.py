@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flare_ray import registry
 from flare_ray.plan.checkpoints import SANDBOX, is_local, local_path
+from flare_ray.store import shelf
 from flare_ray.tasks.base import Kind, sandbox_folder
 
 if TYPE_CHECKING:
@@ -123,11 +124,13 @@ def quantized(kind: str, dtype: torch.dtype, heads: tuple[str, ...]) -> Any:
 
 
 def origin(checkpoint: str) -> dict[str, Any]:
-    """Where `from_pretrained` finds a checkpoint: a folder, the sandbox's folder, or a hub id and revision."""
+    """Where `from_pretrained` finds a checkpoint: a folder, or a hub id and revision."""
     if checkpoint.startswith(SANDBOX):
         name = checkpoint.removeprefix(SANDBOX)
         return {"pretrained_model_name_or_path": str(sandbox_folder() / "models" / name)}
     if is_local(checkpoint):
         return {"pretrained_model_name_or_path": str(local_path(checkpoint))}
+    if folder := shelf.found("model", checkpoint):
+        return {"pretrained_model_name_or_path": str(folder)}
     name, _, revision = checkpoint.partition("@")
     return {"pretrained_model_name_or_path": name, "revision": revision or None}

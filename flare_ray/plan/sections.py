@@ -178,6 +178,9 @@ class Resources(Section):
     """How often a run is started whose worker died under it."""
     checkpoint_seconds: PositiveFloat = 300
     """Seconds of training between two checkpoints of unfinished work; what takes less writes none."""
+    prefetch: bool | None = None
+    """Whether what comes from the Hugging Face hub is fetched into `storage` before anything starts, and read from
+    there alone; when left out: on a cluster."""
     source_cache: Literal["auto", "off", "memory", "disk"] = "auto"
     """Where the source states of English text are kept, which are computed once: in memory for the runs of a pack, on
     each machine's disk for all packs. `auto`: in memory what fits there, else on disk what fits there, else `off`:

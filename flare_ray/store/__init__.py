@@ -3,6 +3,7 @@
     bases/<fingerprint>/            model files and record.json
     runs/<fingerprint>/             predictions.parquet, adapter/ and record.json
     corpora/<fingerprint>/          a machine-translated split: rows.parquet and record.json
+    hub/<key>/                      what was fetched from the Hugging Face hub (shelf.py)
     failures/<fingerprint>.json     why a run or base failed last time; removed when it succeeds
     checkpoints/<fingerprint>/      where unfinished work goes on
     translations/<translator>/<pair>/   shards of texts and their translations

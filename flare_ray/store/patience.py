@@ -1,4 +1,4 @@
-"""Patience with a remote store: what fails for the moment is tried again, later each time, and not for ever.
+"""Patience with a remote store, or hub: what fails for the moment is tried again, later each time, and not for ever.
 
     patiently(lambda: fs.cat_file(place))
 
@@ -39,11 +39,12 @@ _PASSING = {
     )
     if hasattr(errno, name)
 }
-_PASSING_NAMES = {  # of aiohttp and botocore, which need not be installed
+_PASSING_NAMES = {  # of aiohttp, botocore and httpx, which need not be installed
     "ClientConnectionError",
     "ClientPayloadError",
     "HTTPClientError",
     "IncompleteReadError",
+    "TransportError",
 }
 
 
@@ -56,7 +57,7 @@ def patiently(work: Callable[[], T]) -> T:
             if not passes(error):
                 raise
             wait = FIRST_WAIT * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
-            log.warning("storage: %s: %s; again in %.1f s", type(error).__name__, error, wait)
+            log.warning("%s: %s; again in %.1f s", type(error).__name__, error, wait)
             time.sleep(wait)
     return work()
 
@@ -80,6 +81,7 @@ def http_status(error: BaseException | None) -> int | None:
         known = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
         for code in (
             known.get("HTTPStatusCode"),
+            getattr(response, "status_code", None),
             getattr(error, "status", None),
             getattr(error, "code", None),
         ):

@@ -11,6 +11,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.store.files import Files, write_new
@@ -78,16 +80,22 @@ class Store:
         name = f"{fingerprint}-{manifest.token[:8]}" if manifest else fingerprint
         copy = cache_folder() / "store" / blake2b(self.url.encode(), digest_size=6).hexdigest() / kind / name
         if not copy.exists():
-            scratch = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}")
-            try:
-                self._copy_out(f"{kind}/{fingerprint}", manifest, scratch)
-                scratch.rename(copy)
-            except OSError:
-                if not copy.exists():  # else another worker of this machine was faster
-                    raise
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{copy}.lock"):  # the workers of a machine wait for one download
+                if not copy.exists():
+                    self._copy_to(copy, f"{kind}/{fingerprint}", manifest)
         return copy
+
+    def _copy_to(self, copy: Path, place: str, manifest: Manifest | None) -> None:
+        scratch = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}")
+        try:
+            self._copy_out(place, manifest, scratch)
+            scratch.rename(copy)
+        except OSError:
+            if not copy.exists():  # else, where locks do not hold, another worker was faster
+                raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def lease(self, name: str, **options: Any) -> Lease:
         """The right to work on something in this store, by which a second driver notices the first (lease.py)."""

@@ -73,22 +73,31 @@ class Rows:
         raise InputError(origin, [share, *examples])
 
 
+def rows_key(identity: Mapping[str, Any]) -> str:
+    """By which the rows of an identity are known, in this version of the code."""
+    return fingerprint({"version": ROWS_VERSION, **identity})
+
+
+def rows_file(key: str) -> Path:
+    """Where they are kept on this machine."""
+    return cache_folder() / "rows" / f"{key}.arrow"
+
+
 def cached(
     identity: Mapping[str, Any], schema: pa.Schema, rows: Callable[[], Iterator[Row | Unusable]]
 ) -> Rows:
     """The rows of this identity: from the cache, else made by `rows` and put there."""
-    key = fingerprint({"version": ROWS_VERSION, **identity})
-    file = cache_folder() / "rows" / f"{key}.arrow"
-    kept = _opened(file)
+    file = rows_file(rows_key(identity))
+    kept = opened(file)
     if kept is None:
         _write(file, schema, rows())
-        kept = _opened(file)
+        kept = opened(file)
         assert kept is not None
     return kept
 
 
-def _opened(file: Path) -> Rows | None:
-    """The file memory-mapped; None when it is not there, or cut short by a machine that went down."""
+def opened(file: Path) -> Rows | None:
+    """A file of rows, memory-mapped; None when it is not there, or cut short by a machine that went down."""
     import pyarrow as pa
 
     try:

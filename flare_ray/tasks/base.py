@@ -21,7 +21,8 @@ from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.checkpoints import files_digest, is_local, local_path
 from flare_ray.sandbox import world
-from flare_ray.tasks._rows import Row, Rows, Unusable, cached
+from flare_ray.store import shelf
+from flare_ray.tasks._rows import Row, Rows, Unusable, cached, opened, rows_file, rows_key
 from flare_ray.tasks._translations import beside, merged
 
 if TYPE_CHECKING:
@@ -206,12 +207,7 @@ class Task(ABC):
         """
         if source != SANDBOX and not is_local(source):
             origin = f"{source} {language} {split}"
-            raw = self.hub_rows
-            rows = cached(
-                self._key(source, language, split, "rows"),
-                self.schema(),
-                lambda: (self.examine(row) for row in raw(source, language, split)),
-            )
+            rows = self._fetched(source, language, split) or self._from_hub(source, language, split)
         else:
             part = self._present(source, language, split)
             origin = str(part.file)
@@ -273,6 +269,38 @@ class Task(ABC):
             raise InputError(str(absent), [Problem(f"data.{self.name}", f"no file {absent}", wanted)])
         return part
 
+    def fetch(self, source: str, language: str, split: str) -> Path:
+        """Reads a split from the hub; its file on this machine, for others (store/shelf.py). Raises InputError."""
+        self._from_hub(source, language, split)
+        return rows_file(self.fetched_as(source, language, split))
+
+    def fetched_as(self, source: str, language: str, split: str) -> str:
+        """The key of a split's rows."""
+        return rows_key(self._key(source, language, split, "rows"))
+
+    def _from_hub(self, source: str, language: str, split: str) -> Rows:
+        try:
+            return cached(
+                self._key(source, language, split, "rows"),
+                self.schema(),
+                lambda: (self.examine(row) for row in self.hub_rows(source, language, split)),
+            )
+        except ValueError as error:  # of datasets, for a configuration or split that is not there
+            raise self._absent(source, language, split, str(error)) from error
+
+    def _fetched(self, source: str, language: str, split: str) -> Rows | None:
+        """The rows that were fetched for all nodes; None where they were not."""
+        key = self.fetched_as(source, language, split)
+        if (folder := shelf.found("rows", key)) is None:
+            return None
+        if (rows := opened(folder / rows_file(key).name)) is None:
+            raise self._absent(source, language, split, "there was none when it was fetched")
+        return rows
+
+    def _absent(self, source: str, language: str, split: str, found: str) -> InputError:
+        name = f"{source}, {language} {split}"
+        return InputError(name, [Problem(f"data.{self.name}", f"{name}: {found}", "a split that is there")])
+
     def _part_rows(self, part: Part, language: str, split: str) -> Iterator[Row]:
         rows = self.file_rows(part.file, language, split)
         return rows if part.belongs is None else (row for row in rows if part.belongs(row["id"]))
@@ -285,7 +313,7 @@ class Task(ABC):
 
 
 def sandbox_folder() -> Path:
-    """The built sandbox; builds it first when it is not there."""
+    """The built sandbox, on the shelf or on this machine; builds it first when it is nowhere."""
     from flare_ray.sandbox.build import ensure
 
-    return ensure(cache_folder())
+    return shelf.found("sandbox", world.VERSION) or ensure(cache_folder())

@@ -1,0 +1,185 @@
+"""What a sweep reads from the Hugging Face hub, fetched once into the store before anything is trained.
+
+The driver asks the hub; every other process reads the store, with `HF_HUB_OFFLINE`: a hundred workers that start at
+once are not a hundred downloads, none needs a token, and all read the same commit, whatever becomes of a branch.
+
+    fetch(store, wanted(grid, stages), print)
+    read_from(store.url, offline=True)  # in every process that reads checkpoints or rows
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flare_ray import registry
+from flare_ray.errors import InputError, Problem
+from flare_ray.plan.checkpoints import SANDBOX, is_local
+from flare_ray.plan.grid import Run
+from flare_ray.plan.schema import Resources
+from flare_ray.plan.stages import Stages
+from flare_ray.redaction import redacted
+from flare_ray.sandbox import world
+from flare_ray.store import Store, shelf
+from flare_ray.store.patience import patiently
+from flare_ray.store.shelf import Shelf
+from flare_ray.tasks.base import SANDBOX as SANDBOX_DATA
+from flare_ray.tasks.base import SPLITS, sandbox_folder
+
+_WEIGHTS = ("*.safetensors", "*.bin")
+_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a hub dataset. optional: whether work goes on without them."""
+
+    task: str
+    data: str
+    language: str
+    split: str
+    optional: bool = False
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.data}, {self.language} {self.split}"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What work reads that is not in the store: hub models, splits of hub datasets, and the constructed world."""
+
+    models: tuple[str, ...] = ()
+    splits: tuple[Split, ...] = ()
+    sandbox: bool = False
+
+
+def wanted(todo: Stages) -> Wanted:
+    """What unfinished work reads."""
+    bases = {base.fingerprint for base in todo.bases}
+    models = [run.base.model.checkpoint for run in todo.todo if run.base.fingerprint in bases]
+    models += [one.translator["checkpoint"] for work in todo.translations for one in work.corpora]
+    models += [found for run in todo.todo if (found := _translator(run))]
+    splits = dict.fromkeys(split for run in todo.todo for split in _splits(run))
+    return Wanted(
+        tuple(dict.fromkeys(one for one in models if _on_hub(one))),
+        tuple(one for one in splits if _on_hub(one.data)),
+        any(one.startswith(SANDBOX) for one in models) or any(one.data == SANDBOX_DATA for one in splits),
+    )
+
+
+def _translator(run: Run) -> str | None:
+    found: str | None = registry.load("methods", run.cell.method).translator(run.settings)
+    return found
+
+
+def _splits(run: Run) -> Iterator[Split]:
+    """All splits in English, and of the target those that are not translated."""
+    task, data = run.base.task, run.base.source
+    translated = {corpus.split for corpus in run.corpora if corpus.split != "test"}
+    trains = registry.load("methods", run.cell.method).trains
+    for split in SPLITS:
+        yield Split(task, data, registry.load("tasks", task).source_language, split, split == "test")
+        if split == "test" or (trains and split not in translated):
+            yield Split(task, data, run.cell.language, split)
+
+
+def _on_hub(reference: str) -> bool:
+    return not (reference.startswith(SANDBOX) or reference == SANDBOX_DATA or is_local(reference))
+
+
+def prefetches(resources: Resources) -> bool:
+    """Whether this execution fetches first: where the sweep says nothing, on a cluster."""
+    asked = resources.prefetch
+    return bool(os.environ.get("RAY_ADDRESS")) if asked is None else asked
+
+
+def read_from(storage: str, offline: bool) -> None:
+    """This process reads the hub's files from the store; offline: and asks the hub for nothing else.
+
+    Comes before what imports huggingface_hub, which looks at its environment once.
+    """
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    shelf.use(Shelf(Store(storage)))
+
+
+def fetch(store: Store, what: Wanted, report: Callable[[str], None]) -> None:
+    """Puts into the store what is not there. Raises InputError with all that the hub did not give, StoreFull."""
+    keeping, problems = Shelf(store), []
+    for reference in what.models:
+        if not keeping.has("model", reference):
+            report(f"fetching {reference} into the store …")
+            try:
+                _fetch_model(keeping, reference)
+            except _refusals() as error:
+                problems.append(_problem("models", reference, error))
+    for split in what.splits:
+        key = registry.load("tasks", split.task).fetched_as(split.data, split.language, split.split)
+        if keeping.has("rows", key):
+            continue
+        report(f"fetching {split.name} into the store …")
+        try:
+            _fetch_rows(keeping, key, split)
+        except InputError as error:
+            problems += error.problems
+        except _refusals() as error:
+            problems.append(_problem(f"data.{split.task}", split.name, error))
+    if what.sandbox and not keeping.has("sandbox", world.VERSION):
+        keeping.keep("sandbox", world.VERSION, sandbox_folder(), {})
+    if problems:
+        raise InputError("the Hugging Face hub", problems)
+
+
+def _fetch_model(keeping: Shelf, reference: str) -> None:
+    """A checkpoint's configuration, tokenizer and weights: safetensors, or PyTorch's where there are none."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    name, _, revision = reference.partition("@")
+    about = patiently(lambda: HfApi().model_info(name, revision=revision or None))
+    files = [file.rfilename for file in about.siblings or []]
+    weights = next((kind for kind in _WEIGHTS if any(Path(file).match(kind) for file in files)), _WEIGHTS[0])
+    with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
+        patiently(
+            lambda: snapshot_download(
+                name,
+                revision=about.sha,
+                local_dir=scratch,
+                allow_patterns=[weights, *_FILES],
+                ignore_patterns=["*/*"],  # other formats' folders, the licensor's own weights
+            )
+        )
+        shutil.rmtree(Path(scratch, ".cache"), ignore_errors=True)
+        keeping.keep("model", reference, Path(scratch), {"commit": about.sha})
+
+
+def _fetch_rows(keeping: Shelf, key: str, split: Split) -> None:
+    """Rows as a file; of an optional split that the data set lacks, the fact that it does."""
+    with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
+        try:
+            task = registry.load("tasks", split.task)
+            file = patiently(lambda: task.fetch(split.data, split.language, split.split))
+            shutil.copyfile(file, Path(scratch, file.name))
+        except InputError:
+            if not split.optional:
+                raise
+        keeping.keep("rows", key, Path(scratch), {"of": split.name})
+
+
+def _refusals() -> tuple[Any, ...]:
+    """What the hub's client raises: not there, not allowed, out of reach."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    return (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
+
+
+def _problem(where: str, name: str, error: Exception) -> Problem:
+    said = next((line for line in redacted(str(error)).splitlines() if line.strip()), "")
+    wanted = "a hub id that this machine can read (HF_TOKEN for gated ones), or a local folder"
+    return Problem(where, f"{name}: {type(error).__name__}: {said}", wanted)
