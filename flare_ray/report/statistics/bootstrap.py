@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from flare_ray.report.statistics.metrics import Floats
 from flare_ray.report.statistics.paired import Paired
@@ -123,6 +122,8 @@ def _drawn(chance: np.random.Generator, size: int, n: int) -> Floats:
 
 def _calibrated(deviations: Floats, error: float, freedom: float) -> Floats:
     """Deviations from the effect with this standard error and Student's tails, in the order they had."""
+    from scipy import stats  # a second of imports
+
     spread = float(deviations.std())
     if spread == 0:
         return deviations

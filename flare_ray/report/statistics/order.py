@@ -21,7 +21,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from flare_ray.report.statistics.metrics import Floats
 
@@ -40,6 +39,8 @@ def almost_stochastic_order(
 
     Raises ValueError below two scores each. With scores that are all the same nothing can be claimed: 1.
     """
+    from scipy import stats  # a second of imports
+
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if min(len(first), len(second)) < 2:
         raise ValueError(f"{len(first)} and {len(second)} runs have no spread; wanted 2 or more of each")
