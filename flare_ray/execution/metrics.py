@@ -38,7 +38,7 @@ METRICS = {
     "flare_ray_seconds_left": Described("Seconds to the end at the pace so far"),
     "flare_ray_stages_running": Described("Translations, base models and packs at work", ("kind",)),
     "flare_ray_devices_reserved": Described("GPUs, or CPU cores of stages without one", ("device",)),
-    "flare_ray_device_seconds": Described("Seconds × devices that were reserved", ("device",), grows=True),
+    "flare_ray_device_seconds": Described("Seconds times devices that were reserved", ("device",), grows=True),
     "flare_ray_cost": Described("Their price, where the sweep's price_per_hour is set", grows=True),
     "flare_ray_trained_tokens": Described("Target tokens of finished trainings", grows=True),
 }
@@ -122,7 +122,7 @@ class SweepMetrics:
     def _gauges(self, name: str, label: str, values: Mapping[str, float]) -> None:
         """One for each value; a label of which there is nothing any more is at 0."""
         known = self._shown.setdefault(name, set())
-        known |= values.keys()
+        known.update(values)
         for value in known:
             self._of(name).set(values.get(value, 0.0), {label: value})
 
