@@ -1,4 +1,4 @@
-"""The console script `flare-ray`: run, plan, report, sync, ui, translate, doctor, store, schema.
+"""The console script `flare-ray`: run, submit, plan, report, sync, ui, translate, doctor, store, schema.
 
 Exit codes: 0 all runs finished; 1 some failed; 2 the input is wrong (one message, nothing was started); 130 stopped.
 """
@@ -21,6 +21,7 @@ from flare_ray.commands.plan import plan_json, print_plan
 from flare_ray.commands.report import diff, report
 from flare_ray.commands.schema import schema
 from flare_ray.commands.store import app as store_app
+from flare_ray.commands.submit import submit
 from flare_ray.commands.sync import sync
 from flare_ray.commands.ui import ui
 from flare_ray.errors import InputError, Problem
@@ -32,6 +33,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 app.add_typer(store_app, name="store")
 app.command()(report)
 app.command()(diff)
+app.command()(submit)
 app.command()(schema)
 app.command()(sync)
 app.command()(ui)

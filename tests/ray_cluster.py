@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import secrets
 import shutil
 import socket
@@ -18,26 +20,29 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import psutil
 
+from flare_ray.execution.metrics import METRICS
+
 _PATIENCE = 120.0
+_LABELS = {"sweep"} | {label for known in METRICS.values() for label in known.labels}
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports that nobody listens on now, below those that the system gives away: Ray takes many of these itself."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("0.0.0.0", port))
+            found.append(port)
+    return found
 
 
 class RayCluster:
@@ -89,10 +94,27 @@ class RayCluster:
         wanted = len(self._started)
         self._wait(lambda: self._nodes() >= wanted)
 
-    def scrape(self) -> str:
-        """What Prometheus would read of the head."""
+    def sample(self) -> dict[str, dict[tuple[str, ...], float]]:
+        """What Prometheus would read of the head: values by metric and by its own labels' values, those in order."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=30) as answer:
-            return str(answer.read().decode())
+            lines = answer.read().decode().splitlines()
+        found: dict[str, dict[tuple[str, ...], float]] = {}
+        for line in lines:
+            if match := re.match(r"(\w+)\{(.*)\} (\S+)$", line):
+                labels = dict(re.findall(r'(\w+)="([^"]*)"', match[2]))
+                own = tuple(labels[name] for name in sorted(labels) if name in _LABELS)
+                found.setdefault(match[1], {})[own] = float(match[3])
+        return found
+
+    def sample_when(self, good: Callable[[Any], bool], seconds: float = 90) -> Any:
+        """The first sample that is good. Raises AssertionError when none is."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with suppress(OSError):  # the head's agent starts after the dashboard
+                if good(found := self.sample()):
+                    return found
+            assert time.monotonic() < deadline, "no such sample"
+            time.sleep(1)
 
     def ask(self, path: str) -> Any:
         """The dashboard's answer, as one who has the token."""

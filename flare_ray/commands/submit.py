@@ -1,0 +1,133 @@
+"""`flare-ray submit FILE --address …`: a sweep as a job of a Ray cluster, seen to its end.
+
+    flare-ray submit sweeps/full.yaml --address http://HEAD:8265 --set storage=s3://bucket/full
+
+Exit codes: those of the sweep (0 all runs finished, 1 some failed, 2 wrong input, 130 stopped), and 3 when the
+cluster does not answer, --wait-for is over, or drivers were lost again and again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flare_ray.errors import InputError, Problem
+from flare_ray.execution.jobs import Job
+from flare_ray.execution.working_dir import EXCLUDES, check
+from flare_ray.redaction import redacted
+
+_STOP_SECONDS = 600
+"""What a stopped sweep has to come to its next checkpoint before Ray kills it; Ray's own 3 s are too few."""
+_ANSWER_SECONDS = 60
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The sweep's YAML file.")],
+    address: Annotated[
+        str, typer.Option(help="Of the dashboard; RAY_API_SERVER_ADDRESS or RAY_ADDRESS overrule it.")
+    ] = "http://127.0.0.1:8265",
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field. Repeatable.")
+    ] = None,
+    working_dir: Annotated[Path, typer.Option(help="What goes along: code and sweep files.")] = Path("."),
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="For the job; the dashboard shows it: no secrets. Repeatable."
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in the code or diverged.")
+    ] = False,
+    wait_for: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds to follow it at most; 0 only submits. To its end if left out."),
+    ] = None,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds that the cluster may not answer.")] = 600,
+    resubmit: Annotated[int, typer.Option(min=0, help="How often a lost driver is submitted again.")] = 10,
+) -> None:
+    """Submits a sweep to a Ray cluster and follows it; a lost driver is submitted again."""
+    words = [*(word for one in overrides or [] for word in ("--set", one))]
+    words += ["--retry-failed"] if retry_failed else []
+    try:
+        job = Job(
+            checked_name(file, overrides or []),
+            shlex.join(["python", "-m", "flare_ray.sweep", _inside(file, working_dir), *words]),
+            runtime_env(working_dir, env or []),
+            lambda: client(address),
+            lambda text: print(text, end="", flush=True),
+            lambda line: print(redacted(f"flare-ray: {line}"), flush=True),
+            wait_for,
+            patience,
+            resubmit,
+        )
+        size = check(working_dir, _inside(file, working_dir))
+        job.say(f"{working_dir.absolute()}: {len(size.files)} files, {size.size / 2**20:.1f} MiB go along")
+        code = job.run()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("\nflare-ray: not followed any more; the job goes on. `ray job stop` ends it", flush=True)
+        code = 130
+    raise typer.Exit(code)
+
+
+def checked_name(file: Path, overrides: list[str]) -> str:
+    """The sweep's name. Raises InputError also for a storage that the cluster's nodes would not share.
+
+    Only what can be seen from here is looked at: data and checkpoints lie on the cluster.
+    """
+    from flare_ray.plan.extends import extended
+    from flare_ray.plan.load import apply_overrides
+    from flare_ray.plan.schema import Sweep
+
+    raw = apply_overrides(extended(file), overrides, str(file))
+    name, problems = raw.get("name"), []
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        problems.append(Problem("name", repr(name), "the sweep's name: letters, digits, - _ ."))
+    storage = str(raw.get("storage", Sweep.model_fields["storage"].default))
+    if "://" not in storage and not Path(storage).expanduser().is_absolute():
+        found = f"{storage}, which on a cluster is a folder of the job's own that goes with it"
+        problems.append(Problem("storage", found, "a URL, or an absolute path that all nodes share"))
+    if problems:
+        raise InputError(str(file), problems)
+    return str(name)
+
+
+def runtime_env(working_dir: Path, env: list[str]) -> dict[str, Any]:
+    """What Ray sets up for the job. Raises InputError for what is not NAME=VALUE."""
+    wrong = [one for one in env if not one.partition("=")[0] or "=" not in one]
+    if wrong:
+        raise InputError("submit", [Problem("--env", repr(one), "NAME=VALUE") for one in wrong])
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS)} | dict(one.split("=", 1) for one in env)
+    return {"working_dir": str(working_dir.absolute()), "excludes": list(EXCLUDES), "env_vars": variables}
+
+
+def client(address: str) -> Any:
+    """Ray's client, with the token, and a limit to each answer. Raises ConnectionError, AuthenticationError."""
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    from ray.job_submission import JobSubmissionClient
+
+    class Client(JobSubmissionClient):
+        def _do_request(self, *words: Any, **options: Any) -> Any:
+            return super()._do_request(*words, **{"timeout": _ANSWER_SECONDS, **options})
+
+    return Client(address)
+
+
+def _inside(file: Path, folder: Path) -> str:
+    """The file's path in the folder."""
+    try:
+        return file.absolute().relative_to(folder.absolute()).as_posix()
+    except ValueError as error:
+        found = f"{file}, outside of {folder.absolute()}"
+        raise InputError(
+            "submit", [Problem("FILE", found, "a file in --working-dir, which goes along")]
+        ) from error
