@@ -162,7 +162,8 @@ class Progress:
     def _count(self) -> str:
         left = self.left()
         eta = f", {left} left" if left else ""
-        return f"[{self.finished + self.failed}/{self.runs}{eta}]"
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"[{self.finished + self.failed}/{self.runs}{failed}{eta}]"
 
     def _line(self, text: str) -> None:
         """A line of the log, with date and time; in a terminal above the live panel, with the time of day."""

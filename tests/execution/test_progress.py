@@ -38,6 +38,8 @@ def test_a_log_has_dated_plain_lines_with_what_is_done_and_the_time_left() -> No
     progress.on_event(ended(1))
     line = stream.getvalue().splitlines()[-1]
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[1/4, 0:00:30 left\] run 1  macro_f1 50.0", line)
+    progress.on_event(ended(2, "failed"))
+    assert "[2/4, 1 failed, 0:00:10 left] FAILED run 2: broken" in stream.getvalue().splitlines()[-1]
     assert "\r" not in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
 
