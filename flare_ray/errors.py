@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from flare_ray.redaction import redacted
+
 
 @dataclass(frozen=True, order=True)
 class Problem:
@@ -22,10 +24,14 @@ class Problem:
 
 
 class InputError(Exception):
-    """The sweep cannot start as written. Its message lists every problem; the program exits with 2."""
+    """The sweep cannot start as written. Its message lists every problem; the program exits with 2.
+
+    No problem shows a credential, whatever was found.
+    """
 
     def __init__(self, title: str, problems: Iterable[Problem]):
         self.title = title
-        self.problems = tuple(dict.fromkeys(problems))
+        shown = (Problem(one.where, redacted(one.found), redacted(one.wanted)) for one in problems)
+        self.problems = tuple(dict.fromkeys(shown))
         count = f"{len(self.problems)} problem" + ("s" if len(self.problems) != 1 else "")
         super().__init__("\n".join([f"{title}: {count}", *(f"  {problem}" for problem in self.problems)]))

@@ -1,6 +1,9 @@
 """Credentials out of what is printed, logged or stored.
 
 redacted("http://me:secret@mlflow.example:5000")  # http://***@mlflow.example:5000
+
+Known are the values of the environment's variables that are named as secrets are, and what has the form of one:
+user and password in a URI, signed or secret parameters of one, tokens of well-known services, private keys.
 """
 
 from __future__ import annotations
@@ -9,16 +12,62 @@ import os
 import re
 import urllib.parse
 
-_USERINFO = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.\-]*://)[^/?#\s'\"]*@")
-_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-_SHORTEST = 4  # characters of a secret; a shorter one would blank ordinary words
+_NAMES = re.compile(
+    r"(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|PASS|SECRET|TOKEN|API_?KEY|ACCOUNT_KEY|PRIVATE_KEY|SECRET_KEY|ACCESS_KEY"
+    r"|ACCESS_KEY_ID|CONNECTION_STRING|DSN)$",
+    re.IGNORECASE,
+)
+"""How variables are named that hold secrets; those that hold a secret's place end otherwise (`…_FILE`, `…_PATH`)."""
+_SHORTEST = 6  # characters of a secret; a shorter one would blank ordinary words
+_NO_SECRETS = ("default", "disabled", "enabled")
+_PASSWORD = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.\-]*://)[^/?#\s'\"]*:[^/?#\s'\"]*@")
+_USER = re.compile(r"(\b(?!abfs|wasb|hdfs|sftp|ssh)[a-zA-Z][a-zA-Z0-9+.\-]*://)[^/?#\s'\":]*@")
+"""The one part of a URI may be a token; of some protocols it is a container's or a user's name."""
+_PARAMETER = re.compile(
+    r"([?&](?:password|passwd|token|access_token|api_?key|secret|sig|signature|x-amz-[\w-]+)=)[^&\s'\"]+",
+    re.IGNORECASE,
+)
+_HEADER = re.compile(r"\b(authorization\W{1,4}\w+|Bearer) [A-Za-z0-9+/=._~\-]{8,}", re.IGNORECASE)
+_ASSIGNED = re.compile(
+    r"\b([A-Z0-9_]*(?:PASSWORD|SECRET|TOKEN|API_KEY|ACCESS_KEY|ACCESS_KEY_ID)['\"]?\s*[=:]\s*['\"]?)"
+    r"[^\s'\"$<{(]{8,}"
+)
+_TOKENS = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{20,}|A[KS]IA[0-9A-Z]{16}\b|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}"
+    r"|glpat-[\w\-]{20,}|sk-[\w\-]{20,}|xox[abprs]-[\w\-]{10,})"
+)
+_KEYS = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+_FORMS = (
+    (_PASSWORD, r"\1***@"),
+    (_USER, r"\1***@"),
+    (_PARAMETER, r"\1***"),
+    (_HEADER, r"\1 ***"),
+    (_ASSIGNED, r"\1***"),
+    (_TOKENS, "***"),
+    (_KEYS, "***"),
+)
 
 
 def redacted(text: str) -> str:
-    """The text without user:password@ in its URIs, and without the environment's tracking credentials."""
-    text = _USERINFO.sub(r"\1***@", text)
-    for name in _SECRETS:
-        secret = os.environ.get(name, "")
-        if len(secret) >= _SHORTEST:
-            text = text.replace(secret, "***").replace(urllib.parse.quote(secret, safe=""), "***")
+    """The text without what the environment keeps secret, and without what looks like a secret."""
+    for secret in secrets():
+        text = text.replace(secret, "***").replace(urllib.parse.quote(secret, safe=""), "***")
+    for form, instead in _FORMS:
+        text = form.sub(instead, text)
     return text
+
+
+def has_password(url: str) -> bool:
+    """Whether a URL has a secret of its own: a password, or a parameter named as one."""
+    return bool(_PASSWORD.search(url) or _PARAMETER.search(url))
+
+
+def secrets() -> list[str]:
+    """Values of the environment's variables that are named as secrets are, longer ones first."""
+    found = {value.strip() for name, value in os.environ.items() if _NAMES.search(name)}
+    kept = (
+        one
+        for one in found
+        if len(one) >= _SHORTEST and one.lower() not in _NO_SECRETS and not os.path.exists(one)
+    )
+    return sorted(kept, key=lambda one: (-len(one), one))

@@ -26,6 +26,7 @@ from flare_ray.plan.stages import Stages
 from flare_ray.redaction import redacted
 from flare_ray.sandbox import world
 from flare_ray.store import Store, shelf
+from flare_ray.store.identity import check
 from flare_ray.store.patience import patiently
 from flare_ray.store.shelf import Shelf
 from flare_ray.tasks.base import SANDBOX as SANDBOX_DATA
@@ -100,14 +101,18 @@ def prefetches(resources: Resources) -> bool:
     return bool(os.environ.get("RAY_ADDRESS")) if asked is None else asked
 
 
-def read_from(storage: str, offline: bool) -> None:
+def read_from(storage: str, offline: bool, known: str | None = None) -> None:
     """This process reads the hub's files from the store; offline: and asks the hub for nothing else.
 
-    Comes before what imports huggingface_hub, which looks at its environment once.
+    Comes before what imports huggingface_hub, which looks at its environment once. known: the store's id; raises
+    OtherStore when this node sees another one.
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    shelf.use(Shelf(Store(storage)))
+    store = Store(storage)
+    if known:
+        check(store.files, known)
+    shelf.use(Shelf(store))
 
 
 def fetch(store: Store, what: Wanted, report: Callable[[str], None]) -> None:

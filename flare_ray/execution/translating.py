@@ -41,11 +41,11 @@ class _Translators:
         settings: dict[str, Any],
         resources: dict[str, Any],
         desk: str | None,
-        offline: bool,
+        reading: tuple[bool, str | None],
     ):
         from flare_ray.execution.prefetch import read_from
 
-        read_from(storage, offline)
+        read_from(storage, *reading)
         import torch
 
         from flare_ray.execution.desk import Errand
@@ -77,7 +77,7 @@ class RayPool:
 
     resources: the sweep's. on_progress: called with pair, texts (done), missing, seconds and texts per second. desk:
     of the driver, which may want it to stop (desk.py). grant: how many translators it may have of so many that it has
-    work for; what the cluster holds, if left out. offline: see prefetch.py.
+    work for; what the cluster holds, if left out. reading: offline and the store's id, see prefetch.py.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class RayPool:
         on_progress: OnProgress,
         desk: str | None = None,
         grant: Callable[[int], int] | None = None,
-        offline: bool = False,
+        reading: tuple[bool, str | None] = (False, None),
     ):
-        self.offline = offline
+        self.reading = reading
         self.storage, self.resources, self.on_progress, self.desk = storage, resources, on_progress, desk
         self.grant = grant or self._all
 
@@ -127,7 +127,7 @@ class RayPool:
         rows = ray.data.from_items([{"place": place} for place in places], override_num_blocks=len(places))
         done = rows.map_batches(
             _Translators,
-            fn_constructor_args=(self.storage, vars(pair), settings, self.resources, self.desk, self.offline),
+            fn_constructor_args=(self.storage, vars(pair), settings, self.resources, self.desk, self.reading),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
             num_cpus=resources.cpus_per_translator,
@@ -178,7 +178,7 @@ class _Stage:
             self.on_progress,
             config.get("desk"),
             self.grant,
-            config.get("offline", False),
+            (config.get("offline", False), config.get("store")),
         )
         build(self.store, self.corpora, pool, self.done, self.provenance, self.failed)
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from flare_ray.execution.capacity import worker_needs
 from flare_ray.plan.schema import Resources
+from flare_ray.redaction import redacted
 
 
 def run_stage(config: dict[str, Any]) -> None:
     """The function that Tune runs. config: `stage` (see searcher.py), `storage`, `ray_storage`, `resources`,
-    `provenance`, `desk` (see desk.py), `offline` (see prefetch.py).
+    `provenance`, `desk` (see desk.py), `offline` (see prefetch.py), `store` (its id).
 
     A worker group that is done with its stage asks the driver for another one; the trial ends when there is none.
 
@@ -20,7 +21,7 @@ def run_stage(config: dict[str, Any]) -> None:
     if config["stage"]["kind"] == "translation":
         from flare_ray.execution.prefetch import read_from
 
-        read_from(config["storage"], config.get("offline", False))
+        read_from(config["storage"], config.get("offline", False), config.get("store"))
         from flare_ray.execution.translating import run_translation
 
         run_translation(config)
@@ -54,7 +55,13 @@ def _train_loop(config: dict[str, Any]) -> None:
     """Imports what trains only where it trains: the trial and Train's controller need seconds less to start."""
     from flare_ray.execution.prefetch import read_from
 
-    read_from(config["storage"], config.get("offline", False))
+    read_from(config["storage"], config.get("offline", False), config.get("store"))
     from flare_ray.execution.worker import train_loop
 
-    train_loop(config)
+    try:
+        train_loop(config)
+    except Exception as error:  # Ray keeps the text of what ends a trial
+        said = f"{type(error).__name__}: {error}"
+        if redacted(said) == said:
+            raise
+        raise RuntimeError(redacted(said)) from None

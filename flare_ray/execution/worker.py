@@ -28,6 +28,7 @@ from flare_ray.execution.reports import Reports
 from flare_ray.execution.retries import kind_of
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.wire import base_from_dict, run_facts, run_from_dict
+from flare_ray.redaction import redacted
 from flare_ray.store import Store
 from flare_ray.training.checkpoints import Keeper
 from flare_ray.training.engine import Group, join_group
@@ -244,7 +245,7 @@ class StageWorker:
             if kind_of(error) == "lost" or _is_broken():
                 raise  # this process can do no more: another one tries again
             self.store.write_failure(item.fingerprint, self._failure(item, error))
-            self._report("failed", item, {"error": f"{type(error).__name__}: {error}"})
+            self._report("failed", item, {"error": redacted(f"{type(error).__name__}: {error}")})
             return error
         cost = record["cost"]
         tokens = cost.get("tokens_per_second", 0.0) * cost["train_seconds"]

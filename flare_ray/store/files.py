@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 import fsspec
 
 from flare_ray.errors import InputError, Problem
+from flare_ray.redaction import has_password, redacted
 from flare_ray.store.manifest import RECORD, blocks, checksum, checksum_of
 from flare_ray.store.patience import http_status, patiently
 
@@ -48,9 +49,14 @@ class Info:
 
 
 class Files:
-    """One root. `local`: whether it is a folder that this machine sees as one."""
+    """One root. `local`: whether it is a folder that this machine sees as one. Raises InputError."""
 
     def __init__(self, url: str):
+        if has_password(url):  # it would go to every worker, and into Ray's own files
+            wanted = (
+                "a URL without; the driver takes credentials from the environment or from files of its own"
+            )
+            raise InputError("storage", [Problem("storage", f"{redacted(url)!r}, with a password", wanted)])
         # others write into the same store: what was listed a moment ago is not what is there
         try:
             self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
+from flare_ray.redaction import redacted
 from flare_ray.store.files import Files, write_new
 from flare_ray.store.lease import Lease
 from flare_ray.store.manifest import RECORD, Damaged, Listed, Manifest, as_json, checksum_of, joined, parted
@@ -106,8 +107,11 @@ class Store:
         return self.files.for_people("/".join([kind, fingerprint, *parts]))
 
     def write_failure(self, fingerprint: str, failure: dict[str, Any]) -> None:
-        """Why a run or base failed: label, error, traceback, when, where."""
-        self.files.write(_failure(fingerprint), as_json(failure))
+        """Why a run or base failed: label, error, traceback, when, where. Without credentials."""
+        shown = {
+            name: redacted(value) if isinstance(value, str) else value for name, value in failure.items()
+        }
+        self.files.write(_failure(fingerprint), as_json(shown))
 
     def failure(self, fingerprint: str) -> dict[str, Any] | None:
         """The last failure, None when there is none."""
