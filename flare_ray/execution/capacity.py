@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from flare_ray.errors import InputError, Problem
+from flare_ray.execution.growth import VARIABLE
 from flare_ray.plan.grid import Base
 from flare_ray.plan.schema import Resources
 from flare_ray.plan.stages import Translating
@@ -175,8 +176,7 @@ def _unsatisfiable(where: str, what: str, needs: Needs, cluster: Needs) -> list[
         return []
     wants = ", ".join(f"{amount:g} {kind}" for kind, amount in needs.items())
     has = ", ".join(f"{cluster.get(kind, 0):g} {kind}" for kind in needs)
-    return [
-        Problem(
-            where, f"{what}: needs {wants}, on a cluster that can have {has}", "what the cluster can hold"
-        )
-    ]
+    wanted = (
+        f"what the cluster can hold; if it grows and Ray does not know how far, {VARIABLE} (docs/cluster.md)"
+    )
+    return [Problem(where, f"{what}: needs {wants}, on a cluster that can have {has}", wanted)]

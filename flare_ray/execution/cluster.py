@@ -7,6 +7,8 @@ import socket
 from typing import Any
 
 from flare_ray.errors import InputError, Problem
+from flare_ray.execution.growth import most
+from flare_ray.execution.loopback import only_here
 
 
 def connect() -> dict[str, float]:
@@ -24,6 +26,7 @@ def connect() -> dict[str, float]:
         if address:
             ray.init(address=address, ignore_reinit_error=True, **quiet)
         else:
+            only_here()
             # One machine is not preempted, and its reports need not wait for a cluster's polling interval.
             os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
             os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
@@ -35,16 +38,14 @@ def connect() -> dict[str, float]:
 
 
 def can_have() -> dict[str, float]:
-    """Resources of the cluster: of its nodes now or, where it scales by itself, of all it may grow to.
+    """Resources of the cluster: of its nodes now or, where it scales by itself, of all it may grow to (growth.py).
 
-    An autoscaler tells the head the most nodes of each group. One that does not, an old one, is seen as it is now.
+    Raises InputError.
     """
     import ray
-    from ray._private.state import state
 
     have = {kind: float(amount) for kind, amount in ray.cluster_resources().items()}
-    most = state.get_max_resources_from_cluster_config() or {}
-    return have | {kind: max(float(amount), have.get(kind, 0.0)) for kind, amount in most.items()}
+    return have | {kind: max(amount, have.get(kind, 0.0)) for kind, amount in most().items()}
 
 
 def cluster_problems() -> list[Problem]:
