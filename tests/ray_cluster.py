@@ -161,13 +161,17 @@ class RayCluster:
             assert time.monotonic() < deadline, f"no answer:\n{logs}"
             time.sleep(0.5)
 
-    def _end(self) -> None:
+    def processes(self) -> list[psutil.Process]:
+        """All of its nodes, those of jobs too."""
         every = []
         for started in self._started:
-            try:
-                every += [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]
-            except psutil.NoSuchProcess:
-                continue
+            with suppress(psutil.NoSuchProcess):
+                node = psutil.Process(started.pid)
+                every += [node, *node.children(recursive=True)]
+        return every
+
+    def _end(self) -> None:
+        every = self.processes()
         for process in every:
             try:
                 process.kill()

@@ -38,7 +38,9 @@ METRICS = {
     "flare_ray_seconds_left": Described("Seconds to the end at the pace so far"),
     "flare_ray_stages_running": Described("Translations, base models and packs at work", ("kind",)),
     "flare_ray_devices_reserved": Described("GPUs, or CPU cores of stages without one", ("device",)),
-    "flare_ray_device_seconds": Described("Seconds times devices that were reserved", ("device",), grows=True),
+    "flare_ray_device_seconds": Described(
+        "Seconds times devices that were reserved", ("device",), grows=True
+    ),
     "flare_ray_cost": Described("Their price, where the sweep's price_per_hour is set", grows=True),
     "flare_ray_trained_tokens": Described("Target tokens of finished trainings", grows=True),
 }
