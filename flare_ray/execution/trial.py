@@ -30,6 +30,8 @@ def run_stage(config: dict[str, Any]) -> None:
     from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
+    from flare_ray.execution.rendezvous import torch_config
+
     os.environ.setdefault(
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1"
     )  # as often are reports brought to the driver
@@ -37,6 +39,7 @@ def run_stage(config: dict[str, Any]) -> None:
     TorchTrainer(
         _train_loop,
         train_loop_config=config,
+        torch_config=torch_config(),
         scaling_config=ScalingConfig(
             num_workers=resources.workers,
             use_gpu=resources.gpus_per_worker > 0,
