@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from flare_ray.tracking import database
 from flare_ray.tracking.bulk import Bulk, Whole
 from flare_ray.tracking.uris import is_server
 from flare_ray.tracking.views import View
@@ -64,6 +65,7 @@ class Connection:
 
             for noisy in ("mlflow.store.db.utils", "alembic"):
                 logging.getLogger(noisy).setLevel(logging.WARNING)
+            database.ensure(self.uri)
             self._client = mlflow.MlflowClient(tracking_uri=self.uri)
         return self._client
 
