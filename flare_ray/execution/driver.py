@@ -215,6 +215,7 @@ class _Attempt:
         from flare_ray.execution.searcher import StageSearcher
         from flare_ray.execution.trial import run_stage
 
+        _keep_credentials_out()
         searcher = StageSearcher(
             self.board,
             self.capacity,
@@ -248,6 +249,14 @@ def _reconnect() -> None:
 
     ray.shutdown()
     connect()
+
+
+def _keep_credentials_out() -> None:
+    """Tune hands the driver's AWS keys to its trials in a form that Ray's logs and dashboard show; nodes have theirs."""
+    from ray.tune.execution import class_cache
+
+    named = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(named)
 
 
 def _ray_storage(store: Store) -> str:
