@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 VICTIMS = ("worker", "driver", "trial", "ray")
-_NAMES = {
+NAMES = {
     "worker": ("ray::RayTrainWorker",),
     "trial": ("ray::ImplicitFunc", "ray::run_stage"),
     "ray": ("raylet",),
@@ -74,10 +74,10 @@ class Sweep:
             self.driver.send_signal(signal.SIGKILL)
             self.driver.wait()
             for child in family:  # Ray's processes follow their driver by themselves, only later
-                _kill(child)
+                kill(child)
             return True
-        found = [child for child in family if _named(child, _NAMES[victim])]
-        return bool(found) and _kill(rng.choice(found))
+        found = [child for child in family if named(child, NAMES[victim])]
+        return bool(found) and kill(rng.choice(found))
 
     def end(self) -> None:
         """Ends whatever is left of it."""
@@ -87,10 +87,10 @@ class Sweep:
             self.driver.kill()
             self.driver.wait()
         for child in family:
-            _kill(child)
+            kill(child)
 
 
-def _named(process: psutil.Process, names: Sequence[str]) -> bool:
+def named(process: psutil.Process, names: Sequence[str]) -> bool:
     try:
         line = " ".join(process.cmdline()) or process.name()
     except psutil.Error:
@@ -98,7 +98,7 @@ def _named(process: psutil.Process, names: Sequence[str]) -> bool:
     return any(line.startswith(name) or os.path.basename(line.split(" ")[0]) == name for name in names)
 
 
-def _kill(process: psutil.Process) -> bool:
+def kill(process: psutil.Process) -> bool:
     try:
         process.kill()
     except psutil.NoSuchProcess:

@@ -7,72 +7,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
+from tests.apart_nodes import KEYS, ApartNodes, object_store
 from tests.execution.test_prefetch import DATA, MODEL, hub
 from tests.hub_server import HubServer
-from tests.ray_cluster import RayCluster
-from tests.store.s3_server import FaultyS3, s3_server
+from tests.store.s3_server import FaultyS3
 
 __all__ = ["hub"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 Fields = Callable[..., dict[str, Any]]
 Write = Callable[[dict[str, Any]], Path]
-S3 = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "of-the-test", "AWS_DEFAULT_REGION": "us-east-1"}
-
-
-class ApartNodes(RayCluster):
-    """A head that only drives, and two nodes; each with a disk of its own. more: of every node's environment."""
-
-    def __init__(self, place: Path, disks: Path, more: Mapping[str, str]):
-        super().__init__(place, num_cpus=0, resources={"flare_ray_driver": 1000})
-        self.disks, self.more, self.node = disks, more, "head"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        disk = self.disks / self.node
-        own = {
-            "FLARE_RAY_CACHE": str(disk / "cache"),
-            "HF_HOME": str(disk / "hf"),
-            "TMPDIR": str(disk / "tmp"),
-        }
-        return super().environment | dict(self.more) | own
-
-    def __enter__(self) -> ApartNodes:
-        super().__enter__()
-        for name in ("a", "b"):
-            self.node = name
-            self.add_node(1)
-        self.node = "head"
-        return self
-
-    def kill_head(self) -> None:
-        """The head alone; the nodes that it leaves behind end by themselves."""
-        head = psutil.Process(self._started[0].pid)
-        for process in [head, *head.children(recursive=True)]:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
 
 
 @pytest.fixture
 def s3() -> Iterator[FaultyS3]:
-    import boto3
-
-    with s3_server() as server:
-        client = boto3.client(
-            "s3",
-            endpoint_url=server.url,
-            region_name=S3["AWS_DEFAULT_REGION"],
-            aws_access_key_id=S3["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=S3["AWS_SECRET_ACCESS_KEY"],
-        )
-        client.create_bucket(Bucket="study")
+    with object_store() as server:
         yield server
 
 
@@ -111,14 +66,12 @@ def test_a_head_dies_and_what_is_submitted_again_goes_on(
         training={"epochs": 20, "batch_size": 32, "learning_rate": 1e-3, "max_length": 32},
         storage="s3://study/nodes",
     )
-    file, more = write_sweep(fields), S3 | {"AWS_ENDPOINT_URL": s3.url, "HF_ENDPOINT": hub.url}
+    file, more = write_sweep(fields), KEYS | {"AWS_ENDPOINT_URL": s3.url, "HF_ENDPOINT": hub.url}
     s3.busy, s3.lost, s3.delay = 0.03, 0.005, 0.005
     hub.asked.clear()
 
     def cluster(name: str) -> ApartNodes:
-        place = tmp_path / name
-        place.mkdir()
-        return ApartNodes(place, tmp_path / "disks", more)
+        return ApartNodes(tmp_path / name, tmp_path / "disks", more)
 
     with cluster("first") as first:
         env = first.environment | {"RAY_ADDRESS": first.address}
@@ -128,7 +81,7 @@ def test_a_head_dies_and_what_is_submitted_again_goes_on(
                 assert started.poll() is None, file.with_suffix(".log").read_text()
                 assert time.monotonic() < deadline, file.with_suffix(".log").read_text()
                 time.sleep(1)
-            first.kill_head()
+            first.kill(0)
     assert len(before) < 12, "it was killed in the middle"
     asked = dict(hub.asked)
 
