@@ -8,8 +8,9 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -147,10 +148,10 @@ def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool
     except (KeyboardInterrupt, Interrupted):
         console.print("\nStopped. What is finished is kept: the same command goes on from here.")
         return STOPPED
-    return _conclude(study, outcome)
+    return _conclude(study, outcome, overrides or [])
 
 
-def _conclude(study: Study, outcome: Any) -> int:
+def _conclude(study: Study, outcome: Any, overrides: Sequence[str]) -> int:
     from flare_ray.commands.gather import gather
     from flare_ray.commands.report import show
 
@@ -172,19 +173,20 @@ def _conclude(study: Study, outcome: Any) -> int:
         console.print(f"no answer: {name}: no configuration came to its end", markup=False, soft_wrap=True)
     if outcome.failed:
         console.print("flare-ray run --retry-failed tries all of them again", soft_wrap=True)
-    ui = f"{_mlflow_line(study.tracking_uri)}"
+    ui = _mlflow_line(study, overrides)
     console.print(f"records in MLflow:  {ui}", markup=False, soft_wrap=True)
     console.print(f"report:             {report_file}", markup=False, soft_wrap=True)
     return 1 if outcome.failed or outcome.unanswered else 0
 
 
-def _mlflow_line(uri: str) -> str:
+def _mlflow_line(study: Study, overrides: Sequence[str]) -> str:
     """What opens the MLflow UI on the records: a server's own address, or a command that serves the file."""
-    if uri.startswith(("http://", "https://")):
-        return redacted(uri)
-    beside = Path(sys.executable).with_name("mlflow")
+    if study.tracking_uri.startswith(("http://", "https://")):
+        return redacted(study.tracking_uri)
+    beside = Path(sys.executable).with_name("flare-ray")
     command = os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
-    return f"{command} ui --backend-store-uri {redacted(uri)}"
+    words = [command, "ui", str(study.file), *(word for one in overrides for word in ("--set", one))]
+    return redacted(shlex.join(words))
 
 
 def _plan(file: Path, overrides: list[str] | None, as_json: bool = False, places: int | None = None) -> int:

@@ -300,7 +300,7 @@ def test_when_everything_is_done_nothing_is_trained_and_mlflow_is_completed(
     assert "Ray" not in done.stdout
     assert "50.5 ± 0.7" in done.stdout
     uri = f"sqlite:///{tmp_path / 'results' / 'mlflow.db'}"
-    assert f"mlflow ui --backend-store-uri {uri}" in done.stdout
+    assert f"flare-ray ui {file} --set 'methods=[zero_shot]'" in done.stdout
     assert str(tmp_path / "results" / "reports" / "small" / "report.md") in done.stdout
 
     import mlflow
