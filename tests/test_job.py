@@ -81,7 +81,7 @@ def driver_of(file: Path, cluster: RayCluster) -> psutil.Process:
             words = process.cmdline()
         except psutil.Error:
             continue
-        if "flare_ray.sweep" in words and words[-1] == file.name:
+        if "flare_ray.sweep" in words and file.name in words:
             return process
     raise AssertionError("no driver")
 

@@ -53,7 +53,8 @@ def submit(
     resubmit: Annotated[int, typer.Option(min=0, help="How often a lost driver is submitted again.")] = 10,
 ) -> None:
     """Submits a sweep to a Ray cluster and follows it; a lost driver is submitted again."""
-    words = [*(word for one in overrides or [] for word in ("--set", one))]
+    words = ["--wait"]  # a lost driver on a machine that is gone holds its lease for some more seconds
+    words += [word for one in overrides or [] for word in ("--set", one)]
     words += ["--retry-failed"] if retry_failed else []
     try:
         job = Job(

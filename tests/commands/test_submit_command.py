@@ -51,7 +51,7 @@ def test_the_job_runs_the_sweep_as_typed(seen: list[Job]) -> None:
     [job] = seen
     assert job.sweep == "mine"
     assert job.entrypoint == (
-        "python -m flare_ray.sweep sweeps/mine.yaml --set 'seeds=[1, 2]' "
+        "python -m flare_ray.sweep sweeps/mine.yaml --wait --set 'seeds=[1, 2]' "
         "--set tracking.uri=http://ml:5000 --retry-failed"
     )
     assert job.runtime_env["env_vars"]["HF_HUB_OFFLINE"] == "1"
