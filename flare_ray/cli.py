@@ -42,6 +42,7 @@ console = Console()
 if not console.is_terminal:
     console = Console(width=200)  # a log or a pipe has no width of its own: tables stay whole
 
+_SIGNS = {"good": "[green]ok[/green]  ", "warning": "[yellow]warn[/yellow]", "bad": "[red]bad[/red] "}
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep's YAML file.")]
 Overrides = Annotated[
     list[str] | None,
@@ -124,10 +125,8 @@ def doctor(file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None
 
     found = findings(file)
     for finding in found:
-        sign = "[green]ok[/green]  " if finding.good else "[red]bad[/red] "
-        text = f"{finding.what}: {finding.found}" + (f" → {finding.remedy}" if finding.remedy else "")
-        console.print(sign, escape(text), soft_wrap=True)
-    raise typer.Exit(0 if all(finding.good for finding in found) else 2)
+        console.print(_SIGNS[finding.state], escape(str(finding)), soft_wrap=True)
+    raise typer.Exit(2 if any(finding.state == "bad" for finding in found) else 0)
 
 
 def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool) -> int:

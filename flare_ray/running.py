@@ -135,10 +135,11 @@ def _train(
     from flare_ray.execution.prefetch import fetch, prefetches, wanted
     from flare_ray.execution.progress import Progress
 
-    if prefetches(study.sweep.resources):
-        fetch(study.store, wanted(todo), lambda line: console.print(line, markup=False))
     console.print("starting Ray …")
     connect()
+    _preflight(study, todo, console)
+    if prefetches(study.sweep.resources):
+        fetch(study.store, wanted(todo), lambda line: console.print(line, markup=False))
     _build_sandbox(study, console)
     forget(study.store, todo)
     metrics = SweepMetrics(study.sweep.name, study.sweep.resources.price_per_hour)
@@ -162,6 +163,18 @@ def _train(
         if stop.watchdog:
             stop.watchdog.stuck = execution.stuck
         execution.run()
+
+
+def _preflight(study: Study, todo: Stages, console: Console) -> None:
+    """Prints warnings. Raises InputError with all that nothing can be trained with."""
+    from flare_ray.preflight.findings import refuse
+    from flare_ray.preflight.run import preflight
+
+    found = preflight(study, todo)
+    refuse(found)
+    for one in found:
+        if not one.good:
+            console.print(f"warning: {one}", markup=False, soft_wrap=True)
 
 
 def _counts(study: Study, todo: Stages, progress: Progress) -> Callable[[], dict[str, float]]:

@@ -6,8 +6,10 @@ import pytest
 from small_study import write_csv, write_study, write_sweep
 from typer.testing import CliRunner
 
-from flare_ray import cli, doctor
-from flare_ray.doctor import Finding, findings
+from flare_ray import cli
+from flare_ray.doctor import findings
+from flare_ray.preflight import here
+from flare_ray.preflight.findings import Finding
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +38,7 @@ def test_every_bad_finding_has_a_remedy_and_no_good_one_has() -> None:
 
 def test_python_and_packages_are_looked_at_here() -> None:
     found = by_name(findings())
-    assert found["python"] == Finding("python", sys.version.split()[0], True)
+    assert found["python"] == Finding("python", sys.version.split()[0])
     assert found["pydantic"].good  # this test runs on it
     assert "ruff" not in found  # of an extra
 
@@ -45,7 +47,7 @@ def test_a_package_that_is_absent_or_too_old_is_told_with_the_command_that_helps
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wanted = ["numpy<1", "no-such-package[train,tune]>=2", "no-such-extra; extra == 'gpu'", "pydantic"]
-    monkeypatch.setattr(doctor, "requires", lambda name: wanted)
+    monkeypatch.setattr(here, "requires", lambda name: wanted if name == "flare-ray" else [])
     found = by_name(findings())
     assert (found["numpy"].good, found["numpy"].remedy) == (False, "pip install 'numpy<1'")
     assert found["no-such-package"].found == "absent"
@@ -62,18 +64,19 @@ def test_a_cache_that_is_not_there_yet_is_on_the_disk_of_its_parent(tmp_path: Pa
 
 def test_the_cluster_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    assert [finding.found for finding in findings() if finding.what == "ray"][-1] == "the cluster at auto"
+    assert by_name(findings())["ray's cluster"].found == "auto"
 
 
 def test_a_good_sweep_adds_only_good_findings(fields: dict[str, Any], tmp_path: Path) -> None:
     file = write_sweep(tmp_path / "sweep.yaml", fields)
-    more = findings(file)[len(findings()) :]
-    assert [finding.what for finding in more] == ["sweep", "storage", "tracking"]
-    assert all(finding.good for finding in more)
-    assert more[0].found == f"{file}: 28 runs"
-    assert more[1].found == fields["storage"]
+    more = {what: one for what, one in by_name(findings(file)).items() if what not in by_name(findings())}
+    assert {"sweep", "storage", "tracking", "clock of the storage", "disk for the storage"} <= more.keys()
+    assert all(finding.good for finding in more.values())
+    assert more["sweep"].found == f"{file}: 28 runs"
+    assert more["storage"].found == fields["storage"]
+    assert not list(Path(fields["storage"], ".preflight").iterdir()), "nothing is left of the probe"
     done = CliRunner().invoke(cli.app, ["doctor", str(file)])
-    assert done.exit_code == (0 if all(finding.good for finding in findings()) else 2)
+    assert done.exit_code == (2 if any(finding.state == "bad" for finding in findings()) else 0)
     assert f"sweep: {file}: 28 runs" in done.stdout
 
 
@@ -89,7 +92,7 @@ def test_a_bad_sweep_exits_2_and_names_a_remedy_for_each_fault(
         "tracking": {"uri": "http://localhost:port"},
     }
     file = write_sweep(tmp_path / "sweep.yaml", fields)
-    bad = by_name(findings(file)[len(findings()) :])
+    bad = {finding.what: finding for finding in findings(file) if finding.state == "bad"}
     assert set(bad) == {"methods[0]", "rank[0]", "storage", "tracking.uri", "data.nusax"}
     done = CliRunner().invoke(cli.app, ["doctor", str(file)])
     assert done.exit_code == 2

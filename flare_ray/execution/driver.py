@@ -252,7 +252,7 @@ def _reconnect() -> None:
 
 
 def _keep_credentials_out() -> None:
-    """Tune hands the driver's AWS keys to its trials in a form that Ray's logs and dashboard show; nodes have theirs."""
+    """Tune hands the driver's AWS keys to trials in a form that Ray's logs and dashboard show; nodes have theirs."""
     from ray.tune.execution import class_cache
 
     named = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}

@@ -35,7 +35,7 @@ class FileConfig(TorchConfig):
 
 
 class _FileBackend(_TorchBackend):
-    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
         """Every worker joins the process group."""
         gpus = worker_group.get_resources_per_worker().get("GPU", 0)
         worker_group.execute(_set_torch_distributed_env_vars)

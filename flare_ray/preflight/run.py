@@ -1,0 +1,70 @@
+"""All that is looked at before a sweep starts.
+
+found = preflight(study, study.stages())    # Ray is joined where there is a cluster
+refuse(found)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from flare_ray.errors import InputError
+from flare_ray.execution.capacity import Capacity
+from flare_ray.execution.prefetch import wanted
+from flare_ray.plan.grid import Base, Run
+from flare_ray.plan.stages import Stages, Translating
+from flare_ray.preflight import sweep as asked
+from flare_ray.preflight.findings import Finding, bad
+from flare_ray.preflight.here import here
+from flare_ray.preflight.hub import hub_findings
+from flare_ray.preflight.nodes import look
+from flare_ray.redaction import redacted
+from flare_ray.study import Study
+
+
+def preflight(study: Study, todo: Stages) -> list[Finding]:
+    """All findings about this machine, the cluster, and what the sweep names."""
+    found = here()
+    found.append(Finding("storage", study.store.url))
+    found.append(Finding("tracking", redacted(study.tracking_uri)))  # Study.open has asked it
+    found += hub_findings(
+        wanted(todo), {model.checkpoint: model.gated for model in study.sweep.models if model.gated}
+    )
+    seen, nodes = look(study.store, folders(todo))
+    found += seen
+    if os.environ.get("RAY_ADDRESS"):
+        found += _room(study, todo)
+    resources = study.sweep.resources
+    found += asked.memory_findings(todo, study.sweep.resources_of, resources, nodes)
+    found += asked.disk_findings(study.store, todo, resources)
+    found += asked.cache_findings(study.store, todo, nodes)
+    found += asked.model_findings(study.sweep)
+    return found
+
+
+def folders(todo: Stages) -> list[str]:
+    """Local folders that what is left reads."""
+    return asked.local_folders(_references(todo))
+
+
+def _references(todo: Stages) -> Iterable[str]:
+    works: list[Run | Base] = [*todo.bases, *todo.todo]
+    for work in works:
+        base = work.base if isinstance(work, Run) else work
+        yield base.model.checkpoint
+        yield base.source
+    for stage in todo.translations:
+        yield from (corpus.translator["checkpoint"] for corpus in stage.corpora)
+
+
+def _room(study: Study, todo: Stages) -> list[Finding]:
+    """What the whole cluster could never hold."""
+    from flare_ray.execution.cluster import can_have
+
+    works: list[Base | Translating] = [*(pack.base for pack in todo.packs), *todo.translations]
+    try:
+        Capacity(can_have(), study.sweep.resources_of, study.sweep.resources).check(works)
+    except InputError as error:
+        return [bad(one.where, one.found, one.wanted) for one in error.problems]
+    return []
