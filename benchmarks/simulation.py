@@ -109,11 +109,24 @@ def decisions_table() -> None:
         print(f"| {len(stages.todo)} | {found.decisions} | {found.decisions / seconds:.0f} | {peak:.1f} |")
 
 
-def sleeping_stage(config: dict[str, Any]) -> None:
-    """A trial whose work is to sleep, and to leave records."""
+def sleeping_trial(config: dict[str, Any]) -> None:
+    """A trial whose work is to sleep, and to leave records; then it asks for more."""
     from ray import tune
 
-    stage, store = config["stage"], Store(config["storage"])
+    from flare_ray.execution.desk import Errand
+
+    errand, stage = Errand(config["desk"]), config["stage"]
+    while stage is not None:
+        sleep(stage, config)
+        tune.report({"event": "next"})
+        stage = errand.ask(f"next/{stage['key']}")
+
+
+def sleep(stage: dict[str, Any], config: dict[str, Any]) -> None:
+    """One stage."""
+    from ray import tune
+
+    store = Store(config["storage"])
     base = base_from_dict(stage["base"])
     seconds = drawn(1, {Run: config["provenance"]["mean"], Base: config["provenance"]["mean"]})
     works: list[Any] = [base] if stage["kind"] == "base" or stage.get("first") else []
@@ -166,7 +179,7 @@ def live(places: int, runs: int, mean: float) -> None:
             {"mean": mean},
             lambda work: mean,
             on_event,
-            trial=sleeping_stage,
+            trial=sleeping_trial,
         ).run()
         assert store.finished("runs") == {run.fingerprint for run in stages.todo}
     makespan = max(end for _, end in spans) - started
