@@ -39,7 +39,7 @@ def preflight(study: Study, todo: Stages) -> list[Finding]:
     found += asked.memory_findings(todo, study.sweep.resources_of, resources, nodes)
     found += asked.disk_findings(study.store, todo, resources)
     found += asked.cache_findings(study.store, todo, nodes)
-    found += asked.model_findings(study.sweep)
+    found += asked.model_findings(study.sweep.models)
     return found
 
 

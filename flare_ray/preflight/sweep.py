@@ -13,7 +13,7 @@ from flare_ray.plan.checkpoints import is_local, local_path
 from flare_ray.plan.cost import Work
 from flare_ray.plan.disk import Disk, in_flight
 from flare_ray.plan.grid import Base, Run
-from flare_ray.plan.schema import Resources, Sweep
+from flare_ray.plan.schema import ModelSpec, Resources
 from flare_ray.plan.stages import Stages
 from flare_ray.preflight.findings import Finding, bad, warning
 from flare_ray.preflight.memory import Need, largest, need_of, translator_need
@@ -139,9 +139,9 @@ def cache_findings(store: Store, todo: Stages, nodes: Sequence[Node]) -> Iterato
             yield warning(f"cache of {node.name}", found, "FLARE_RAY_CACHE on a larger disk")
 
 
-def model_findings(sweep: Sweep) -> Iterator[Finding]:
+def model_findings(models: Iterable[ModelSpec]) -> Iterator[Finding]:
     """Local checkpoints as pickles, and kernels that are not installed."""
-    for model in sweep.models:
+    for model in models:
         if is_local(model.checkpoint) and _only_pickled(local_path(model.checkpoint)):
             found = "weights as PyTorch pickles, which are read without running what is in them"
             remedy = "load the model with transformers and save_pretrained it: that writes safetensors"
