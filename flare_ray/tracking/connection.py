@@ -235,7 +235,7 @@ def is_gone(error: BaseException) -> bool:
 
 def _files(view: View, folder: Path) -> list[tuple[Path, str]]:
     """A view's files and their names as artifacts. Raises FileNotFoundError."""
-    found = []
+    found = [(folder / name, name) for name in view.extras if (folder / name).is_file()]
     for name in view.files:
         inside = sorted(path for path in (folder / name).rglob("*") if path.is_file())
         for path in inside if name.endswith("/") else [folder / name]:

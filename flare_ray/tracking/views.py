@@ -37,8 +37,8 @@ class View:
     """One MLflow run.
 
     metrics: name, value and step. files: of the record's folder, those that are artifacts; a name that ends with a
-    slash is a folder that need not be there. texts: further artifacts, name -> content. started, ended: Unix time in
-    seconds.
+    slash is a folder that need not be there. extras: files that not every record has. texts: further artifacts, name
+    -> content. started, ended: Unix time in seconds.
     """
 
     name: str
@@ -48,6 +48,7 @@ class View:
     started: float
     ended: float
     files: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
     texts: dict[str, str] = field(default_factory=dict)
     datasets: tuple[Data, ...] = ()
     status: str = "FINISHED"
@@ -71,6 +72,7 @@ def run_view(record: Record) -> View:
         record["started"],
         record["ended"],
         files=("predictions.parquet", "record.json", "adapter/"),
+        extras=("activations.parquet",),
         texts={"config.json": _config(record)} | ({"git.diff": record["diff"]} if "diff" in record else {}),
         datasets=tuple(_datasets(record)),
     )

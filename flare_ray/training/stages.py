@@ -21,6 +21,8 @@ from transformers import set_seed
 from flare_ray import registry
 from flare_ray.forms.base import Prediction
 from flare_ray.methods.base import Method
+from flare_ray.training.activations import FILE as ACTIVATIONS
+from flare_ray.training.activations import measure
 from flare_ray.training.checkpoints import Checkpoint, Checkpoints, Keeper
 from flare_ray.training.data import Split
 from flare_ray.training.engine import release
@@ -76,18 +78,22 @@ def train_run(
 ) -> dict[str, Any]:
     """Trains one method on one target language and tests the state chosen on validation.
 
-    Writes `predictions.parquet` and, where something was trained, `adapter/` to `out`. The test split is read once,
-    by the chosen state. With a keeper it goes on from the last checkpoint there, to the same result (see fit).
-    Returns the record. Raises Diverged, Stopped.
+    Writes `predictions.parquet` and, where something was trained, `adapter/` to `out`; where something was fused,
+    `activations.parquet` (activations.py). The test split is predicted once, by the chosen state. With a keeper it
+    goes on from the last checkpoint there, to the same result (see fit). Returns the record.
+    Raises Diverged, Stopped.
     """
     work = _Work(bench, registry.load("methods", method_name), language, settings, seed, keeper)
     with _young_garbage(), closing(work):
         fitted = work.train(bench.model, on_validation) if work.method.trains else Fitted()
-        metrics, split, predictions = work.test()
+        metrics, feeder, predictions = work.test()
+        measured = measure(work.engine, work.model, feeder)
         if bench.group.first:
             out.mkdir(parents=True, exist_ok=True)
-            found = predictions_table(bench.task, split.target, predictions)
+            found = predictions_table(bench.task, feeder.split.target, predictions)
             pq.write_table(found, out / "predictions.parquet")
+            if measured is not None:
+                pq.write_table(measured, out / ACTIVATIONS, compression="zstd")
             if work.model is not None:
                 work.model.save_pretrained(out / "adapter", state_dict=fitted.state)
     return work.record(fitted, metrics)
@@ -191,13 +197,13 @@ class _Work:
         encode = self.method.encode_source(self.model) if self.model is not None else None
         return Feeder(self.bench, self.method, self.settings, split, self.language, name, encode)
 
-    def test(self) -> tuple[dict[str, float], Split, list[Prediction]]:
+    def test(self) -> tuple[dict[str, float], Feeder, list[Prediction]]:
         """Predictions for the test split and their metrics; what is not trained shares its predictions."""
         feeder = self.feeder("test")
         started = time.perf_counter()
         predictions = predict(self.engine, feeder) if self.engine is not None else self._untrained(feeder)
         self.test_seconds = time.perf_counter() - started
-        return score(self.bench.task, feeder.split.target.table, predictions), feeder.split, predictions
+        return score(self.bench.task, feeder.split.target.table, predictions), feeder, predictions
 
     def _untrained(self, feeder: Feeder) -> list[Prediction]:
         """One pass for all runs of a pack that read the same rows."""

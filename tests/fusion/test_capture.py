@@ -20,7 +20,7 @@ def test_means_and_tokens(family: str) -> None:
     layer.register_forward_hook(lambda module, args, out: seen.append(args[0]))
     states = model.base_model.encode_source(inputs["source_input_ids"], inputs["source_attention_mask"])
     seen.clear()
-    with torch.no_grad(), capture_activations(model, example=1) as activations:
+    with torch.no_grad(), capture_activations(model, rows=2) as activations:
         model(**inputs)
         model(**inputs)  # a second batch: means stay means
     down = layer.lora_A["default"].weight
@@ -34,7 +34,11 @@ def test_means_and_tokens(family: str) -> None:
     assert row["target"] == pytest.approx(float(t[target].mean()), rel=1e-4)
     assert row["source"] == pytest.approx(float(s.mean()), rel=1e-4)
     assert row["fused"] > 0
-    tokens = activations.tokens[key]
+    values = (seen[-1] @ down.T).abs()[target]
+    assert row["target_std"] == pytest.approx(float(values.std(correction=0)), rel=1e-4)
+    assert (row["target_tokens"], row["source_tokens"]) == (2 * int(target.sum()), 2 * len(s))
+    assert len(activations.tokens[key]) == 2
+    tokens = activations.tokens[key][1]
     torch.testing.assert_close(tokens["target"], t[1][target[1]].detach(), atol=1e-5, rtol=1e-4)
     assert tokens["source"].isfinite().sum() == min(int(target[1].sum()), int(source[1].sum()))
     assert len(activations.means()) == len(model.base_model.sites["default"])

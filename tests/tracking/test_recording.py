@@ -105,6 +105,22 @@ def test_a_cell_grows_with_its_runs(study: Study, tmp_path: Path) -> None:
     assert (cell.data.metrics["test_seeds"], cell.data.metrics["test_macro_f1"]) == (3, 62.0)
 
 
+def test_a_file_that_not_every_run_has_is_there_where_it_is(study: Study, tmp_path: Path) -> None:
+    first, second = study.grid.runs[:2]
+    (tmp_path / first.fingerprint).mkdir()
+    (tmp_path / first.fingerprint / "activations.parquet").write_bytes(b"measured")
+    for run in (first, second):
+        finish(study.store, run, tmp_path)
+    record(study)
+    client = mlflow.MlflowClient(tracking_uri=study.tracking_uri)
+    found = {
+        made.data.tags[FINGERPRINT]: {one.path for one in client.list_artifacts(made.info.run_id)}
+        for made in children(study).values()
+    }
+    assert "activations.parquet" in found[first.fingerprint]
+    assert "activations.parquet" not in found[second.fingerprint]
+
+
 def test_files_data_and_config_are_there(study: Study, tmp_path: Path) -> None:
     run = study.grid.runs[0]
     finish(study.store, run, tmp_path)
