@@ -13,8 +13,8 @@ import re
 import urllib.parse
 
 _NAMES = re.compile(
-    r"(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|PASS|SECRET|TOKEN|API_?KEY|ACCOUNT_KEY|PRIVATE_KEY|SECRET_KEY|ACCESS_KEY"
-    r"|ACCESS_KEY_ID|CONNECTION_STRING|DSN)$",
+    r"(?:PASSWORD|PASSWD|PASSPHRASE|SECRET"
+    r"|(?:^|_)(?:PASS|TOKEN|API_?KEY|(?:ACCOUNT|PRIVATE|SECRET|ACCESS)_KEY|ACCESS_KEY_ID|CONNECTION_STRING|DSN))$",
     re.IGNORECASE,
 )
 """How variables are named that hold secrets; those that hold a secret's place end otherwise (`…_FILE`, `…_PATH`)."""

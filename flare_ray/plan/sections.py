@@ -36,8 +36,8 @@ from flare_ray.plan.values import (
 class ModelSpec(Section):
     """A checkpoint: of a name the package knows, or any Hugging Face model of a known family."""
 
-    name: str = Field(min_length=1)
-    """What the tables call it."""
+    name: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    """What the tables call it, in one line."""
     family: FamilyName
     """A file of flare_ray/models/: how models of this class are loaded and where adapters go."""
     checkpoint: Checkpoint

@@ -15,7 +15,6 @@ from typing import Any
 import yaml
 from yaml.constructor import ConstructorError
 
-
 _LARGEST = 50_000
 """Values in one text, those behind anchors counted wherever they are named."""
 

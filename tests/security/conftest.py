@@ -14,6 +14,8 @@ import psutil
 import pytest
 import yaml
 
+NAME = "../../<script>alert(1)</script>$(touch sprung)"
+"""Of the sweep's model."""
 URL = "postgresql://ann:{}@db.example/optuna"
 NAMES = (
     "AWS_ACCESS_KEY_ID",
@@ -34,6 +36,7 @@ class Watched:
     """What a sweep left behind. listening: (process name, address) of every socket that it listened on."""
 
     storage: Path
+    file: Path
     temporary: Path
     planted: dict[str, str]
     code: int = 0
@@ -49,17 +52,17 @@ def watched(small_sandbox: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     planted = {name: f"pl4nted{secrets.token_hex(12)}" for name in NAMES}
     planted["IN_A_URL"] = f"pl4nted{secrets.token_hex(12)}"
     token = secrets.token_hex(32)
-    made = Watched(place / "results", temporary, planted | {"RAY_AUTH_TOKEN": token})
+    file = place / "sweep.yaml"
+    made = Watched(place / "results", file, temporary, planted | {"RAY_AUTH_TOKEN": token})
     environment = os.environ | planted | {"OPTUNA_URL": URL.format(planted["IN_A_URL"])}
     del environment["IN_A_URL"]
     environment |= {"RAY_AUTH_TOKEN": token, "RAY_TMPDIR": str(temporary), "TMPDIR": str(temporary)}
     environment.pop("RAY_ADDRESS", None)
     environment.pop("RAY_AUTH_MODE", None)  # what is on by default is looked at
-    file = place / "sweep.yaml"
     file.write_text(yaml.safe_dump(_fields(small_sandbox, made.storage)))
     command = [sys.executable, "-m", "flare_ray.sweep", str(file)]
     with (place / "output").open("wb") as out:
-        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=place, env=environment, stdout=out, stderr=subprocess.STDOUT)
         while process.poll() is None:
             made.listening |= _listening(process.pid)
             try:
@@ -90,7 +93,7 @@ def _fields(sandbox: Path, storage: Path) -> dict[str, object]:
     checkpoint = str(sandbox / "models" / "sandbox-xlm-r")
     return {
         "name": "watched",
-        "models": [{"name": "tiny", "family": "xlm_roberta", "checkpoint": checkpoint}],
+        "models": [{"name": NAME, "family": "xlm_roberta", "checkpoint": checkpoint}],
         "tasks": ["nusax"],
         "languages": ["qal"],
         "methods": ["lora", "flare"],

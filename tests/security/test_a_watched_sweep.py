@@ -1,5 +1,7 @@
 """What a real sweep shows to other machines, and what it writes of the secrets around it."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,3 +37,16 @@ def test_no_secret_of_the_environment_is_in_any_file_or_line(watched: Watched) -
 def files(watched: Watched) -> Iterator[Path]:
     for folder in (watched.storage, watched.temporary):
         yield from (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def test_a_name_leaves_neither_the_storage_nor_its_place_in_a_page(watched: Watched) -> None:
+    assert watched.code == 0, watched.output
+    around = {path.name for path in watched.file.parent.iterdir()}
+    assert around == {"results", "sweep.yaml", "output"}
+    command = [sys.executable, "-c", "from flare_ray.cli import app; app()", "report", str(watched.file)]
+    out = watched.storage / "page"
+    subprocess.run([*command, "--format", "html", "--out", str(out)], check=True, capture_output=True)
+    (page,) = out.rglob("*.html")
+    text = page.read_text()
+    assert "&lt;script&gt;alert(1)" in text
+    assert "<script>alert" not in text

@@ -5,6 +5,7 @@ A table wider than the page is made to fit, one longer than it goes on in a seco
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -84,7 +85,7 @@ def _environment() -> jinja2.Environment:
     made.globals["tables_of"] = lambda section: [
         piece for part in section.parts for piece in pieces(part.table if isinstance(part, Figure) else part)
     ]
-    made.globals |= {"lines_of": lines, "head_of": head, "is_wide": is_wide, "code": Code}
+    made.globals |= {"lines_of": lines, "head_of": head, "is_wide": is_wide, "code": Code, "label_of": label}
     return made
 
 
@@ -100,6 +101,11 @@ class Code:
 
 def _finished(value: object) -> object:
     return escaped(value) if isinstance(value, str) else value
+
+
+def label(table: Table) -> Code:
+    """The name that LaTeX knows a table by: a model's name in it must not end it."""
+    return Code(re.sub(r"[^A-Za-z0-9.-]+", "-", table.id))
 
 
 def is_wide(table: Table) -> bool:
