@@ -40,7 +40,7 @@ def look(store: Store, folders: Sequence[str]) -> tuple[list[Finding], list[Node
     finally:
         store.remove(asked.place)
     nodes = list(answers.values())
-    found += [*more, *compare(driver, nodes), *_storage(nodes, lost), *_may_grow()]
+    found += [*more, *compare(driver, nodes), *_storage(nodes, lost), *_may_grow(), _strangers()]
     return found, nodes
 
 
@@ -69,6 +69,14 @@ def compare(driver: Node, nodes: Sequence[Node]) -> Iterator[Finding]:
                     folder, f"other files on {one.name} than with the driver", "the same files everywhere"
                 )
     yield Finding("nodes", f"{len(nodes)} asked: {_names([one.name for one in nodes])}")
+
+
+def _strangers() -> Finding:
+    import ray
+
+    from flare_ray.preflight.strangers import strangers_finding
+
+    return strangers_finding(ray.get_runtime_context().gcs_address)
 
 
 def _names(names: Sequence[str]) -> str:

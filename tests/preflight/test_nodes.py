@@ -118,6 +118,7 @@ def test_a_cluster_whose_nodes_have_a_disk_each_is_refused_and_a_shared_one_is_n
         good = doctor(cluster, file)
         assert "every node sees what the others write" in good.stdout, good.stdout + good.stderr
         assert "nodes: 2 asked" in good.stdout
+        assert "does not answer without a token" in good.stdout
         assert "bad  storage" not in good.stdout
         cluster.alone = True
         cluster.add_node(num_cpus=1)

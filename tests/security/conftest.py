@@ -14,6 +14,8 @@ import psutil
 import pytest
 import yaml
 
+from flare_ray.preflight.strangers import answers_strangers
+
 NAME = "../../<script>alert(1)</script>$(touch sprung)"
 """Of the sweep's model."""
 URL = "postgresql://ann:{}@db.example/optuna"
@@ -33,7 +35,10 @@ NAMES = (
 
 @dataclass
 class Watched:
-    """What a sweep left behind. listening: (process name, address) of every socket that it listened on."""
+    """What a sweep left behind. listening: (process name, address) of every socket that it listened on.
+
+    open_to_strangers: whether its Ray's head answered one without a token.
+    """
 
     storage: Path
     file: Path
@@ -42,6 +47,7 @@ class Watched:
     code: int = 0
     output: str = ""
     listening: set[tuple[str, str]] = field(default_factory=set)
+    open_to_strangers: set[bool] = field(default_factory=set)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +70,11 @@ def watched(small_sandbox: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     with (place / "output").open("wb") as out:
         process = subprocess.Popen(command, cwd=place, env=environment, stdout=out, stderr=subprocess.STDOUT)
         while process.poll() is None:
-            made.listening |= _listening(process.pid)
+            found = _listening(process.pid)
+            heads = {port for name, _, port in found if name == "gcs_server"}
+            if not made.open_to_strangers and heads and any(name == "raylet" for name, _, _ in found):
+                made.open_to_strangers |= {answers_strangers(f"127.0.0.1:{port}") for port in heads}
+            made.listening |= {(name, ip) for name, ip, _ in found}
             try:
                 process.wait(0.2)
             except subprocess.TimeoutExpired:
@@ -74,8 +84,8 @@ def watched(small_sandbox: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _listening(pid: int) -> set[tuple[str, str]]:
-    found = set()
+def _listening(pid: int) -> set[tuple[str, str, int]]:
+    found: set[tuple[str, str, int]] = set()
     try:
         processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -83,7 +93,11 @@ def _listening(pid: int) -> set[tuple[str, str]]:
     for process in processes:
         try:
             sockets = process.net_connections(kind="inet")
-            found |= {(process.name(), one.laddr.ip) for one in sockets if one.status == psutil.CONN_LISTEN}
+            found |= {
+                (process.name(), one.laddr.ip, one.laddr.port)
+                for one in sockets
+                if one.status == psutil.CONN_LISTEN
+            }
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found

@@ -20,6 +20,10 @@ def test_nothing_that_a_local_sweep_starts_listens_beyond_this_machine(watched: 
     assert not open_ones
 
 
+def test_its_ray_does_not_answer_without_the_token(watched: Watched) -> None:
+    assert watched.open_to_strangers == {False}
+
+
 def test_no_secret_of_the_environment_is_in_any_file_or_line(watched: Watched) -> None:
     assert watched.code == 0, watched.output
     assert (watched.storage / "mlflow.db").exists()
