@@ -17,10 +17,10 @@ from flare_ray.plan.wire import run_facts
 from flare_ray.report.results import Outcome, Results, RunResult, Selected, TaskFacts
 from flare_ray.report.statistics import Predictions
 from flare_ray.store import Damaged, Store
-from flare_ray.store.manifest import RECORD, parted
+from flare_ray.store.manifest import RECORD, Manifest, parted
 from flare_ray.study import Study
 
-PREDICTIONS = "predictions.parquet"
+PREDICTIONS, ACTIVATIONS = "predictions.parquet", "activations.parquet"
 
 
 def gather(study: Study) -> Results:
@@ -45,6 +45,7 @@ def gather(study: Study) -> Results:
         finder.readable("corpora", {one for run in runs for one in run.facts["corpora"].values()}),
         lambda fingerprint: read_predictions(study.store, fingerprint),
         tuple(_notes(study)),
+        lambda fingerprint: read_activations(study.store, fingerprint),
     )
 
 
@@ -63,14 +64,31 @@ def task_facts(study: Study) -> dict[str, TaskFacts]:
 
 def read_predictions(store: Store, fingerprint: str) -> Predictions:
     """What a finished run said. Raises FileNotFoundError, Damaged, and pyarrow's errors for a damaged file."""
+    columns = ["id", "gold", "prediction"]
+    kept = _read(store, fingerprint, PREDICTIONS, columns)
+    return Predictions(*(kept.column(name).to_pylist() for name in columns))
+
+
+def read_activations(store: Store, fingerprint: str) -> list[dict[str, Any]] | None:
+    """What a finished run measured in its bottlenecks, None where it has not. Raises as `read_predictions`."""
+    _, manifest = _folder(store, fingerprint)
+    listed = manifest and any(file.path == ACTIVATIONS for file in manifest.files)
+    return list(_read(store, fingerprint, ACTIVATIONS).to_pylist()) if listed else None
+
+
+def _read(store: Store, fingerprint: str, name: str, columns: list[str] | None = None) -> Any:
+    """A run's Parquet file as a table."""
     import pyarrow.parquet as pq
 
+    folder, _ = _folder(store, fingerprint)
+    return pq.read_table(io.BytesIO(store.read_bytes(f"{folder}/{name}")), columns=columns)
+
+
+def _folder(store: Store, fingerprint: str) -> tuple[str, Manifest | None]:
+    """Where a run's files lie, and which they are."""
     place = f"runs/{fingerprint}"
     _, manifest = parted(store.read_bytes(f"{place}/{RECORD}"))
-    folder = f"{manifest.folder}/" if manifest and manifest.folder else ""
-    columns = ["id", "gold", "prediction"]
-    kept = pq.read_table(io.BytesIO(store.read_bytes(f"{place}/{folder}{PREDICTIONS}")), columns=columns)
-    return Predictions(*(kept.column(name).to_pylist() for name in columns))
+    return (f"{place}/{manifest.folder}" if manifest and manifest.folder else place), manifest
 
 
 class _Finder:

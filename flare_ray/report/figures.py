@@ -37,6 +37,22 @@ class Cost:
     score: float
 
 
+@dataclass(frozen=True)
+class Curve:
+    """Points in order of x: x, y, and what their titles say."""
+
+    label: str
+    points: tuple[tuple[float, float, str], ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves over the same axes."""
+
+    title: str
+    curves: tuple[Curve, ...]
+
+
 def intervals(points: Sequence[Point], unit: str, zero: bool = False) -> str:
     """A dot and whiskers for each point, one below the other, each under its name. zero: a line at 0."""
     if not points:
@@ -89,6 +105,52 @@ def pareto(points: Sequence[Cost], unit: str) -> str:
     for place, point in enumerate(points):
         parts += _numbered(place, point, across(point.hours), up(point.score), plot + 62 + 20 * place, unit)
     return _svg(plot + 50 + legend, parts, f"score over {unit}, {len(points)} rows")
+
+
+def curves(panels: Sequence[Panel], across: str, up: str) -> str:
+    """Panels one below the other, on the same scales; y from 0. across, up: what x and y are."""
+    points = [point for panel in panels for curve in panel.curves for point in curve.points]
+    if not points:
+        return ""
+    xs = [x for x, _, _ in points]
+    x_of = _linear(*_padded(min(xs), max(xs)), 44, WIDTH - _RIGHT)
+    top = max(y for _, y, _ in points) * 1.06 or 1.0
+    height, parts = 200, list[str]()
+    marks = [tick for tick in ticks(*_padded(min(xs), max(xs))) if tick == int(tick)]
+    for place, panel in enumerate(panels):
+        head = place * height + 26
+        y_of = _linear(0.0, top, head + 126, head)
+        named = [(tick, _short(tick)) for tick in marks]
+        parts += _vertical_rules(named, x_of, head, head + 126, across)
+        for tick in ticks(0.0, top, 4):
+            parts.append(_line(44, y_of(tick), WIDTH - _RIGHT, y_of(tick), "rule"))
+            label = (
+                f'<text class="soft" x="40" y="{y_of(tick) + 4:.1f}" text-anchor="end">{_short(tick)}</text>'
+            )
+            parts.append(label)
+        parts.append(
+            f'<text class="soft" x="2" y="{head - 10}">{escape(f"{up}  {panel.title}".strip())}</text>'
+        )
+        for number, curve in enumerate(panel.curves):
+            parts += _drawn(number, curve, x_of, y_of, head - 10)
+    return _svg(height * len(panels), parts, f"{up} over {across}, {len(panels)} plots")
+
+
+def _drawn(
+    number: int, curve: Curve, x_of: Callable[[float], float], y_of: Callable[[float], float], head: float
+) -> list[str]:
+    """A line with its points, and its name in the head of the panel."""
+    colour = f"var(--c{number % _COLOURS})"
+    line = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y, _ in curve.points)
+    name_at = WIDTH - _RIGHT - 90 * (2 - number)
+    parts = [f'<polyline points="{line}" style="stroke:{colour};fill:none" stroke-width="1.5"/>']
+    parts.append(f'<circle cx="{name_at}" cy="{head - 4}" r="5" style="fill:{colour}"/>')
+    parts.append(f'<text x="{name_at + 10}" y="{head}">{escape(curve.label)}</text>')
+    for x, y, detail in curve.points:
+        told = escape(f"{curve.label}, {_short(x)}: {detail}")
+        dot = f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="3" style="fill:{colour}"/>'
+        parts.append(f"<g><title>{told}</title>{dot}</g>")
+    return parts
 
 
 def front(points: Sequence[Cost]) -> list[Cost]:

@@ -1,14 +1,10 @@
-"""Which of the paper's figures a sweep's records fill: 3 (translators); of 4, 5 and 6 why not.
-
-Figures 4 to 6 show source and target activations in the bottleneck. A run's record keeps none; with its adapter they
-can be measured (flare_ray.fusion.capture_activations).
-"""
+"""Which of the paper's figures a sweep's records fill: 3 (translators), and 4, 5 and 6 (activation_figures.py)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flare_ray.report import published
+from flare_ray.report import activation_figures, published
 from flare_ray.report.document import Figure, Row, Section, Table, bold_best, number_entry
 from flare_ray.report.figures import Point, intervals
 from flare_ray.report.paper import (
@@ -23,18 +19,18 @@ from flare_ray.report.paper import (
 from flare_ray.report.results import Results, RowFacts
 
 AXIS = "translation"
-_NO_ACTIVATIONS = (
-    "Figures 4, 5 and 6 (activations in the bottleneck) cannot be drawn: records keep scores and predictions, and no "
-    "activations. flare_ray.fusion.capture_activations measures them with a run's adapter, which the store has."
-)
 
 
 def section(results: Results) -> list[Section]:
-    """The figures there can be; nothing for a sweep without FLARE."""
-    methods = {run.facts["method"] for run in results.runs}
-    figures = [one for model in results.models for one in _figure_3(results, model)]
-    text = (_NO_ACTIVATIONS,) if "flare" in methods else ()
-    return [Section("figures", "The paper's figures", text, tuple(figures))] if figures or text else []
+    """The figures there can be; nothing for a sweep where nothing fuses."""
+    third = [one for model in results.models for one in _figure_3(results, model)]
+    others = activation_figures.parts(results)
+    made = (*third, *others)
+    return (
+        [Section("figures", "The paper's figures", tuple(activation_figures.about(others)), made)]
+        if made
+        else []
+    )
 
 
 def _figure_3(results: Results, model: str) -> list[Figure]:

@@ -97,8 +97,9 @@ class RowFacts:
 class Results:
     """A sweep's planned runs with their records. bases, corpora: records by fingerprint, those that can be read.
 
-    predictions: of a finished run, by fingerprint; raises whatever keeps them from being read. notes: what a reader
-    must know of the text that went in.
+    predictions: of a finished run, by fingerprint; raises whatever keeps them from being read. activations: the rows
+    of its file (training/activations.py), None where it has none. notes: what a reader must know of the text that
+    went in.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Results:
     corpora: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     predictions: Callable[[str], Predictions] | None = None
     notes: tuple[str, ...] = ()
+    activations: Callable[[str], Sequence[Mapping[str, Any]] | None] | None = None
 
     def blocks(self) -> list[Block]:
         """Per model and task: a row per variant, a column per language, mean ± std over seeds."""
