@@ -17,6 +17,8 @@ from flare_ray.preflight.findings import Finding, bad, warning
 from flare_ray.preflight.probe import Asked, Node, probe
 from flare_ray.store import Store
 
+TO_COME = "nodes to come"
+"""The finding that an autoscaler may start nodes."""
 _SAME = ("python", "ray", "torch")
 """What must be the same everywhere; a difference in other packages is told."""
 _SKEW = 30.0
@@ -169,6 +171,6 @@ def _may_grow() -> Iterator[Finding]:
     if more:
         amounts = ", ".join(f"{amount:g} {kind}" for kind, amount in sorted(more.items()))
         yield Finding(
-            "nodes to come",
+            TO_COME,
             f"up to {amounts}: not there yet, so not looked at; each looks for the storage first",
         )

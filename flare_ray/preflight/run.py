@@ -18,7 +18,7 @@ from flare_ray.preflight import sweep as asked
 from flare_ray.preflight.findings import Finding, bad
 from flare_ray.preflight.here import here
 from flare_ray.preflight.hub import hub_findings
-from flare_ray.preflight.nodes import look
+from flare_ray.preflight.nodes import TO_COME, look
 from flare_ray.redaction import redacted
 from flare_ray.study import Study
 
@@ -35,8 +35,8 @@ def preflight(study: Study, todo: Stages) -> list[Finding]:
     found += seen
     if os.environ.get("RAY_ADDRESS"):
         found += _room(study, todo)
-    resources = study.sweep.resources
-    found += asked.memory_findings(todo, study.sweep.resources_of, resources, nodes)
+    resources, more = study.sweep.resources, any(one.what == TO_COME for one in seen)
+    found += asked.memory_findings(todo, study.sweep.resources_of, resources, nodes, more)
     found += asked.disk_findings(study.store, todo, resources)
     found += asked.cache_findings(study.store, todo, nodes)
     found += asked.model_findings(study.sweep.models)

@@ -24,9 +24,16 @@ _GIB = 2**30
 
 
 def memory_findings(
-    todo: Stages, resources_of: Callable[[str, str], Resources], common: Resources, nodes: Sequence[Node]
+    todo: Stages,
+    resources_of: Callable[[str, str], Resources],
+    common: Resources,
+    nodes: Sequence[Node],
+    more: bool = False,
 ) -> Iterator[Finding]:
-    """Whether what is to be trained fits a GPU, or the memory of a machine where there are no GPUs."""
+    """Whether what is to be trained fits a GPU, or the memory of a machine where there are no GPUs.
+
+    more: whether nodes are to come, which may have more than those that are there.
+    """
     needs: dict[tuple[str, str], list[Need]] = {}
     for work in _kinds([*todo.bases, *todo.todo]):
         base = work.base if isinstance(work, Run) else work
@@ -48,7 +55,7 @@ def memory_findings(
             yield warning("GPUs", said, "nothing, where nodes with GPUs are still to come")
         places = [place for place in places if not place.gpus]
     for place in places:
-        yield from _fits(place, nodes)
+        yield from _fits(place, nodes, more)
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ def _kinds(works: Iterable[Run | Base]) -> Iterable[Run | Base]:
     return kinds.values()
 
 
-def _fits(place: _Place, nodes: Sequence[Node]) -> Iterator[Finding]:
+def _fits(place: _Place, nodes: Sequence[Node], more: bool) -> Iterator[Finding]:
     need, asked, rooms = place.need, place.asked, place.rooms(nodes)
     what = f"memory for {place.name}"
     if not rooms:
@@ -94,7 +101,8 @@ def _fits(place: _Place, nodes: Sequence[Node]) -> Iterator[Finding]:
     most, least = max(rooms.values()), min(rooms.values())
     remedy = "a GPU with more memory (resources.accelerator_type), quantization: nf4"
     if need.weights > most:
-        yield bad(what, f"{asked}; there are {room}", f"{remedy}, or zero_stage: 3 over more workers")
+        make = warning if more else bad
+        yield make(what, f"{asked}; there are {room}", f"{remedy}, or zero_stage: 3 over more workers")
     elif need.whole > most:
         found = f"{asked}; there are {room}: batches are halved until they fit"
         yield warning(what, found, f"{remedy}, micro_batch, or gradient_checkpointing")

@@ -26,11 +26,11 @@ def node(*gpus: Gpu, memory: float = 64 * GIB) -> Node:
 def found(tmp_path: Path) -> Callable[..., list[Any]]:
     study = write_study(tmp_path)
 
-    def of(model: Any, nodes: list[Node], **resources: Any) -> list[Any]:
+    def of(model: Any, nodes: list[Node], more: bool = False, **resources: Any) -> list[Any]:
         fields = study | {"models": [model], "languages": ["ace"], "seeds": [1]}
         sweep = load_sweep(write_sweep(tmp_path / "sweep.yaml", fields | {"resources": resources}))
         todo = stages(expand(sweep), (), (), 8)
-        return list(memory_findings(todo, sweep.resources_of, sweep.resources, nodes))
+        return list(memory_findings(todo, sweep.resources_of, sweep.resources, nodes, more))
 
     return of
 
@@ -96,6 +96,11 @@ def test_without_gpus_it_is_the_machines_memory(found: Callable[..., list[Any]])
     assert "8 GiB on one's memory" in one.found
     (one,) = found(LLAMA, [node(memory=256 * GIB)])
     assert one.good
+
+
+def test_nodes_to_come_may_have_what_those_that_are_there_lack(found: Callable[..., list[Any]]) -> None:
+    (one,) = found(LLAMA, [node(OLD)], more=True, gpus_per_worker=1)
+    assert one.state == "warning"
 
 
 def test_gpus_that_nobody_sees_are_one_warning(found: Callable[..., list[Any]]) -> None:
