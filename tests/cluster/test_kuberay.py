@@ -276,6 +276,7 @@ def test_every_pod_of_ray_sees_the_storage_at_one_place(overlay: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_mlflow_takes_its_arguments_and_answers_by_the_services_name_alone(tmp_path: Any) -> None:
     """The server itself, with a file in PostgreSQL's place: other names than its own are refused."""
     (container,) = dict(pods("onprem-nfs"))["mlflow"]["containers"]
@@ -301,7 +302,7 @@ def test_mlflow_takes_its_arguments_and_answers_by_the_services_name_alone(tmp_p
                 return one.getresponse().status
 
             probe = container["startupProbe"]["httpGet"]
-            deadline = time.monotonic() + 240
+            deadline = time.monotonic() + 900
             while True:
                 with suppress(OSError):
                     if ask(probe["path"], probe["httpHeaders"][0]["value"]) == 200:

@@ -55,6 +55,7 @@ def test_it_scales_from_zero_to_what_is_asked_for(name: str) -> None:
     config = load(name)
     groups = workers(config)
     assert {group["min_workers"] for group in groups.values()} == {0}
+    assert config["provider"]["cache_stopped_nodes"] is False  # gone, not only stopped
     assert 0 < config["idle_timeout_minutes"] <= 15
     assert {(group["resources"].get("GPU", 0)) for group in groups.values()} == {0, 1, 8}
     for group in groups.values():
