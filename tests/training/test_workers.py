@@ -84,6 +84,12 @@ def test_two_workers_are_one(
     if "logits" in tables[0].column_names:
         logits = [torch.tensor(table["logits"].to_pylist()) for table in tables]
         torch.testing.assert_close(*logits, atol=1e-2, rtol=0)
+    if method == "flare":
+        measured = [pq.read_table(tmp_path / name / "activations.parquet") for name in ("one", "two")]
+        places = [table.drop_columns(["mean", "std"]) for table in measured]
+        assert places[0].equals(places[1])
+        means = [torch.tensor(table["mean"].to_pylist()) for table in measured]
+        torch.testing.assert_close(*means, atol=1e-2, rtol=0)
 
 
 @pytest.mark.slow
