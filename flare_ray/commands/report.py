@@ -2,6 +2,7 @@
 
     flare-ray report sweeps/table1.yaml
     flare-ray report sweeps/table1.yaml --format html,tex --out paper/
+    flare-ray report --experiment table1 --uri http://mlflow.example:5000
     flare-ray diff sweeps/mine.yaml sweeps/mine.yaml --set-b storage=/elsewhere
 
 Without --format and --out, `report` writes report.md and results.csv into the store; with them nothing goes there.
@@ -9,6 +10,7 @@ Without --format and --out, `report` writes report.md and results.csv into the s
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,7 +45,7 @@ Overrides = Annotated[
 
 
 def report(
-    file: File,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The sweep's YAML file.")] = None,
     overrides: Overrides = None,
     formats: Formats = None,
     out: Out = None,
@@ -56,9 +58,24 @@ def report(
     resamples: Annotated[
         int, typer.Option(min=0, help="Of the comparisons' bootstrap; 0 leaves the comparisons out.")
     ] = 10_000,
+    experiment: Annotated[
+        str | None, typer.Option(metavar="SWEEP", help="A sweep's name: from MLflow alone, without FILE.")
+    ] = None,
+    uri: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="That MLflow; MLFLOW_TRACKING_URI, else ./results, if left out."),
+    ] = None,
 ) -> None:
     """Prints a sweep's tables from the store, and writes them there, or a whole report as md, html, tex, csv."""
-    raise typer.Exit(guarded(lambda: _report(file, overrides or [], formats, out, (compare, resamples))))
+
+    def work() -> int:
+        if (file is None) == (experiment is None):
+            found = "both" if file else "neither"
+            raise InputError("report", [Problem("FILE, --experiment", found, "one of them")])
+        source = _from_store(file, overrides or []) if file else _from_mlflow(str(experiment), uri)
+        return _report(*source, formats, out, (compare, resamples))
+
+    raise typer.Exit(guarded(work))
 
 
 def diff(
@@ -120,25 +137,43 @@ def _diff(
     return 0
 
 
+def _from_store(file: Path, overrides: Sequence[str]) -> tuple[Results, Store | None]:
+    """A sweep's results, and the store that they are of."""
+    from flare_ray.commands.gather import gather
+    from flare_ray.study import Study
+
+    study = Study.open(file, overrides, to_execute=False)
+    return gather(study), study.store
+
+
+def _from_mlflow(experiment: str, uri: str | None) -> tuple[Results, Store | None]:
+    """The results of a sweep that MLflow has."""
+    from flare_ray.commands.gather_mlflow import gather_mlflow
+    from flare_ray.tracking.uris import unreachable
+
+    place = (
+        uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('results/mlflow.db').absolute()}"
+    )
+    if problems := unreachable(place):
+        raise InputError("report", problems)
+    return gather_mlflow(place, experiment), None
+
+
 def _report(
-    file: Path,
-    overrides: Sequence[str],
+    results: Results,
+    store: Store | None,
     formats: str | None,
     out: Path | None,
     comparison: tuple[str | None, int],
 ) -> int:
-    from flare_ray.commands.gather import gather
     from flare_ray.report.build import build
-    from flare_ray.study import Study
 
     console = _console()
     wanted = chosen(formats) if formats or out else []
-    study = Study.open(file, overrides, to_execute=False)
-    if not wanted:
-        open_store(study.store.url)
-    results = gather(study)
+    if store and not wanted:
+        open_store(store.url)
     _check_row(results, comparison[0])
-    places: Sequence[object] = show(results, console, None if wanted else study.store)
+    places: Sequence[object] = show(results, console, None if wanted else store)
     if wanted:
         made = build(results, *comparison)
         places = write_files(made, wanted, out or Path(f"{results.name}-report"), results)
