@@ -1,9 +1,9 @@
 """What a sweep adds to its runs, with packs and without, and against a shell loop of one-run scripts.
 
-    python benchmarks/sweep.py [sweeps/demo.yaml] [--set …] [--loop] [--translations STORE]
+    python benchmarks/sweep.py [sweeps/demo.yaml] [--set …] [--groups] [--loop] [--translations STORE]
 
-The sweep runs into an empty store, then, with that store's base models and translations, once more with packs of one
-run, each in a worker group of its own: Tune and Train as they come. "Overhead" of a run is what its worker group took
+The sweep runs into an empty store; with --groups, given that store's base models and translations, once more with packs
+of one run, each in a worker group of its own: Tune and Train as they come. "Overhead" of a run is what its worker group took
 for it beside its training and evaluation loops: model, adapter, engine, checkpoint, record. "Wall" is the whole
 command.
 
@@ -121,6 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", nargs="?", default="sweeps/demo.yaml")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--groups", action="store_true")
     parser.add_argument("--loop", action="store_true")
     parser.add_argument("--translations", type=Path, metavar="STORE")
     options = parser.parse_args()
@@ -138,20 +139,20 @@ def main() -> None:
                 if (first / kind).exists():
                     shutil.copytree(first / kind, other / kind)
         whole = timed(command(words, packed))
-        shutil.copytree(packed / "bases", single / "bases")
-        ones = command(words, single, "--set", "resources.pack_size=1")
-        alone = timed([sys.executable, "-c", A_GROUP_EACH, *ones[3:]])
+        inside = overheads(packed)
+        rows = [("packs", whole, statistics.median(inside))]
+        if options.groups:
+            shutil.copytree(packed / "bases", single / "bases")
+            ones = command(words, single, "--set", "resources.pack_size=1")
+            alone = timed([sys.executable, "-c", A_GROUP_EACH, *ones[3:]])
+            rows.append(("a worker group for each run", alone, statistics.median(overheads(single))))
         scripts = loop(words, looped) if options.loop else None
-        inside, outside = overheads(packed), overheads(single)
         print(f"{len(inside)} runs, {len(records(packed, 'bases'))} base models\n")
         print(
             "| | wall, s | overhead per run in its worker, median s | wall per run, s |\n|---|---:|---:|---:|"
         )
-        for name, seconds, each in (
-            ("packs", whole, inside),
-            ("a worker group for each run", alone, outside),
-        ):
-            print(f"| {name} | {seconds:.0f} | {statistics.median(each):.2f} | {seconds / len(each):.1f} |")
+        for name, seconds, each in rows:
+            print(f"| {name} | {seconds:.0f} | {each:.2f} | {seconds / len(inside):.1f} |")
         if scripts is not None:
             print(f"| a script for each run | {scripts:.0f} | | {scripts / len(inside):.1f} |")
             print(f"\nscripts ÷ packs: {scripts / whole:.2f}")
