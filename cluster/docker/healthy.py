@@ -1,7 +1,7 @@
-"""Whether the Ray node of this container is well: exit code 0 when it is, or when no node runs here.
+"""Whether the Ray node of this container is well: exit code 0 when it is, or when no node is meant to run here.
 
 The container's HEALTHCHECK. Every node has an agent, which answers whether its raylet does; without a token, since it
-tells nothing else. A container that only plans or waits for its start has no agent and is well.
+tells nothing else. `ray start` leaves a mark that `ray stop` takes away: a mark without a node is one that has died.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 import sys
 import urllib.request
+from pathlib import Path
 
 import psutil
 
 _SECONDS = 8
+_MARK = Path("/tmp/ray/ray_current_cluster")
 _AGENT = re.compile(r"dashboard/agent\.py .*--listen-port=(\d+)")
 
 
@@ -34,5 +36,10 @@ def well(port: int) -> bool:
         return False
 
 
+def healthy(agents: list[int], mark: Path = _MARK) -> bool:
+    """Whether all agents say so, and there is one where `ray start` has been."""
+    return all(well(port) for port in agents) and (bool(agents) or not mark.exists())
+
+
 if __name__ == "__main__":
-    sys.exit(0 if all(well(port) for port in ports()) else 1)
+    sys.exit(0 if healthy(ports()) else 1)
