@@ -3,9 +3,9 @@
     python benchmarks/sweep.py [sweeps/demo.yaml] [--set …] [--groups] [--loop] [--translations STORE]
 
 The sweep runs into an empty store; with --groups, given that store's base models and translations, once more with
-packs of one run, each in a worker group of its own: Tune and Train as they come. "Overhead" of a run is what its worker
-group took for it beside its training and evaluation loops, the time since the run before it included: model, adapter,
-engine, checkpoint, record. "Wall" is the whole command.
+packs of one run, each in a worker group of its own: Tune and Train as they come. "Overhead" of a run is what its
+worker group took for it beside its training and evaluation loops, the time since the run before it included: model,
+adapter, engine, checkpoint, record. "Wall" is the whole command.
 
 With --loop every run is also trained by a script of its own, one after another, by the same code without Ray: Python
 starts, the base model is loaded (trained before, by a script of its own, and counted), the run is trained, its record
