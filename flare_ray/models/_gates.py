@@ -25,7 +25,7 @@ def gate_problems(models: Sequence[ModelSpec]) -> list[Problem]:
 
 def _open(checkpoint: str) -> bool:
     """Whether the checkpoint is here already, or in the store, or there is a token to ask with."""
-    if shelf.found("model", checkpoint):
+    if shelf.kept("model", checkpoint):
         return True
     from huggingface_hub import get_token, try_to_load_from_cache
 

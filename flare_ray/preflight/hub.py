@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
-from flare_ray.execution.prefetch import Wanted
+from flare_ray import registry
+from flare_ray.execution.prefetch import Split, Wanted
 from flare_ray.preflight.findings import Finding, bad, warning
 from flare_ray.store import shelf
 
@@ -24,7 +25,7 @@ _FILES = {"model": "config.json", "dataset": "README.md"}
 def hub_findings(wanted: Wanted, licences: Mapping[str, str]) -> list[Finding]:
     """About every model and data set that would be fetched. licences: page of a gated model's licence."""
     asked: list[tuple[Repository, str]] = [("model", one) for one in wanted.models if not _is_here(one)]
-    names = dict.fromkeys(split.data for split in wanted.splits)
+    names = dict.fromkeys(split.data for split in wanted.splits if not _is_kept(split))
     asked += [("dataset", one) for one in names]
     if not asked:
         return []
@@ -45,12 +46,17 @@ def _offline(asked: Iterable[tuple[Repository, str]]) -> Iterable[Finding]:
 
 
 def _is_here(model: str) -> bool:
-    if shelf.found("model", model):
+    if shelf.kept("model", model):
         return True
     from huggingface_hub import try_to_load_from_cache
 
     name, _, revision = model.partition("@")
     return isinstance(try_to_load_from_cache(name, "config.json", revision=revision or None), str)
+
+
+def _is_kept(split: Split) -> bool:
+    task = registry.load("tasks", split.task)
+    return shelf.kept("rows", task.fetched_as(split.data, split.language, split.split))
 
 
 def _ask(kind: Repository, reference: str, licences: Mapping[str, str]) -> Finding:

@@ -61,6 +61,11 @@ def use(shelf: Shelf | None) -> None:
     _in_use = shelf
 
 
+def kept(kind: Kind, name: str) -> bool:
+    """Whether the shelf in use has it; nothing is copied for that."""
+    return bool(_in_use and _in_use.has(kind, name))
+
+
 def found(kind: Kind, name: str) -> Path | None:
     """The folder on the shelf in use; None where there is none."""
     return _in_use.folder(kind, name) if _in_use else None

@@ -99,12 +99,21 @@ def train_run(
     return work.record(fitted, metrics)
 
 
+_failed = False
+"""Whether the work before failed: its exception held what it had made until after its end."""
+
+
 @contextmanager
 def _young_garbage() -> Iterator[None]:
     """The garbage collector looks at what is made in here alone: at the libraries' objects it takes 0.4 s a time."""
+    global _failed
+    if _failed:
+        gc.collect()
+    _failed = True
     gc.freeze()
     try:
         yield
+        _failed = False
     finally:
         gc.unfreeze()
 
