@@ -2,7 +2,7 @@
 # One image for a cluster's head, its workers, jobs and the MLflow server.
 #
 #   docker build -t flare-ray .                               GPU: torch's CUDA 13 wheel; nodes need NVIDIA driver 580 or later
-#   docker build -t flare-ray:cpu --build-arg DEVICE=cpu .
+#   docker build -t flare-ray:cpu --build-arg DEVICE=cpu .        CPU_INDEX= (empty): torch from pip's own index
 #   docker build -t flare-ray:gcp --build-arg EXTRAS=gpu,marian,s3,postgres,gcp .     (azure: likewise)
 #   docker run --rm --shm-size 2g flare-ray:cpu python -m flare_ray.sweep sweeps/demo.yaml      the smoke test
 #
@@ -36,7 +36,7 @@ COPY --from=pins /torch.txt /build/
 RUN --mount=type=cache,target=/root/.cache/pip \
     case "${DEVICE}" in \
       gpu) set -- ;; \
-      cpu) set -- --index-url "${CPU_INDEX}" ;; \
+      cpu) set -- ${CPU_INDEX:+--index-url "${CPU_INDEX}"} ;; \
       *) echo "DEVICE is gpu or cpu, not ${DEVICE}" >&2; exit 2 ;; \
     esac \
  && pip install "$@" --constraint /build/torch.txt torch

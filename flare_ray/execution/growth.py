@@ -37,14 +37,24 @@ def most() -> dict[str, float]:
 
 
 def of_config(config: Mapping[str, Any]) -> dict[str, float]:
-    """Of an autoscaler's configuration: each resource on the most nodes that may have it."""
+    """Of an autoscaler's configuration: of each resource, what the nodes have that have most of it."""
     limit = int(config.get("max_workers", 2))  # Ray's default
-    total: dict[str, float] = {}
+    holders: dict[str, list[tuple[float, int]]] = {}
     for name, group in config.get("available_node_types", {}).items():
         if name != config.get("head_node_type"):
-            nodes = min(limit, int(group.get("max_workers", limit)))
+            nodes = int(group.get("max_workers", limit))
             for kind, amount in group.get("resources", {}).items():
-                total[kind] = total.get(kind, 0.0) + nodes * float(amount)
+                holders.setdefault(kind, []).append((float(amount), nodes))
+    return {kind: _most_of(groups, limit) for kind, groups in holders.items()}
+
+
+def _most_of(groups: list[tuple[float, int]], limit: int) -> float:
+    """groups: (amount on a node, nodes). At most `limit` nodes in all."""
+    total = 0.0
+    for amount, nodes in sorted(groups, reverse=True):
+        taken = min(nodes, limit)
+        total += taken * amount
+        limit -= taken
     return total
 
 

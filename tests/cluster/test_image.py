@@ -69,8 +69,8 @@ def test_a_device_that_is_none_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_its_commands_make_a_working_environment(tmp_path: Path) -> None:
-    """The CPU image. FLARE_RAY_CPU_INDEX: where torch comes from, when not from its own index."""
-    index = os.environ.get("FLARE_RAY_CPU_INDEX", "https://pypi.org/simple")
+    """The CPU image. FLARE_RAY_CPU_INDEX: where torch comes from, when not from pip's configured index."""
+    index = os.environ.get("FLARE_RAY_CPU_INDEX", "")
     build = Build(tmp_path, {"DEVICE": "cpu", "CPU_INDEX": index})
     build.run()
     assert len(build.skipped) == 2
@@ -92,7 +92,13 @@ def test_its_commands_make_a_working_environment(tmp_path: Path) -> None:
     env = {"PATH": f"{build.python.parent}:/usr/bin:/bin", "HOME": str(tmp_path), "RAY_AUTH_MODE": "token"}
     env |= {name: os.environ[name] for name in ("FLARE_RAY_CACHE",) if name in os.environ}
     home = build.root / "home/ray"
-    for command in (["flare-ray", "plan", "sweeps/demo.yaml"], ["mlflow", "--version"], ["ray", "--version"]):
+    commands = (
+        ["flare-ray", "plan", "sweeps/demo.yaml"],
+        ["flare-ray", "doctor", "sweeps/demo.yaml"],
+        ["mlflow", "--version"],
+        ["ray", "--version"],
+    )
+    for command in commands:
         done = subprocess.run(command, cwd=home, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, (command, done.stdout, done.stderr)
     script = (

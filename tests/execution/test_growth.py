@@ -19,9 +19,10 @@ CONFIG = {
 }
 
 
-def test_each_group_counts_with_the_most_nodes_it_may_have() -> None:
+def test_of_each_resource_there_is_what_the_best_nodes_have() -> None:
+    """Ten nodes in all, whatever their groups may have together."""
     found = growth.of_config(CONFIG)
-    assert found == {"CPU": 4 * 16 + 10 * 32, "GPU": 4 * 8 + 10, "accelerator_type:A100": 4}
+    assert found == {"CPU": 10 * 32, "GPU": 4 * 8 + 6 * 1, "accelerator_type:A100": 4}
 
 
 def test_what_manifests_declare_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
