@@ -125,13 +125,13 @@ def test_a_container_without_a_node_is_well_until_one_was_meant_to_run(check: An
 def test_a_node_is_well_until_it_dies(check: Any, tmp_path: Path) -> None:
     """A real one. The machine may have other nodes, a container has none: only ours is asked."""
     with RayCluster(tmp_path) as cluster:
-        raylet = next(one for one in cluster.processes() if one.name() == "raylet")
         mark = cluster._scratch / "ray_current_cluster"
+        until(mark.exists)  # the head answers before `ray start` has started all of it
+        raylet = next(one for one in cluster.processes() if one.name() == "raylet")
         (ours,) = [
             port for port in check.ports() if f"--listen-port={port} " in " ".join(raylet.cmdline()) + " "
         ]
         until(lambda: check.healthy([ours], mark))  # the agent starts after its raylet
-        assert mark.exists()
         raylet.kill()
         until(lambda: ours not in check.ports())
         assert not check.healthy([], mark)
