@@ -18,7 +18,7 @@ test-all: .venv/.dev ## every test this machine can run
 check: .venv/.dev ## format, lint, import rule, types, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/lint-imports --quiet || $(BIN)/lint-imports
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(MAKE) test
 
