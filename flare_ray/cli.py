@@ -29,6 +29,7 @@ from flare_ray.errors import InputError, Problem
 from flare_ray.plan.schema import Resources, Translation
 from flare_ray.redaction import redacted
 from flare_ray.study import Study
+from flare_ray.tracking.uris import is_server
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(store_app, name="store")
@@ -180,7 +181,7 @@ def _conclude(study: Study, outcome: Any, overrides: Sequence[str]) -> int:
 
 def _mlflow_line(study: Study, overrides: Sequence[str]) -> str:
     """What opens the MLflow UI on the records: a server's own address, or a command that serves the file."""
-    if study.tracking_uri.startswith(("http://", "https://")):
+    if is_server(study.tracking_uri):
         return redacted(study.tracking_uri)
     beside = Path(sys.executable).with_name("flare-ray")
     command = os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)

@@ -32,10 +32,12 @@ def findings(file: Path | None = None) -> list[Finding]:
         from flare_ray.execution.cluster import connect
 
         connect()
+    from flare_ray.execution.prefetch import wanted
     from flare_ray.preflight.run import preflight
 
+    todo = study.stages()
     runs = Finding("sweep", f"{file}: {len(study.grid.runs)} runs")
-    return [_ray(), runs, *preflight(study, study.stages())]
+    return [_ray(), runs, *preflight(study, todo, wanted(todo))]
 
 
 def _ray() -> Finding:

@@ -24,6 +24,7 @@ from flare_ray.study import Study
 
 if TYPE_CHECKING:
     from flare_ray.execution.metrics import SweepMetrics
+    from flare_ray.execution.prefetch import Wanted
     from flare_ray.execution.progress import Progress
 
 STOPPED = 130
@@ -137,9 +138,10 @@ def _train(
 
     console.print("starting Ray …")
     connect()
-    _preflight(study, todo, console)
+    reads = wanted(todo)
+    _preflight(study, todo, reads, console)
     if prefetches(study.sweep.resources):
-        fetch(study.store, wanted(todo), lambda line: console.print(line, markup=False))
+        fetch(study.store, reads, lambda line: console.print(line, markup=False))
     _build_sandbox(study, console)
     forget(study.store, todo)
     metrics = SweepMetrics(study.sweep.name, study.sweep.resources.price_per_hour)
@@ -157,7 +159,7 @@ def _train(
             searches=_searches(study, facts, retry_failed) if study.searches else None,
             on_more=told.on_more,
         )
-        metrics.counts, metrics.load = _counts(study, todo, progress), execution.load
+        metrics.counts, metrics.load = _counts(todo, progress), execution.load
         stop.by(execution.stop)
         stop.stopping = lambda: execution.stopped
         if stop.watchdog:
@@ -165,24 +167,21 @@ def _train(
         execution.run()
 
 
-def _preflight(study: Study, todo: Stages, console: Console) -> None:
+def _preflight(study: Study, todo: Stages, reads: Wanted, console: Console) -> None:
     """Prints warnings. Raises InputError with all that nothing can be trained with."""
     from flare_ray.preflight.findings import refuse
     from flare_ray.preflight.run import preflight
 
-    found = preflight(study, todo)
+    found = preflight(study, todo, reads)
     refuse(found)
     for one in found:
         if not one.good:
             console.print(f"warning: {one}", markup=False, soft_wrap=True)
 
 
-def _counts(study: Study, todo: Stages, progress: Progress) -> Callable[[], dict[str, float]]:
+def _counts(todo: Stages, progress: Progress) -> Callable[[], dict[str, float]]:
     """Counts the runs of the whole sweep: those of this execution, and those that were settled before it."""
-    grid = {run.fingerprint for run in study.grid.runs}
-    before = grid - {run.fingerprint for run in todo.todo}
-    finished = len(before & study.store.finished("runs"))
-    failed = len(before) - finished
+    finished, failed = (len({run.fingerprint for run in runs}) for runs in (todo.done, todo.given_up))
 
     def counts() -> dict[str, float]:
         now = progress.counts()

@@ -6,7 +6,7 @@ Nothing is written, and nothing that is damaged keeps the rest from being read.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flare_ray import registry
@@ -40,7 +40,7 @@ def gather(study: Study) -> Results:
     return Results(
         study.sweep.name,
         tuple(runs),
-        task_facts(study),
+        task_facts(study.sweep.tasks, {model.name: model.family for model in study.sweep.models}),
         finder.readable("bases", {run.facts["base"] for run in runs}),
         finder.readable("corpora", {one for run in runs for one in run.facts["corpora"].values()}),
         lambda fingerprint: read_predictions(study.store, fingerprint),
@@ -49,14 +49,14 @@ def gather(study: Study) -> Results:
     )
 
 
-def task_facts(study: Study) -> dict[str, TaskFacts]:
-    """What a report must know of the sweep's tasks."""
+def task_facts(tasks: Iterable[str], families: Mapping[str, str]) -> dict[str, TaskFacts]:
+    """What a report must know of tasks. families: by the models' names."""
     found = {}
-    for name in study.sweep.tasks:
+    for name in tasks:
         task = registry.load("tasks", name)
         table_5 = {
-            model.name: vars(task.hyperparameters(registry.load("models", model.family).architecture))
-            for model in study.sweep.models
+            model: vars(task.hyperparameters(registry.load("models", family).architecture))
+            for model, family in families.items()
         }
         found[name] = TaskFacts(task.metric, task.score, task.labels, tuple(task.languages), table_5)
     return found
@@ -64,24 +64,30 @@ def task_facts(study: Study) -> dict[str, TaskFacts]:
 
 def read_predictions(store: Store, fingerprint: str) -> Predictions:
     """What a finished run said. Raises FileNotFoundError, Damaged, and pyarrow's errors for a damaged file."""
+    folder, _ = _folder(store, fingerprint)
+    return predictions_of(store.read_bytes(f"{folder}/{PREDICTIONS}"))
+
+
+def predictions_of(content: bytes) -> Predictions:
+    """The predictions in a run's file."""
     columns = ["id", "gold", "prediction"]
-    kept = _read(store, fingerprint, PREDICTIONS, columns)
+    kept = table_of(content, columns)
     return Predictions(*(kept.column(name).to_pylist() for name in columns))
 
 
 def read_activations(store: Store, fingerprint: str) -> list[dict[str, Any]] | None:
     """What a finished run measured in its bottlenecks, None where it has not. Raises as `read_predictions`."""
-    _, manifest = _folder(store, fingerprint)
-    listed = manifest and any(file.path == ACTIVATIONS for file in manifest.files)
-    return list(_read(store, fingerprint, ACTIVATIONS).to_pylist()) if listed else None
+    folder, manifest = _folder(store, fingerprint)
+    if not (manifest and any(file.path == ACTIVATIONS for file in manifest.files)):
+        return None
+    return list(table_of(store.read_bytes(f"{folder}/{ACTIVATIONS}")).to_pylist())
 
 
-def _read(store: Store, fingerprint: str, name: str, columns: list[str] | None = None) -> Any:
-    """A run's Parquet file as a table."""
+def table_of(content: bytes, columns: list[str] | None = None) -> Any:
+    """A Parquet file as a table."""
     import pyarrow.parquet as pq
 
-    folder, _ = _folder(store, fingerprint)
-    return pq.read_table(io.BytesIO(store.read_bytes(f"{folder}/{name}")), columns=columns)
+    return pq.read_table(io.BytesIO(content), columns=columns)
 
 
 def _folder(store: Store, fingerprint: str) -> tuple[str, Manifest | None]:

@@ -5,18 +5,14 @@ What MLflow does not know a report from it does not say: planned runs that have 
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
 from typing import Any
 
 from flare_ray import registry
-from flare_ray.commands.gather import ACTIVATIONS, PREDICTIONS
-from flare_ray.report.results import Results, RunResult, TaskFacts
-from flare_ray.report.statistics import Predictions
+from flare_ray.commands.gather import ACTIVATIONS, PREDICTIONS, predictions_of, table_of, task_facts
+from flare_ray.report.results import Results, RunResult
 from flare_ray.tracking.reading import Recorded, recorded
 
 _ROWS = ("zero_shot", "translate_test", "lora", "x_mixup", "input_fusion", "flare_mt", "flare")
-_COLUMNS = ("id", "gold", "prediction")
 _NOTE = "From MLflow's records: planned runs that have not ended are not known there, nor is what base models cost."
 
 
@@ -26,12 +22,13 @@ def gather_mlflow(uri: str, sweep: str) -> Results:
     runs = {one.fingerprint: one for one in found if one.tags.get("flare_ray.kind") == "run"}
     corpora = {one.fingerprint: one.record for one in found if one.tags.get("flare_ray.kind") == "corpus"}
     results = sorted(map(_result, runs.values()), key=lambda run: _place(run.facts))
+    tasks = dict.fromkeys(run.facts["task"] for run in results)
     return Results(
         sweep,
         tuple(results),
-        _tasks([run.facts for run in results]),
+        task_facts(tasks, {run.facts["model"]: run.facts["family"] for run in results if run.record}),
         corpora=corpora,
-        predictions=lambda fingerprint: _predictions(runs[fingerprint]),
+        predictions=lambda fingerprint: predictions_of(runs[fingerprint].read(PREDICTIONS)),
         notes=(_NOTE,),
         activations=lambda fingerprint: _activations(runs[fingerprint]),
     )
@@ -57,32 +54,8 @@ def _place(facts: Any) -> tuple[Any, ...]:
     return facts["model"], facts["task"], facts["language"], row, facts["variant"], facts["seed"]
 
 
-def _tasks(runs: Sequence[Any]) -> dict[str, TaskFacts]:
-    found = {}
-    for name in dict.fromkeys(facts["task"] for facts in runs):
-        task = registry.load("tasks", name)
-        families = {facts["model"]: facts["family"] for facts in runs if facts["family"]}
-        table_5 = {
-            model: vars(task.hyperparameters(registry.load("models", family).architecture))
-            for model, family in families.items()
-        }
-        found[name] = TaskFacts(task.metric, task.score, task.labels, tuple(task.languages), table_5)
-    return found
-
-
-def _predictions(one: Recorded) -> Predictions:
-    kept = _table(one, PREDICTIONS)
-    return Predictions(*(kept.column(name).to_pylist() for name in _COLUMNS))
-
-
 def _activations(one: Recorded) -> list[dict[str, Any]] | None:
     try:
-        return list(_table(one, ACTIVATIONS).to_pylist())
+        return list(table_of(one.read(ACTIVATIONS)).to_pylist())
     except FileNotFoundError:
         return None
-
-
-def _table(one: Recorded, name: str) -> Any:
-    import pyarrow.parquet as pq
-
-    return pq.read_table(io.BytesIO(one.read(name)))

@@ -10,7 +10,6 @@ Without --format and --out, `report` writes report.md and results.csv into the s
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -149,11 +148,10 @@ def _from_store(file: Path, overrides: Sequence[str]) -> tuple[Results, Store | 
 def _from_mlflow(experiment: str, uri: str | None) -> tuple[Results, Store | None]:
     """The results of a sweep that MLflow has."""
     from flare_ray.commands.gather_mlflow import gather_mlflow
+    from flare_ray.study import tracking_uri
     from flare_ray.tracking.uris import unreachable
 
-    place = (
-        uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('results/mlflow.db').absolute()}"
-    )
+    place = tracking_uri(uri) or f"sqlite:///{Path('results/mlflow.db').absolute()}"
     if problems := unreachable(place):
         raise InputError("report", problems)
     return gather_mlflow(place, experiment), None

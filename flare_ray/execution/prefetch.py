@@ -23,7 +23,6 @@ from flare_ray.plan.checkpoints import SANDBOX, is_local
 from flare_ray.plan.grid import Run
 from flare_ray.plan.schema import Resources
 from flare_ray.plan.stages import Stages
-from flare_ray.redaction import redacted
 from flare_ray.sandbox import world
 from flare_ray.store import Store, shelf
 from flare_ray.store.identity import check
@@ -185,6 +184,6 @@ def _refusals() -> tuple[Any, ...]:
 
 
 def _problem(where: str, name: str, error: Exception) -> Problem:
-    said = next((line for line in redacted(str(error)).splitlines() if line.strip()), "")
+    said = next((line for line in str(error).splitlines() if line.strip()), "")
     wanted = "a hub id that this machine can read (HF_TOKEN for gated ones), or a local folder"
     return Problem(where, f"{name}: {type(error).__name__}: {said}", wanted)

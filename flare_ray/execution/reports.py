@@ -23,11 +23,5 @@ class Reports:
 
     def tell(self, event: dict[str, Any]) -> None:
         """Tells it now, behind what was held."""
-        self.hold(event)
-        self.flush()
-
-    def flush(self) -> None:
-        """Tells what was held."""
-        if self._held:
-            ray.train.report({"events": self._held})
-        self._held = []
+        events, self._held = [*self._held, event], []
+        ray.train.report({"events": events})

@@ -24,12 +24,17 @@ def gate_problems(models: Sequence[ModelSpec]) -> list[Problem]:
 
 
 def _open(checkpoint: str) -> bool:
-    """Whether the checkpoint is here already, or in the store, or there is a token to ask with."""
+    """Whether the checkpoint is here already, or there is a token to ask with."""
+    from huggingface_hub import get_token
+
+    return is_here(checkpoint) or bool(get_token())
+
+
+def is_here(checkpoint: str) -> bool:
+    """Whether a hub model need not be asked for: it is in the store, or in this machine's hub cache."""
     if shelf.kept("model", checkpoint):
         return True
-    from huggingface_hub import get_token, try_to_load_from_cache
+    from huggingface_hub import try_to_load_from_cache
 
     name, _, revision = checkpoint.partition("@")
-    return bool(get_token()) or isinstance(
-        try_to_load_from_cache(name, "config.json", revision=revision or None), str
-    )
+    return isinstance(try_to_load_from_cache(name, "config.json", revision=revision or None), str)

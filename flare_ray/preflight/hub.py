@@ -12,6 +12,7 @@ from typing import Literal
 
 from flare_ray import registry
 from flare_ray.execution.prefetch import Split, Wanted
+from flare_ray.models._gates import is_here
 from flare_ray.preflight.findings import Finding, bad, warning
 from flare_ray.store import shelf
 
@@ -24,7 +25,7 @@ _FILES = {"model": "config.json", "dataset": "README.md"}
 
 def hub_findings(wanted: Wanted, licences: Mapping[str, str]) -> list[Finding]:
     """About every model and data set that would be fetched. licences: page of a gated model's licence."""
-    asked: list[tuple[Repository, str]] = [("model", one) for one in wanted.models if not _is_here(one)]
+    asked: list[tuple[Repository, str]] = [("model", one) for one in wanted.models if not is_here(one)]
     names = dict.fromkeys(split.data for split in wanted.splits if not _is_kept(split))
     asked += [("dataset", one) for one in names]
     if not asked:
@@ -43,15 +44,6 @@ def _offline(asked: Iterable[tuple[Repository, str]]) -> Iterable[Finding]:
         else:
             found = "HF_HUB_OFFLINE is set: read from this machine's cache, if it is there"
             yield warning(name, found, "start once online with resources.prefetch: true; or a local folder")
-
-
-def _is_here(model: str) -> bool:
-    if shelf.kept("model", model):
-        return True
-    from huggingface_hub import try_to_load_from_cache
-
-    name, _, revision = model.partition("@")
-    return isinstance(try_to_load_from_cache(name, "config.json", revision=revision or None), str)
 
 
 def _is_kept(split: Split) -> bool:

@@ -1,6 +1,6 @@
 """All that is looked at before a sweep starts.
 
-found = preflight(study, study.stages())    # Ray is joined where there is a cluster
+found = preflight(study, todo, wanted(todo))    # Ray is joined where there is a cluster
 refuse(found)
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from flare_ray.errors import InputError
 from flare_ray.execution.capacity import Capacity
-from flare_ray.execution.prefetch import wanted
+from flare_ray.execution.prefetch import Wanted
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.stages import Stages, Translating
 from flare_ray.preflight import sweep as asked
@@ -23,14 +23,13 @@ from flare_ray.redaction import redacted
 from flare_ray.study import Study
 
 
-def preflight(study: Study, todo: Stages) -> list[Finding]:
-    """All findings about this machine, the cluster, and what the sweep names."""
+def preflight(study: Study, todo: Stages, reads: Wanted) -> list[Finding]:
+    """All findings about this machine, the cluster, and what the sweep names. reads: what is left to do reads."""
     found = here()
     found.append(Finding("storage", study.store.url))
     found.append(Finding("tracking", redacted(study.tracking_uri)))  # Study.open has asked it
-    found += hub_findings(
-        wanted(todo), {model.checkpoint: model.gated for model in study.sweep.models if model.gated}
-    )
+    licences = {model.checkpoint: model.gated for model in study.sweep.models if model.gated}
+    found += hub_findings(reads, licences)
     seen, nodes = look(study.store, folders(todo))
     found += seen
     if os.environ.get("RAY_ADDRESS"):

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 import fsspec
 
 from flare_ray.errors import InputError, Problem
-from flare_ray.redaction import has_password, redacted
+from flare_ray.redaction import has_password
 from flare_ray.store.manifest import RECORD, blocks, checksum, checksum_of
 from flare_ray.store.patience import http_status, patiently
 
@@ -56,7 +56,7 @@ class Files:
             wanted = (
                 "a URL without; the driver takes credentials from the environment or from files of its own"
             )
-            raise InputError("storage", [Problem("storage", f"{redacted(url)!r}, with a password", wanted)])
+            raise InputError("storage", [Problem("storage", f"{url!r}, with a password", wanted)])
         # others write into the same store: what was listed a moment ago is not what is there
         try:
             self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)

@@ -38,10 +38,6 @@ class Shelf:
         """Keeps a folder of files; the first one of a name is kept for good. Raises StoreFull."""
         self.store.write(_HUB, _key(kind, name), {"kind": kind, "name": name, **facts}, folder)
 
-    def facts(self, kind: Kind, name: str) -> dict[str, Any]:
-        """What was written beside it. Raises FileNotFoundError."""
-        return self.store.record(_HUB, _key(kind, name))
-
     def folder(self, kind: Kind, name: str) -> Path | None:
         """The files as a local folder; None where there are none. Raises Damaged."""
         if (kind, name) not in self._folders:

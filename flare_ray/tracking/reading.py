@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from flare_ray.errors import InputError, Problem
-from flare_ray.redaction import redacted
 from flare_ray.store.manifest import RECORD, parted
 from flare_ray.tracking.connection import FINGERPRINT, Connection
 from flare_ray.tracking.ledger import WHOLE
@@ -56,16 +55,8 @@ def recorded(uri: str, sweep: str) -> list[Recorded]:
     experiments = connection.client.search_experiments(filter_string=f"name LIKE '{sweep}/%'")
     found = [one for experiment in experiments for one in _whole(connection, experiment.experiment_id)]
     if not found:
-        raise InputError(
-            "report",
-            [
-                Problem(
-                    "--experiment",
-                    f"no run of {sweep!r} in {redacted(uri)}",
-                    "a sweep's name, and the MLflow that has it",
-                )
-            ],
-        )
+        wanted = "a sweep's name, and the MLflow that has it"
+        raise InputError("report", [Problem("--experiment", f"no run of {sweep!r} in {uri}", wanted)])
     with ThreadPoolExecutor(_READERS) as pool:
         list(pool.map(lambda one: one.record, (one for one in found if one.status == "FINISHED")))
     return found
