@@ -35,7 +35,7 @@ def findings(file: Path | None = None) -> list[Finding]:
     from flare_ray.execution.prefetch import wanted
     from flare_ray.preflight.run import preflight
 
-    todo = study.stages()
+    todo = study.ahead(study.stages())
     runs = Finding("sweep", f"{file}: {len(study.grid.runs)} runs")
     return [_ray(), runs, *preflight(study, todo, wanted(todo))]
 

@@ -138,8 +138,9 @@ def _train(
 
     console.print("starting Ray …")
     connect()
-    reads = wanted(todo)
-    _preflight(study, todo, reads, console)
+    ahead = study.ahead(todo)
+    reads = wanted(ahead)
+    _preflight(study, ahead, reads, console)
     if prefetches(study.sweep.resources):
         fetch(study.store, reads, lambda line: console.print(line, markup=False))
     _build_sandbox(study, console)

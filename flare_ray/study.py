@@ -86,6 +86,16 @@ class Study:
             given_up,
         )
 
+    def ahead(self, todo: Stages) -> Stages:
+        """What is left, and what searches that go on will ask for, as far as it can be known: see Question.reach."""
+        if not self.searches:
+            return todo
+        answered = {one.place for one, _ in answers(self.searches, self.store)}
+        asked = [one.question for one in self.searches if one.place not in answered]
+        runs = [*todo.todo, *(run for one in asked for run in one.reach)]
+        runs += [run for _, selected in self.selected() for run in selected]
+        return self.stages_of(Grid(tuple({run.fingerprint: run for run in runs}.values()), ()))
+
     def costs(self) -> Costs:
         """What its work costs, by what is finished now."""
         runs, bases = self.store.finished("runs"), self.store.finished("bases")

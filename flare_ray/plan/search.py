@@ -54,8 +54,22 @@ class Question(Identified):
     @property
     def examples(self) -> tuple[Run, ...]:
         """The runs of one configuration with one seed: they read the same splits as all others."""
-        point = {axis: v["low"] if isinstance(v, dict) else v[0] for axis, v in self.space.items()}
-        return self.runs(point, self.seeds[0])
+        return self.runs(self._first, self.seeds[0])
+
+    @property
+    def reach(self) -> tuple[Run, ...]:
+        """Runs that together read, and take of a machine, what any configuration may: each value of an axis once."""
+        points = [
+            self._first | {axis: value}
+            for axis, v in self.space.items()
+            for value in ((v["low"], v["high"]) if isinstance(v, dict) else v)
+        ]
+        runs = [run for seed in self.seeds for point in points for run in self.runs(point, seed)]
+        return tuple({run.fingerprint: run for run in runs}.values())
+
+    @property
+    def _first(self) -> dict[str, Any]:
+        return {axis: v["low"] if isinstance(v, dict) else v[0] for axis, v in self.space.items()}
 
     def runs(self, config: Mapping[str, Any], seed: int) -> tuple[Run, ...]:
         """A configuration's runs with a seed, one for each language."""

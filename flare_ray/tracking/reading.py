@@ -52,8 +52,11 @@ class Recorded:
 def recorded(uri: str, sweep: str) -> list[Recorded]:
     """All whole runs of a sweep's experiments, finished ones with their records. Raises InputError for none."""
     connection = Connection(uri)
-    experiments = connection.client.search_experiments(filter_string=f"name LIKE '{sweep}/%'")
-    found = [one for experiment in experiments for one in _whole(connection, experiment.experiment_id)]
+    like = connection.client.search_experiments(filter_string=f"name LIKE '{sweep}/%'")
+    ids = [
+        one.experiment_id for one in like if one.name.startswith(f"{sweep}/")
+    ]  # LIKE takes _ for any character
+    found = [one for experiment in ids for one in _whole(connection, experiment)]
     if not found:
         wanted = "a sweep's name, and the MLflow that has it"
         raise InputError("report", [Problem("--experiment", f"no run of {sweep!r} in {uri}", wanted)])

@@ -107,7 +107,7 @@ def experiments(server: str, prefix: str) -> dict[str, str]:
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         found = json.load(answer).get("experiments", [])
-    return {one["name"]: one["experiment_id"] for one in found}
+    return {one["name"]: one["experiment_id"] for one in found if one["name"].startswith(prefix)}
 
 
 def free_port() -> int:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from flare_ray.cli import app
 from flare_ray.commands.gather import gather
 from flare_ray.commands.gather_mlflow import gather_mlflow
+from flare_ray.errors import InputError
 from flare_ray.recording import Recording
 from flare_ray.report.results import Results
 from flare_ray.study import Study
@@ -61,6 +62,11 @@ def test_the_same_runs_with_the_same_numbers(study: Study) -> None:
     print_ = next(run.facts["fingerprint"] for run in theirs.runs if run.record)
     assert ours.activations
     assert ours.activations(print_) is None
+
+
+def test_a_sweep_is_not_taken_for_another_whose_name_differs_in_an_underscore(study: Study) -> None:
+    with pytest.raises(InputError, match="no run of 'sm_ll'"):
+        gather_mlflow(study.tracking_uri, "sm_ll")
 
 
 def test_one_source_and_one_that_is_there(study: Study, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from flare_ray.execution.prefetch import wanted
+from flare_ray.study import Study
 from tests.hub_server import COMMIT, HubServer
 
 MODEL, GATED, DATA = "org/tiny", "org/gated", "indonlp/NusaX-senti"
@@ -172,6 +174,30 @@ def test_a_hub_that_stumbles_is_asked_again(hub: HubServer, tmp_path: Path) -> N
     )
     assert not problems
     assert not hub.broken
+
+
+def test_what_a_search_will_read_is_wanted_before_it_starts(sweep_of: Fields, write_sweep: Write) -> None:
+    translators = {"mt_model": ["org/one", "org/other"], "rank": [4, 8]}
+    fields = sweep_of(
+        models=[{"name": "tiny", "family": "xlm_roberta", "checkpoint": MODEL}],
+        data={"nusax": DATA},
+        languages=["ace", "jav"],
+        methods=["zero_shot"],
+        seeds=[1, 2],
+        searches=[{"method": "flare_mt", "space": translators, "configurations": 2}],
+    )
+    study = Study.open(write_sweep(fields), to_execute=False)
+    todo = study.stages()
+    assert "org/one" not in wanted(todo).models
+    reads = wanted(study.ahead(todo))
+    assert set(reads.models) == {MODEL, "org/one", "org/other"}
+    both = {(one.language, one.split) for one in reads.splits}
+    assert both == {(language, split) for language in ("eng", "ace", "jav") for split in SPLITS}
+    alone = Study.open(write_sweep(fields | {"methods": []}), to_execute=False)
+    ahead = alone.ahead(alone.stages())
+    assert set(wanted(ahead).splits) == set(reads.splits)
+    assert set(wanted(ahead).models) == set(reads.models)
+    assert len(ahead.bases) == 2, "one for each seed: their room on the disk is asked for"
 
 
 @pytest.mark.slow
