@@ -60,12 +60,14 @@ def run(
         bool, typer.Option("--retry-failed", help="Try again what failed in the code or diverged.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for another driver of the same sweep.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --plan: as JSON.")] = False,
 ) -> None:
     """Runs a sweep; what is finished already is not trained again. Ctrl-C stops it at the next checkpoint."""
-    work = (
-        (lambda: _plan(file, overrides)) if only_plan else (lambda: _run(file, overrides, retry_failed, wait))
-    )
-    raise typer.Exit(_guarded(work))
+    if as_json and not only_plan:
+        raise typer.BadParameter("goes with --plan", param_hint="--json")
+    if only_plan:
+        raise typer.Exit(_guarded(lambda: _plan(file, overrides, as_json)))
+    raise typer.Exit(_guarded(lambda: _run(file, overrides, retry_failed, wait)))
 
 
 @app.command()
@@ -120,11 +122,13 @@ def translate(
 
 
 @app.command()
-def doctor(file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None) -> None:
+def doctor(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None, overrides: Overrides = None
+) -> None:
     """Looks at this machine and, given a sweep, at everything it names; says what to do about each finding."""
     from flare_ray.doctor import findings
 
-    found = findings(file)
+    found = findings(file, overrides or [])
     for finding in found:
         console.print(_SIGNS[finding.state], escape(str(finding)), soft_wrap=True)
     raise typer.Exit(2 if any(finding.state == "bad" for finding in found) else 0)

@@ -7,6 +7,7 @@ when RAY_ADDRESS names one.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from flare_ray.errors import InputError
@@ -14,14 +15,14 @@ from flare_ray.preflight.findings import Finding, bad
 from flare_ray.preflight.here import here
 
 
-def findings(file: Path | None = None) -> list[Finding]:
+def findings(file: Path | None = None, overrides: Sequence[str] = ()) -> list[Finding]:
     """All findings; those of a sweep's own input when a file is given."""
     if file is None:
         return [*here(), _ray()]
     from flare_ray.study import Study
 
     try:
-        study = Study.open(file)
+        study = Study.open(file, overrides)
     except InputError as error:
         return [
             *here(),

@@ -101,6 +101,14 @@ def test_the_plan_is_printed_and_nothing_is_started(file: Path, words: tuple[Any
     assert "runs: 28 to do in 2 packs, 0 done" in done.stdout
 
 
+def test_a_run_gives_its_plan_as_json_too(file: Path) -> None:
+    done = call("run", file, "--plan", "--json")
+    assert json.loads(done.stdout) == json.loads(call("plan", file, "--json").stdout)
+    alone = call("run", file, "--json")
+    assert (alone.exit_code, alone.stdout) == (2, "")
+    assert "--plan" in alone.stderr
+
+
 def test_the_plan_as_json_is_whole(file: Path) -> None:
     done = call("plan", file, "--json")
     assert done.exit_code == 0

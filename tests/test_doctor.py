@@ -103,6 +103,13 @@ def test_a_bad_sweep_exits_2_and_names_a_remedy_for_each_fault(
     assert "'flare' (the nearest)" in bad["methods[0]"].remedy
 
 
+def test_overrides_are_the_sweeps(fields: dict[str, Any], tmp_path: Path) -> None:
+    file = write_sweep(tmp_path / "sweep.yaml", fields)
+    done = CliRunner().invoke(cli.app, ["doctor", str(file), "--set", "methods=[flair]"])
+    assert done.exit_code == 2
+    assert "'flare' (the nearest)" in done.stdout
+
+
 def test_brackets_in_what_is_found_are_printed_not_read_as_markup(
     fields: dict[str, Any], tmp_path: Path
 ) -> None:
