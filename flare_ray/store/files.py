@@ -17,7 +17,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +25,8 @@ import fsspec
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.redaction import has_password
-from flare_ray.store.manifest import RECORD, blocks, checksum, checksum_of
+from flare_ray.store.disk import Info, copy, free_bytes, open_new, walk, write_new
+from flare_ray.store.manifest import RECORD, checksum_of
 from flare_ray.store.patience import http_status, patiently
 
 SCRATCH = ".unfinished"
@@ -38,14 +38,6 @@ _EXISTS = 412  # HTTP: precondition failed
 
 class StoreFull(OSError):
     """There is no space left for what was to be written; nothing of it can be seen."""
-
-
-@dataclass(frozen=True)
-class Info:
-    """A file's size in bytes and when it was written (Unix time by the storage's clock; None if it does not say)."""
-
-    bytes: int
-    modified: float | None
 
 
 class Files:
@@ -118,7 +110,7 @@ class Files:
     def put(self, file: Path, place: str) -> tuple[int, str]:
         """Copies a local file to a place that no one else writes, in a folder that is there; bytes and checksum."""
         if self.local:
-            return _copy(file, Path(self.path(place)))
+            return copy(file, Path(self.path(place)))
         made = file.stat().st_size, checksum_of(file)
         patiently(lambda: self.fs.put_file(str(file), self.path(place)))
         return made
@@ -182,7 +174,7 @@ class Files:
         """Every file below a folder by its place in it: one listing on an object store."""
         top = self.path(folder).rstrip("/")
         if self.local:
-            return dict(_walk(top))
+            return dict(walk(top))
         found = patiently(lambda: self.fs.find(top, detail=True))
         return {
             path.removeprefix(top).lstrip("/"): Info(int(info.get("size") or 0), _modified(info))
@@ -237,7 +229,7 @@ class Files:
         except OSError as error:
             if error.errno not in _FULL or isinstance(error, StoreFull):
                 raise
-            free = f"; {_free(self.root):,} bytes are free there" if self.local else ""
+            free = f"; {free_bytes(self.root):,} bytes are free there" if self.local else ""
             why = os.strerror(error.errno)
             raise StoreFull(error.errno, f"{why}: could not write {self.for_people(place)}{free}") from error
 
@@ -263,7 +255,7 @@ class Files:
                 if error.errno not in _NO_LINKS:
                     raise
                 os.makedirs(os.path.dirname(target), exist_ok=True)
-                return _open_new(target, content)
+                return open_new(target, content)
         return True
 
     def _put_new(self, place: str, content: bytes) -> bool:
@@ -285,58 +277,6 @@ def _record_first(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (name != RECORD, name))
 
 
-def write_new(file: Path, content: bytes) -> None:
-    """A local file that no one else writes, down to the disk."""
-    with file.open("xb") as stream:
-        stream.write(content)
-        _to_disk(stream)
-
-
-def _open_new(target: str, content: bytes) -> bool:
-    """For file systems without hard links: a reader may see the file before its content."""
-    try:
-        with open(target, "xb") as stream:
-            stream.write(content)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _copy(file: Path, target: Path) -> tuple[int, str]:
-    made, size = checksum(), 0
-    with file.open("rb") as source, target.open("xb") as stream:
-        for block in blocks(source):
-            made.update(block)
-            size += stream.write(block)
-        _to_disk(stream)
-    return size, made.hexdigest()
-
-
-def _to_disk(stream: Any) -> None:
-    """The content before the name: a machine that goes down must not leave a name without content."""
-    stream.flush()
-    os.fsync(stream.fileno())
-
-
-def _walk(top: str) -> Iterator[tuple[str, Info]]:
-    folders = [top]
-    while folders:
-        folder = folders.pop()
-        try:
-            entries = list(os.scandir(folder))
-        except FileNotFoundError:
-            continue
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.path)
-                continue
-            try:
-                facts = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:  # finished or removed meanwhile
-                continue
-            yield entry.path[len(top) + 1 :], Info(facts.st_size, facts.st_mtime)
-
-
 def _modified(info: dict[str, Any]) -> float | None:
     """When a driver says a file was written; each has its own word for it."""
     for key in ("LastModified", "last_modified", "modified", "mtime", "updated", "created"):
@@ -348,7 +288,3 @@ def _modified(info: dict[str, Any]) -> float | None:
         if isinstance(value, str):
             return datetime.fromisoformat(value).timestamp()
     return None
-
-
-def _free(folder: str) -> int:
-    return shutil.disk_usage(folder).free

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from flare_ray.store.files import Info
+from flare_ray.store.disk import Info
 from flare_ray.store.manifest import RECORD
 from flare_ray.store.records import Store
 

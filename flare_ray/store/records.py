@@ -16,7 +16,8 @@ from filelock import FileLock
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.redaction import redacted
-from flare_ray.store.files import Files, write_new
+from flare_ray.store.disk import write_new
+from flare_ray.store.files import Files
 from flare_ray.store.lease import Lease
 from flare_ray.store.manifest import RECORD, Damaged, Listed, Manifest, as_json, checksum_of, joined, parted
 

@@ -1,0 +1,79 @@
+"""A folder of this machine, or one that it sees as its own (NFS): what goes there is on the disk before it has its name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flare_ray.store.manifest import blocks, checksum
+
+
+@dataclass(frozen=True)
+class Info:
+    """A file's size in bytes and when it was written (Unix time by the storage's clock; None if it does not say)."""
+
+    bytes: int
+    modified: float | None
+
+
+def write_new(file: Path, content: bytes) -> None:
+    """A local file that no one else writes, down to the disk."""
+    with file.open("xb") as stream:
+        stream.write(content)
+        _to_disk(stream)
+
+
+def open_new(target: str, content: bytes) -> bool:
+    """For file systems without hard links: a reader may see the file before its content."""
+    try:
+        with open(target, "xb") as stream:
+            stream.write(content)
+    except FileExistsError:
+        return False
+    return True
+
+
+def copy(file: Path, target: Path) -> tuple[int, str]:
+    """Copies a file to a name that is free; bytes and checksum."""
+    made, size = checksum(), 0
+    with file.open("rb") as source, target.open("xb") as stream:
+        for block in blocks(source):
+            made.update(block)
+            size += stream.write(block)
+        _to_disk(stream)
+    return size, made.hexdigest()
+
+
+def _to_disk(stream: Any) -> None:
+    """The content before the name: a machine that goes down must not leave a name without content."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def walk(top: str) -> Iterator[tuple[str, Info]]:
+    """Every file below a folder, by its path from there; none where there is no folder."""
+    folders = [top]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = list(os.scandir(folder))
+        except FileNotFoundError:
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+                continue
+            try:
+                facts = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # finished or removed meanwhile
+                continue
+            yield entry.path[len(top) + 1 :], Info(facts.st_size, facts.st_mtime)
+
+
+def free_bytes(folder: str) -> int:
+    """What a folder's disk has left."""
+    return shutil.disk_usage(folder).free
