@@ -1,4 +1,4 @@
-"""A folder of this machine, or one that it sees as its own (NFS): what goes there is on the disk before it has its name."""
+"""A folder of this machine, or one that it sees as its own (NFS): content is on the disk before it has its name."""
 
 from __future__ import annotations
 
