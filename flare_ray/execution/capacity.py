@@ -1,12 +1,13 @@
 """How many stages run at a time: what each needs, against what the cluster can have.
 
-A stage that the whole cluster could not hold would wait for ever, without a word from Ray: that is an error before
-anything starts. One that must wait for a node to be started is only waiting.
+A stage that the whole cluster could not hold, or of which no node could hold a single worker, would wait for ever,
+without a word from Ray: that is an error before anything starts. One that must wait for a node to be started is only
+waiting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.execution.growth import VARIABLE
@@ -77,10 +78,20 @@ def translators(resources: Resources, cluster: Needs) -> int:
 
 
 class Capacity:
-    """The room for stages. resources_of: of a base model's (model, task); common: of what belongs to none."""
+    """The room for stages. resources_of: of a base model's (model, task); common: of what belongs to none.
 
-    def __init__(self, cluster: Needs, resources_of: ResourcesOf, common: Resources):
+    nodes: what one node of each kind has, None where that is not known.
+    """
+
+    def __init__(
+        self,
+        cluster: Needs,
+        resources_of: ResourcesOf,
+        common: Resources,
+        nodes: Sequence[Needs] | None = None,
+    ):
         self.cluster, self.resources_of, self.common = cluster, resources_of, common
+        self.nodes = nodes
         self.used: dict[str, float] = {}
         self.running = 0
         self.pools: dict[Translating, int] = {}
@@ -103,9 +114,19 @@ class Capacity:
             if isinstance(work, Base):
                 count = self.resources(work).workers
                 what = f"{work.model.name} on {work.task}, {count} worker{'s' * (count > 1)}"
-            problems.update(dict.fromkeys(_unsatisfiable(where, what, self.needs(work), self.cluster)))
+            found = _unsatisfiable(where, what, self.needs(work), self.cluster)
+            problems.update(dict.fromkeys(found or self._on_no_node(where, what, work)))
         if problems:
             raise InputError("resources", list(problems))
+
+    def _on_no_node(self, where: str, what: str, work: Base | Translating) -> list[Problem]:
+        resources = self.resources(work)
+        one = worker_needs(resources) if isinstance(work, Base) else translator_needs(resources)
+        if self.nodes is None or any(fitting(one, node) for node in self.nodes):
+            return []
+        kinds = {", ".join(f"{node.get(kind, 0):g} {kind}" for kind in one) for node in self.nodes}
+        found = f"{what}: one needs {_amounts(one)}, on nodes of {' or '.join(sorted(kinds))}"
+        return [Problem(where, found, "what a single node has")]
 
     def slots(self, works: Iterable[Base | Translating]) -> int:
         """How many stages of the most frequent needs run at a time, for sizing packs."""
@@ -174,9 +195,13 @@ class Capacity:
 def _unsatisfiable(where: str, what: str, needs: Needs, cluster: Needs) -> list[Problem]:
     if fitting(needs, cluster):
         return []
-    wants = ", ".join(f"{amount:g} {kind}" for kind, amount in needs.items())
+    wants = _amounts(needs)
     has = ", ".join(f"{cluster.get(kind, 0):g} {kind}" for kind in needs)
     wanted = (
         f"what the cluster can hold; if it grows and Ray does not know how far, {VARIABLE} (docs/cluster.md)"
     )
     return [Problem(where, f"{what}: needs {wants}, on a cluster that can have {has}", wanted)]
+
+
+def _amounts(needs: Needs) -> str:
+    return ", ".join(f"{amount:g} {kind}" for kind, amount in needs.items())

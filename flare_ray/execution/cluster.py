@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 from flare_ray.errors import InputError, Problem
-from flare_ray.execution.growth import most
+from flare_ray.execution.growth import most, types
 from flare_ray.execution.loopback import only_here
 
 
@@ -46,6 +46,16 @@ def can_have() -> dict[str, float]:
 
     have = {kind: float(amount) for kind, amount in ray.cluster_resources().items()}
     return have | {kind: max(amount, have.get(kind, 0.0)) for kind, amount in most().items()}
+
+
+def nodes() -> list[dict[str, float]] | None:
+    """Resources of each node that is there, and of one of each kind that may come; None where nobody knows these."""
+    import ray
+
+    coming = types()
+    if coming is None:
+        return None
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]] + coming
 
 
 def cluster_problems() -> list[Problem]:

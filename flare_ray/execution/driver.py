@@ -121,12 +121,12 @@ class _Attempt:
     """One Tuner over what is left."""
 
     def __init__(self, execution: Execution, stages: Stages, durations: Durations):
-        from flare_ray.execution.cluster import can_have
+        from flare_ray.execution.cluster import can_have, nodes
         from flare_ray.execution.desk import Desk
 
         self.execution, self.durations = execution, durations
         store, common = execution.store, execution.common
-        self.capacity = Capacity(can_have(), execution.resources_of, common)
+        self.capacity = Capacity(can_have(), execution.resources_of, common, nodes())
         works: list[Base | Translating] = [*(pack.base for pack in stages.packs), *stages.translations]
         self.capacity.check(works)
         self.outcomes = Outcomes(store, execution.provenance, self.on_event)

@@ -46,7 +46,8 @@ def _stays(failure: dict[str, Any], provenance: dict[str, Any]) -> bool:
 
 
 def _code(provenance: dict[str, Any]) -> Any:
-    """What tells one state of the code from another; None for a changed checkout, which tells nothing."""
-    if provenance.get("git_changed"):
+    """What tells one state of the code from another; None for a changed checkout, which may change again unseen, and
+    where nothing is known."""
+    if provenance.get("git_changed") or "code" not in provenance:
         return None
-    return provenance.get("git_commit"), provenance.get("versions")
+    return provenance["code"], provenance.get("git_commit"), provenance.get("versions")

@@ -36,6 +36,24 @@ def most() -> dict[str, float]:
     return {kind: float(amount) for kind, amount in told.items()}
 
 
+def types() -> list[dict[str, float]] | None:
+    """Resources of one node of each kind that may be added; None where only the whole is known (see `most`)."""
+    if os.environ.get(VARIABLE):
+        return None
+    if config := _configuration():
+        return types_of(config)
+    from ray._private.state import state
+
+    return None if state.get_max_resources_from_cluster_config() else []
+
+
+def types_of(config: Mapping[str, Any]) -> list[dict[str, float]]:
+    """Of an autoscaler's configuration: one node of each group but the head's, which is there."""
+    groups = config.get("available_node_types", {})
+    added = [group for name, group in groups.items() if name != config.get("head_node_type")]
+    return [{kind: float(amount) for kind, amount in group.get("resources", {}).items()} for group in added]
+
+
 def of_config(config: Mapping[str, Any]) -> dict[str, float]:
     """Of an autoscaler's configuration: of each resource, what the nodes have that have most of it."""
     limit = int(config.get("max_workers", 2))  # Ray's default

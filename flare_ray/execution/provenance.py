@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import subprocess
 from hashlib import blake2b
@@ -13,6 +15,8 @@ from flare_ray.redaction import redacted
 from flare_ray.store import Store
 
 DIFF_BYTES = 200_000
+CHECKOUT = "FLARE_RAY_CHECKOUT"
+"""What a submitter says of its checkout to a job, which has the files and no git: see `checkout`."""
 PACKAGES = (
     "flare-ray",
     "torch",
@@ -29,13 +33,36 @@ PACKAGES = (
 
 
 def provenance() -> dict[str, Any]:
-    """Package versions, Python, operating system, git commit and whether the checkout was changed."""
+    """Package versions, Python, operating system, a hash of this package's code, its git commit and whether the
+    checkout was changed."""
     return {
         "versions": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
-        **_git(Path(__file__).parents[1]),
+        "code": code(),
+        **_git_or_told(),
     }
+
+
+def code() -> str:
+    """A hash of this package's source files."""
+    root, whole = Path(__file__).parents[1], blake2b(digest_size=8)
+    for file in sorted(root.rglob("*.py")):
+        whole.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return whole.hexdigest()
+
+
+def checkout() -> str:
+    """The commit that this process's code comes from, for a job that runs the same code: value of `CHECKOUT`."""
+    return json.dumps({"code": code(), **_git(Path(__file__).parents[1])})
+
+
+def _git_or_told() -> dict[str, Any]:
+    found = _git(Path(__file__).parents[1])
+    told = json.loads(os.environ.get(CHECKOUT, "{}"))
+    if found["git_commit"] is None and told.get("code") == code():
+        return {name: told.get(name) for name in found}
+    return found
 
 
 def keep_diff(store: Store) -> dict[str, Any]:

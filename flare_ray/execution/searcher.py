@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -12,6 +13,10 @@ from flare_ray.execution.capacity import Capacity
 from flare_ray.plan.grid import Base
 from flare_ray.plan.stages import Translating
 from flare_ray.plan.wire import base_to_dict, corpus_to_dict, run_to_dict
+
+_LONG = 600.0
+"""Seconds after which a stage that waits for its worker group is spoken of, and again after twice as many."""
+log = logging.getLogger(__name__)
 
 
 class StageSearcher(Searcher):
@@ -33,6 +38,7 @@ class StageSearcher(Searcher):
         self.board, self.capacity, self.shared = board, capacity, shared
         self.answer, self.watched = answer, watched
         self._stages: dict[str, Stage] = {}
+        self._patience = _LONG
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles searchers; what this one knows is in the store
@@ -41,12 +47,28 @@ class StageSearcher(Searcher):
         """The config of the next trial, None while everything left must wait, FINISHED at the end."""
         if self.board.done:
             return Searcher.FINISHED
+        self._say_what_waits()
         stage = self.board.start(self.capacity.fits)
         if stage is None:
             return None
         self._take(trial_id, stage)
         resources = self.capacity.resources(stage.needs).model_dump()
         return {**self.shared, "resources": resources, "stage": stage_to_dict(stage, self.watched)}
+
+    def _say_what_waits(self) -> None:
+        """On a cluster that grows a stage may wait for long, and for ever where no node that comes can hold it."""
+        waited = self.board.starts.longest()
+        if waited < _LONG:
+            self._patience = _LONG
+        if waited < self._patience:
+            return
+        self._patience = 2 * waited
+        waiting = [one for key, one in self.board.running.items() if not self.board.starts.begun(key)]
+        needs = self.capacity.needs(waiting[0].needs)
+        wants = ", ".join(f"{amount:g} {kind}" for kind, amount in needs.items())
+        log.warning(
+            "%d stages wait for nodes, one since %.0f minutes; it needs %s", len(waiting), waited / 60, wants
+        )
 
     def key(self, trial_id: str) -> str:
         """Of the stage that a trial is at."""

@@ -16,7 +16,8 @@ def run_stage(config: dict[str, Any]) -> None:
 
     A worker group that is done with its stage asks the driver for another one; the trial ends when there is none.
 
-    Train does not restart a dead worker group here: the board does, without the runs that are finished.
+    Train does not restart a worker group that died or lost its node: it would begin again with its first stage. The
+    board starts another one, without the runs that are finished.
     """
     if config["stage"]["kind"] == "translation":
         from flare_ray.execution.prefetch import read_from
@@ -48,7 +49,7 @@ def run_stage(config: dict[str, Any]) -> None:
         run_config=RunConfig(
             name=config["stage"]["key"],
             storage_path=config["ray_storage"],
-            failure_config=FailureConfig(max_failures=0),
+            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),  # type: ignore[call-arg]
             callbacks=[TuneReportCallback()],  # type: ignore[list-item]
         ),
     ).fit()

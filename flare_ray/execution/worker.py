@@ -23,6 +23,7 @@ import torch
 from ray.train.torch import get_device
 
 from flare_ray.execution.desk import Answer, Errand
+from flare_ray.execution.leaving import leaving
 from flare_ray.execution.monitor import Monitor
 from flare_ray.execution.reports import Reports
 from flare_ray.execution.retries import kind_of
@@ -55,6 +56,8 @@ def train_loop(config: dict[str, Any]) -> None:
         gc.collect()  # the base model of this stage makes room for the next one's
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        if any_of(leaving(), group):
+            return
         reports.tell({"event": "next"})
         stage = _next_stage(stage["key"], group, errand)
 
@@ -142,7 +145,7 @@ class StageWorker:
         bench = self._workbench(str(self.store.folder("bases", self.base.fingerprint)))
         for value in self.stage["runs"]:
             run = run_from_dict(value, self.base)
-            if any_of(self.errand.stopped(), self.group):
+            if any_of(self._is_to_stop(), self.group):
                 return
             if self._stored("runs", run.fingerprint):
                 self._report("finished", run, {})
@@ -168,6 +171,9 @@ class StageWorker:
                 return
             if error is not None and self.group.workers > 1:
                 raise error  # the other workers wait in a collective operation: only a new group can go on
+
+    def _is_to_stop(self) -> bool:
+        return self.errand.stopped() or leaving()
 
     def _watched(self, bench: Workbench, run: Run) -> OnValidation:
         """Reports a run's validations: those who want it may find that it is not worth more."""
@@ -225,7 +231,7 @@ class StageWorker:
             self.store,
             item.fingerprint,
             every,
-            lambda: self.errand.stopped() or bool(dropped and dropped.now()),
+            lambda: self._is_to_stop() or bool(dropped and dropped.now()),
         )
         try:
             with (

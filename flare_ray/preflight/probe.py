@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-import flare_ray
 from flare_ray.cache import cache_folder
+from flare_ray.execution.provenance import code
 from flare_ray.preflight.here import existing, installed
 from flare_ray.redaction import redacted
 from flare_ray.store.files import Files
@@ -84,15 +84,6 @@ def probe(asked: Asked, key: str) -> Node:
         storage=_storage(asked, key),
         folders={folder: listed(folder) for folder in asked.folders},
     )
-
-
-def code() -> str:
-    """A hash of this package's source files: nodes must run the same."""
-    root = Path(flare_ray.__file__).parent
-    whole = blake2b(digest_size=8)
-    for file in sorted(root.rglob("*.py")):
-        whole.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return whole.hexdigest()
 
 
 def gpus() -> tuple[Gpu, ...] | None:

@@ -59,11 +59,11 @@ def _references(todo: Stages) -> Iterable[str]:
 
 def _room(study: Study, todo: Stages) -> list[Finding]:
     """What the whole cluster could never hold."""
-    from flare_ray.execution.cluster import can_have
+    from flare_ray.execution.cluster import can_have, nodes
 
     works: list[Base | Translating] = [*(pack.base for pack in todo.packs), *todo.translations]
     try:
-        Capacity(can_have(), study.sweep.resources_of, study.sweep.resources).check(works)
+        Capacity(can_have(), study.sweep.resources_of, study.sweep.resources, nodes()).check(works)
     except InputError as error:
         return [bad(one.where, one.found, one.wanted) for one in error.problems]
     return []

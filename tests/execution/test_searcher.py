@@ -109,3 +109,20 @@ def test_only_watched_runs_report_their_validations() -> None:
     runs = searcher.suggest("t1")["stage"]["runs"]
     assert runs[0]["watched"]
     assert not any(run["watched"] for run in runs[1:])
+
+
+def test_what_waits_for_nodes_is_spoken_of_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(bases=2, runs=2, pack_size=2)
+    searcher, _ = searcher_of(world, cluster=2)
+    said = []
+    for minutes in range(120):
+        searcher.suggest(f"t{minutes}")
+        said += [(minutes, record.getMessage()) for record in caplog.records]
+        caplog.clear()
+        world.now += 60
+    assert [minute for minute, _ in said] == [10, 20, 40, 80]
+    assert said[0][1] == "2 stages wait for nodes, one since 10 minutes; it needs 1 CPU"
+    searcher.board.starts.works(searcher.key("t0"))
+    searcher.board.starts.works(searcher.key("t1"))
+    searcher.suggest("t120")
+    assert not caplog.records
