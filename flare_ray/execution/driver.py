@@ -7,11 +7,9 @@ one when Tune, or the Ray that it started itself, breaks down under it.
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from flare_ray.execution.board import Board
@@ -20,6 +18,7 @@ from flare_ray.execution.durations import Durations, Work
 from flare_ray.execution.metrics import Load
 from flare_ray.execution.outcomes import OnEvent, Outcomes
 from flare_ray.execution.prefetch import prefetches
+from flare_ray.execution.ray_files import ray_files, run_storage
 from flare_ray.execution.retries import Retries
 from flare_ray.execution.searching import Searches
 from flare_ray.plan.grid import Base, Run
@@ -147,7 +146,7 @@ class _Attempt:
             self.searches.attach(self.board, stages, self._more)
         self.shared: dict[str, Any] = {
             "storage": store.url,
-            "ray_storage": _ray_storage(store),
+            "ray_storage": ray_files(store.files),
             "provenance": execution.provenance,
             "desk": self.desk.name,
             "offline": prefetches(common),
@@ -234,7 +233,7 @@ class _Attempt:
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=self.shared["ray_storage"],
+                **run_storage(self.shared["ray_storage"]),
                 callbacks=[Events(searcher, self.on_event)],
                 verbose=0,
             ),
@@ -257,11 +256,3 @@ def _keep_credentials_out() -> None:
 
     named = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(named)
-
-
-def _ray_storage(store: Store) -> str:
-    """Where Tune and Train keep their own files, of use only to whoever looks for the cause of a failure."""
-    name = time.strftime("ray/%Y-%m-%d_%H-%M-%S")
-    if store.local:
-        return str(Path(store.root) / name)
-    return f"{store.url.rstrip('/')}/{name}"

@@ -31,6 +31,7 @@ def run_stage(config: dict[str, Any]) -> None:
     from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
+    from flare_ray.execution.ray_files import run_storage
     from flare_ray.execution.rendezvous import torch_config
 
     os.environ.setdefault(
@@ -48,7 +49,7 @@ def run_stage(config: dict[str, Any]) -> None:
         ),
         run_config=RunConfig(
             name=config["stage"]["key"],
-            storage_path=config["ray_storage"],
+            **run_storage(config["ray_storage"]),
             failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),  # type: ignore[call-arg]
             callbacks=[TuneReportCallback()],  # type: ignore[list-item]
         ),
