@@ -179,11 +179,14 @@ class _Attempt:
 
     def load(self) -> Load:
         """What runs now, and what it reserves."""
-        running, devices = list(self.board.running.values()), defaultdict[str, float](float)
-        for stage in running:
+        running, devices = list(self.board.running.items()), defaultdict[str, float](float)
+        working = defaultdict[str, float](float)
+        for key, stage in running:
             kind, count = self.capacity.devices(stage.needs)
             devices[kind] += count
-        return Load(Counter(stage.kind for stage in running), devices)
+            if self.board.starts.begun(key):  # one that waits for its nodes costs nothing
+                working[kind] += count
+        return Load(Counter(stage.kind for _, stage in running), devices, working)
 
     def on_event(self, event: dict[str, Any]) -> None:
         """Something started, finished or failed."""

@@ -37,10 +37,10 @@ METRICS = {
     "flare_ray_runs": Described("Runs of the sweep that are finished, failed and left", ("state",)),
     "flare_ray_seconds_left": Described("Seconds to the end at the pace so far"),
     "flare_ray_stages_running": Described("Translations, base models and packs at work", ("kind",)),
-    "flare_ray_devices_reserved": Described("GPUs, or CPU cores of stages without one", ("device",)),
-    "flare_ray_device_seconds": Described(
-        "Seconds times devices that were reserved", ("device",), grows=True
+    "flare_ray_devices_reserved": Described(
+        "GPUs, or CPU cores of stages without one, waited for or at work", ("device",)
     ),
+    "flare_ray_device_seconds": Described("Seconds times devices of stages at work", ("device",), grows=True),
     "flare_ray_cost": Described("Their price, where the sweep's price_per_hour is set", grows=True),
     "flare_ray_trained_tokens": Described("Target tokens of finished trainings", grows=True),
 }
@@ -53,10 +53,12 @@ def exported(name: str) -> str:
 
 @dataclass(frozen=True)
 class Load:
-    """What runs now. stages: their number by kind; devices: what they reserve, GPUs or else CPU cores."""
+    """What runs now. stages: their number by kind; devices: what they reserve, GPUs or else CPU cores, or wait for;
+    working: those of stages that are at work."""
 
     stages: Mapping[str, int] = field(default_factory=dict)
     devices: Mapping[str, float] = field(default_factory=dict)
+    working: Mapping[str, float] = field(default_factory=dict)
 
 
 class SweepMetrics:
@@ -114,9 +116,9 @@ class SweepMetrics:
             self._of("flare_ray_seconds_left").set(left)
         self._gauges("flare_ray_stages_running", "kind", load.stages)
         self._gauges("flare_ray_devices_reserved", "device", load.devices)
-        for device, count in load.devices.items():
+        for device, count in load.working.items():
             self._grow("flare_ray_device_seconds", seconds * count, {"device": device})
-        self._grow("flare_ray_cost", sum(load.devices.values()) * seconds * (self.price or 0.0) / 3600)
+        self._grow("flare_ray_cost", sum(load.working.values()) * seconds * (self.price or 0.0) / 3600)
         with self._lock:
             tokens, self._tokens = self._tokens, 0.0
         self._grow("flare_ray_trained_tokens", tokens)

@@ -54,9 +54,9 @@ def joined(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("joined")
-def test_hours_and_money_are_what_was_reserved_times_its_time() -> None:
+def test_hours_and_money_are_of_what_is_at_work_and_not_of_what_waits() -> None:
     metrics = Written(price=7.2, every=0.02)
-    metrics.load = lambda: Load({"pack": 2}, {"GPU": 3.0})
+    metrics.load = lambda: Load({"pack": 2}, {"GPU": 11.0}, {"GPU": 3.0})
     started = time.monotonic()
     with metrics:
         time.sleep(0.3)
@@ -87,6 +87,7 @@ def test_runs_stages_and_tokens() -> None:
     assert told[("flare_ray_trained_tokens",)] == 120
     assert told[("flare_ray_stages_running", "base")] == 0, "of what ended it says so"
     assert told[("flare_ray_stages_running", "pack")] == 2
+    assert told[("flare_ray_devices_reserved", "CPU")] == 2
     assert ("flare_ray_cost",) not in told, "the sweep has no price"
 
 
@@ -158,7 +159,7 @@ from flare_ray.execution.metrics import Load, SweepMetrics
 ray.init(address=sys.argv[1], log_to_driver=False)
 with SweepMetrics("study", price=3600.0, every=1.0) as metrics:
     metrics.counts = lambda: {"finished": 2, "failed": 0, "left": 5, "seconds_left": 9.0}
-    metrics.load = lambda: Load({"pack": 1}, {"CPU": 2.0})
+    metrics.load = lambda: Load({"pack": 1}, {"CPU": 2.0}, {"CPU": 2.0})
     metrics.trained(1234.0)
     print("told", flush=True)
     sys.stdin.read()
