@@ -25,7 +25,7 @@ def normal(text: str) -> str:
 
 
 def points(task: str, run: pd.DataFrame) -> float:
-    gold, said = [list(one) for one in run["gold"]], [one or "" for one in run["prediction"]]
+    gold, said = [list(one) for one in run["gold"]], run["prediction"].fillna("")
     if task == "nusax":
         first = [one[0] for one in gold]
         labels = ["negative", "neutral", "positive"]
