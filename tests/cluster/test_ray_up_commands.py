@@ -48,6 +48,8 @@ def test_rays_command_line_takes_what_starts_a_node(name: str) -> None:
     ):
         assert commands[0] == "ray stop"
         words = shlex.split(commands[-1].replace("$RAY_HEAD_IP", "10.0.0.1"))
+        if name == "onprem" and head:
+            assert words.pop(0) == "RAY_enable_autoscaler_v2=0"
         assert words[:2] == ["ray", "start"]
         given = start.make_context("ray start", words[2:]).params
         assert given["head"] is head
