@@ -176,6 +176,25 @@ def test_aws_machines_have_what_is_said_of_them(amazon: Any) -> None:
         assert resources["CPU"] in (0, one["VCpuInfo"]["DefaultVCpus"])
 
 
+def test_the_head_on_aws_may_tag_and_end_no_machines_but_its_own() -> None:
+    """Who could tag any machine could give it the tag by which machines may be ended."""
+    from ray.autoscaler.tags import TAG_RAY_CLUSTER_NAME
+
+    statements = json.loads((ROOT / "cluster/iam/aws-head.json").read_text())["Statement"]
+    own = {"StringEquals": {f"ec2:ResourceTag/{TAG_RAY_CLUSTER_NAME}": load("aws")["cluster_name"]}}
+    started = {"StringEquals": {"ec2:CreateAction": "RunInstances"}}
+    may: dict[str, list[Any]] = {}
+    for one in statements:
+        actions = [one["Action"]] if isinstance(one["Action"], str) else one["Action"]
+        for action in actions:
+            may.setdefault(action, []).append(one.get("Condition"))
+    assert not any("*" in action for action in may)
+    changes = {action for action in may if re.match(r"ec2:(?!Describe|RunInstances)", action)}
+    assert changes == {"ec2:CreateTags", "ec2:TerminateInstances"}  # none stops: cache_stopped_nodes is false
+    assert may["ec2:TerminateInstances"] == [own]
+    assert may["ec2:CreateTags"] == [started, own]
+
+
 def unknown(value: Any, schema: Config, schemas: Config, where: str) -> Iterator[str]:
     """What of a value a discovery document does not know."""
     schema = schemas[schema["$ref"]] if "$ref" in schema else schema
@@ -190,6 +209,15 @@ def unknown(value: Any, schema: Config, schemas: Config, where: str) -> Iterator
             yield from unknown(inner, schema["items"], schemas, f"{where}[]")
     elif "enum" in schema and value not in schema["enum"]:
         yield f"{where}={value}"
+
+
+def test_googles_disks_are_of_a_kind_that_every_machine_takes() -> None:
+    """G2 and A3 refuse pd-standard, which is what no diskType means. Its zone is the machines'."""
+    config = load("gcp")
+    for group in config["available_node_types"].values():
+        (disk,) = group["node_config"]["disks"]
+        kind = f"zones/{config['provider']['availability_zone']}/diskTypes/pd-balanced"
+        assert disk["initializeParams"]["diskType"] == kind
 
 
 def test_googles_interface_knows_every_field_and_ray_fills_in_the_rest() -> None:
@@ -230,6 +258,11 @@ def test_rays_template_for_azure_knows_every_field() -> None:
     for name, group in load("azure")["available_node_types"].items():
         for field, value in group["node_config"]["azure_arm_parameters"].items():
             assert isinstance(value, kinds[parameters[field]["type"].lower()]), (name, field)
+
+
+def test_azures_subscription_is_named() -> None:
+    """Without it Ray calls azure-common's get_cli_profile, an ImportError."""
+    assert load("azure")["provider"]["subscription_id"] == "SUBSCRIPTION"
 
 
 def test_azures_sdk_has_what_ray_imports() -> None:
