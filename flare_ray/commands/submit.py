@@ -19,6 +19,7 @@ import typer
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.execution.jobs import Job
+from flare_ray.execution.provenance import CHECKOUT, checkout
 from flare_ray.execution.working_dir import EXCLUDES, check
 from flare_ray.redaction import redacted
 
@@ -107,7 +108,8 @@ def runtime_env(working_dir: Path, env: list[str]) -> dict[str, Any]:
     wrong = [one for one in env if not one.partition("=")[0] or "=" not in one]
     if wrong:
         raise InputError("submit", [Problem("--env", repr(one), "NAME=VALUE") for one in wrong])
-    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS)} | dict(one.split("=", 1) for one in env)
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS), CHECKOUT: checkout()}
+    variables |= dict(one.split("=", 1) for one in env)
     return {"working_dir": str(working_dir.absolute()), "excludes": list(EXCLUDES), "env_vars": variables}
 
 

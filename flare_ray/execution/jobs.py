@@ -8,12 +8,16 @@ stored.
 from __future__ import annotations
 
 import asyncio
+import queue
+import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from flare_ray.errors import UNREACHABLE as SERVICE_AWAY
 from flare_ray.errors import InputError, Problem
 
 ENDED = (0, 1, 2, 130)
@@ -23,6 +27,13 @@ UNREACHABLE = 3
 _QUIET = 15.0
 """Seconds without a word of the log after which the job's state is looked at."""
 _PAUSE = 5.0
+_LONGEST_PAUSE = 300.0
+"""Between a lost driver and the next one: `_PAUSE`, doubled each time, and no longer than this."""
+_LIVED = 600.0
+"""Seconds after which a driver has done something: losses before it are not counted any more."""
+_CANNOT_START = (126, 127)
+_PASSING = re.compile(r"status code (5\d\d|408|429)\b")
+_EXISTS = "already exists"
 _SETUP = "RUNTIME_ENV_SETUP_FAILURE"
 
 
@@ -63,20 +74,20 @@ class Job:
         job, lost = "", 0
         try:
             while True:
-                job = self._going() or self._submit()
+                job, began = self._going() or self._submit(), self.clock()
                 if self.wait_for == 0:
                     return 0
                 code, why = self._end(job)
                 if code is not None:
                     self.say(f"job {job}: {why}")
                     return code
-                lost += 1
+                lost = 1 if self.clock() - began >= _LIVED else lost + 1
                 if lost > self.most:
-                    self.say(
-                        f"job {job}: {why}; it was submitted again {self.most} times, and is not any more"
-                    )
+                    often = f"it was submitted again {self.most} times, and is not any more"
+                    self.say(f"job {job}: {why}; {often}")
                     return UNREACHABLE
                 self.say(f"job {job}: {why}: submitting it again, what is finished is kept")
+                self._pause(min(_PAUSE * 2 ** (lost - 1), _LONGEST_PAUSE))
         except TimeOver:
             goes_on = f"job {job} goes on: the same command follows it again, `ray job stop {job}` ends it"
             self.say(f"the time is over; {goes_on if job else 'nothing was submitted'}")
@@ -99,6 +110,7 @@ class Job:
         numbers = [int(job.rpartition("-")[2]) for job in self._jobs()]
         job = f"{self.sweep}-{max(numbers, default=0) + 1}"
         metadata = {"job_name": self.sweep, "sweep": self.sweep}
+        self._written.pop(job, None)  # an earlier head may have had one of this name
         try:
             self._ask(
                 lambda client: client.submit_job(
@@ -109,7 +121,7 @@ class Job:
                 )
             )
         except RuntimeError as error:
-            if "already exists" not in str(error):
+            if _EXISTS not in str(error):
                 raise
             # The answer to an earlier try was lost, or somebody else was quicker.
         self.say(f"job {job}: {self.entrypoint}")
@@ -127,8 +139,7 @@ class Job:
     def _end(self, job: str) -> tuple[int | None, str]:
         """Writes the job's log until it ends. The exit code, None when its driver was lost; and what became of it."""
         while True:
-            with suppress(_LogLost):
-                asyncio.run(self._follow(job))
+            self._follow(job)
             facts = self._jobs().get(job)
             if facts is None:
                 return None, "the cluster does not know it any more"
@@ -136,49 +147,40 @@ class Job:
                 return verdict(facts)
             self._pause()
 
-    async def _follow(self, job: str) -> None:
-        """Writes what of the log was not written yet; returns when the job has ended. Raises _LogLost."""
-        position, lines = 0, aiter(self._client.tail_job_logs(job))
-        coming = asyncio.ensure_future(anext(lines, None))
-        try:
-            while True:
-                done, _ = await asyncio.wait({coming}, timeout=min(_QUIET, self._left()))
-                if not done:
-                    self._still_going(job)
-                    continue
-                try:
-                    text = coming.result()
-                except Exception as error:  # of aiohttp, of Ray: whatever it is, the job's state tells more
-                    raise _LogLost from error
-                if text is None:
+    def _follow(self, job: str) -> None:
+        """Writes what of the log was not written yet, until it ends, breaks off, or falls silent with the job."""
+        coming, position = _tail(self._client, job), 0
+        while True:
+            try:
+                text = coming.get(timeout=self._left(_QUIET))
+            except queue.Empty:
+                facts = self._jobs().get(job)
+                if facts is None or facts.status.is_terminal():
                     return
-                written = self._written.get(job, 0)
-                self.write(text[max(0, written - position) :])
-                position += len(text)
-                self._written[job] = max(written, position)
-                coming = asyncio.ensure_future(anext(lines, None))
-        finally:
-            coming.cancel()
+                continue
+            if text is None:
+                return
+            written = self._written.get(job, 0)
+            self.write(text[max(0, written - position) :])
+            position += len(text)
+            self._written[job] = max(written, position)
 
-    def _still_going(self, job: str) -> None:
-        self._left()
-        facts = self._jobs().get(job)
-        if facts is None or facts.status.is_terminal():
-            raise _LogLost
-
-    def _left(self) -> float:
-        """Seconds to follow on. Raises TimeOver."""
-        left = _QUIET if self._until is None else self._until - self.clock()
+    def _left(self, most: float) -> float:
+        """Seconds to go on, at most so many. Raises TimeOver."""
+        left = most if self._until is None else min(most, self._until - self.clock())
         if left <= 0:
             raise TimeOver
         return left
 
-    def _pause(self) -> None:
-        self.sleep(min(_PAUSE, self._left()))
+    def _pause(self, seconds: float = _PAUSE) -> None:
+        self.sleep(self._left(seconds))
 
     def _ask(self, question: Callable[[Any], Any]) -> Any:
-        """The cluster's answer, as soon as there is one. Raises Unreachable, InputError when the token is refused."""
-        import requests
+        """The cluster's answer, as soon as there is one.
+
+        Raises Unreachable, InputError when the token or what is asked is refused, RuntimeError for a submission id
+        that is there already.
+        """
         from ray.exceptions import AuthenticationError
 
         since: float | None = None
@@ -188,19 +190,55 @@ class Job:
                 return question(self._client)
             except AuthenticationError as error:
                 wanted = "the cluster's token: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
-                raise InputError("submit", [Problem("token", str(error).splitlines()[0], wanted)]) from error
-            except (ConnectionError, requests.RequestException) as error:
-                self._client = None
-                if since is None:
-                    since = self.clock()
-                    self.say(f"the cluster does not answer, trying again for {self.patience:.0f} s: {error}")
-                if self.clock() - since >= self.patience:
-                    raise Unreachable(str(error)) from error
-                self._pause()
+                raise InputError("submit", [Problem("token", _line(error), wanted)]) from error
+            except (OSError, RuntimeError, ValueError, AssertionError) as error:
+                if _EXISTS in str(error):
+                    raise
+                if not _is_silence(error):
+                    wanted = "the address of a Ray cluster's dashboard (--address), which takes the job"
+                    raise InputError("submit", [Problem("the cluster", _line(error), wanted)]) from error
+                why = error
+            since = self._silent(why, since)
+
+    def _silent(self, error: Exception, since: float | None) -> float:
+        """Pauses, within the patience that is left; since when there was no answer. Raises Unreachable."""
+        self._client = None
+        if since is None:
+            since = self.clock()
+            self.say(f"the cluster does not answer, trying again for {self.patience:.0f} s: {_line(error)}")
+        if self.clock() - since >= self.patience:
+            raise Unreachable(_line(error)) from error
+        self._pause()
+        return since
 
 
-class _LogLost(Exception):
-    """The log does not come any more."""
+def _tail(client: Any, job: str) -> queue.SimpleQueue[str | None]:
+    """A job's log as it comes, None at its end or where it breaks off. Its thread leaves Ctrl-C to the others."""
+    found: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    async def pump() -> None:
+        async for text in client.tail_job_logs(job):
+            found.put(text)
+
+    def work() -> None:
+        with suppress(Exception):  # of aiohttp, of Ray: whatever it is, the job's state tells more
+            asyncio.run(pump())
+        found.put(None)
+
+    threading.Thread(target=work, name=f"log of {job}", daemon=True).start()
+    return found
+
+
+def _is_silence(error: Exception) -> bool:
+    """Whether the cluster, or what stands before it, may answer another time."""
+    if isinstance(error, RuntimeError):  # Ray's client, of an answer that is no good one
+        return bool(_PASSING.search(str(error)))
+    return isinstance(error, OSError) and not isinstance(error, ValueError)  # as requests says of a wrong URL
+
+
+def _line(error: Exception) -> str:
+    """What an exception says, in one line."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def verdict(facts: Any) -> tuple[int | None, str]:
@@ -217,4 +255,11 @@ def verdict(facts: Any) -> tuple[int | None, str]:
         return 2, f"its environment could not be set up: {facts.message}"
     if code in ENDED:
         return code, f"ended with exit code {code}"
+    if code in _CANNOT_START:
+        return (
+            2,
+            f"its command cannot be started on the cluster (exit code {code}): is flare_ray installed there?",
+        )
+    if code == SERVICE_AWAY:
+        return None, "it could not reach a service that it needs; its log says which"
     return None, f"its driver was lost ({facts.error_type or 'no word'}, exit code {code})"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -166,13 +169,116 @@ def test_a_cluster_that_forgot_the_job_gets_it_again() -> None:
     async def forgets(job: str) -> AsyncIterator[str]:
         cluster.known.clear()
         cluster.tail_job_logs = follow  # type: ignore[method-assign]
-        yield "begin\n"
+        yield "a long log of many lines, longer than the next one's\n"
 
     cluster.tail_job_logs = forgets  # type: ignore[method-assign]
-    job, _, said = job_on(cluster)
+    job, log, said = job_on(cluster)
     assert job.run() == 0
-    assert len(cluster.submitted) == 2
+    assert [one["submission_id"] for one in cluster.submitted] == ["study-1", "study-1"], (
+        "the new head knows none"
+    )
+    assert "".join(log[1:]) == "begin of study-1\nend of study-1\n"
     assert any("does not know it any more" in line for line in said)
+
+
+def test_a_command_that_cannot_start_is_not_tried_again() -> None:
+    cluster = Cluster([("FAILED", 127)])
+    job, _, said = job_on(cluster)
+    assert job.run() == 2
+    assert len(cluster.submitted) == 1
+    assert "cannot be started" in said[-1]
+
+
+def test_between_lost_drivers_there_is_more_and_more_time() -> None:
+    cluster = Cluster([("FAILED", 137)] * 4 + [("FAILED", 75)] * 4 + [DONE])
+    job, _, said = job_on(cluster)
+    pauses, sleep = [], job.sleep
+    job.sleep = lambda seconds: (pauses.append(seconds), sleep(seconds))[1]
+    assert job.run() == 0
+    assert pauses == [5, 10, 20, 40, 80, 160, 300, 300]
+    assert sum("could not reach a service" in line for line in said) == 4
+
+
+def test_drivers_that_got_on_are_lost_as_often_as_it_takes() -> None:
+    """Ten losses in a week are not ten in a row."""
+    cluster = Cluster([LOST] * 30 + [DONE])
+    job, _, _ = job_on(cluster, most=2)
+    tail, clock = cluster.tail_job_logs, job.clock
+
+    async def lives(name: str) -> AsyncIterator[str]:
+        clock.sleep(700)  # type: ignore[attr-defined]
+        async for text in tail(name):
+            yield text
+
+    cluster.tail_job_logs = lives  # type: ignore[method-assign]
+    assert job.run() == 0
+    assert len(cluster.submitted) == 31
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 429])
+def test_a_proxy_without_a_head_is_waited_for(status: int) -> None:
+    error = RuntimeError(f"Request failed with status code {status}: no healthy upstream.")
+    job, _, _ = job_on(Cluster([DONE], down=[error] * 5), patience=100)
+    assert job.run() == 0
+    job, _, said = job_on(Cluster([], down=[error] * 1000), patience=100)
+    assert job.run() == UNREACHABLE
+    assert f"status code {status}" in said[-1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Request failed with status code 404: not here."),
+        RuntimeError("Module of address scheme htp:// not found"),
+        requests.exceptions.InvalidURL("no host"),
+        ValueError("working_dir is no folder"),
+    ],
+)
+def test_what_a_cluster_refuses_is_wrong_input(error: Exception) -> None:
+    with pytest.raises(InputError, match=str(error)):
+        job_on(Cluster([], down=[error]))[0].run()
+
+
+FOLLOW = """
+import asyncio
+from types import SimpleNamespace
+from ray.job_submission import JobStatus
+from flare_ray.execution import jobs
+
+class Silent:
+    asked = 0
+
+    def list_jobs(self):
+        self.asked += 1
+        if self.asked > 1:
+            raise ConnectionError("no route")
+        return [SimpleNamespace(submission_id="study-1", status=JobStatus.RUNNING, entrypoint="sweep")]
+
+    async def tail_job_logs(self, job):
+        await asyncio.sleep(1000)
+        yield "nothing"
+
+jobs._QUIET, cluster = 0.5, Silent()
+jobs.Job("study", "sweep", {}, lambda: cluster, lambda text: None, lambda line: print(line, flush=True)).run()
+"""
+
+
+def test_one_interrupt_ends_the_following_of_a_cluster_that_does_not_answer() -> None:
+    job = subprocess.Popen(
+        [sys.executable, "-c", FOLLOW],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdout
+    try:
+        while "does not answer" not in (line := job.stdout.readline()):
+            assert line, job.stderr and job.stderr.read()
+        job.send_signal(signal.SIGINT)
+        _, said = job.communicate(timeout=30)
+    finally:
+        job.kill()
+    assert "KeyboardInterrupt" in said
 
 
 @pytest.mark.parametrize("error", [ConnectionError, requests.ConnectionError, requests.Timeout])
