@@ -125,7 +125,7 @@ class Capacity:
         if self.nodes is None or any(fitting(one, node) for node in self.nodes):
             return []
         kinds = {", ".join(f"{node.get(kind, 0):g} {kind}" for kind in one) for node in self.nodes}
-        found = f"{what}: one needs {_amounts(one)}, on nodes of {' or '.join(sorted(kinds))}"
+        found = f"{what}: one needs {amounts(one)}, on nodes of {' or '.join(sorted(kinds))}"
         return [Problem(where, found, "what a single node has")]
 
     def slots(self, works: Iterable[Base | Translating]) -> int:
@@ -195,7 +195,7 @@ class Capacity:
 def _unsatisfiable(where: str, what: str, needs: Needs, cluster: Needs) -> list[Problem]:
     if fitting(needs, cluster):
         return []
-    wants = _amounts(needs)
+    wants = amounts(needs)
     has = ", ".join(f"{cluster.get(kind, 0):g} {kind}" for kind in needs)
     wanted = (
         f"what the cluster can hold; if it grows and Ray does not know how far, {VARIABLE} (docs/cluster.md)"
@@ -203,5 +203,6 @@ def _unsatisfiable(where: str, what: str, needs: Needs, cluster: Needs) -> list[
     return [Problem(where, f"{what}: needs {wants}, on a cluster that can have {has}", wanted)]
 
 
-def _amounts(needs: Needs) -> str:
+def amounts(needs: Needs) -> str:
+    """For people."""
     return ", ".join(f"{amount:g} {kind}" for kind, amount in needs.items())

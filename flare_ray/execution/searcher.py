@@ -9,7 +9,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from flare_ray.execution.board import Board, Stage
-from flare_ray.execution.capacity import Capacity
+from flare_ray.execution.capacity import Capacity, amounts
 from flare_ray.plan.grid import Base
 from flare_ray.plan.stages import Translating
 from flare_ray.plan.wire import base_to_dict, corpus_to_dict, run_to_dict
@@ -64,8 +64,7 @@ class StageSearcher(Searcher):
             return
         self._patience = 2 * waited
         waiting = [one for key, one in self.board.running.items() if not self.board.starts.begun(key)]
-        needs = self.capacity.needs(waiting[0].needs)
-        wants = ", ".join(f"{amount:g} {kind}" for kind, amount in needs.items())
+        wants = amounts(self.capacity.needs(waiting[0].needs))
         log.warning(
             "%d stages wait for nodes, one since %.0f minutes; it needs %s", len(waiting), waited / 60, wants
         )
