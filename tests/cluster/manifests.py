@@ -24,23 +24,35 @@ Object = dict[str, Any]
 
 @cache
 def built(overlay: str) -> tuple[Object, ...]:
-    """What `kubectl apply -k` would send. Raises CalledProcessError."""
+    """What `kubectl apply -k` would send."""
+    return build(OVERLAYS / overlay)
+
+
+def build(folder: Path) -> tuple[Object, ...]:
     tool = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or "kubectl"
-    done = subprocess.run(
-        [tool, "kustomize", str(OVERLAYS / overlay)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([tool, "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return tuple(yaml.safe_load_all(done.stdout))
 
 
-def of_kind(overlay: str, kind: str) -> list[Object]:
-    """The overlay's objects of a kind."""
-    return [one for one in built(overlay) if one["kind"] == kind]
+def changed(scratch: Path, overlay: str, file: str, old: str, new: str) -> tuple[Object, ...]:
+    """An overlay, built after a user has changed the files of that name (below cluster/kuberay)."""
+    shutil.copytree(OVERLAYS.parent, scratch / "kuberay", dirs_exist_ok=True)
+    found = list((scratch / "kuberay").glob(file))
+    assert any(old in one.read_text() for one in found), (file, old)
+    for one in found:
+        one.write_text(one.read_text().replace(old, new))
+    return build(scratch / "kuberay/overlays" / overlay)
 
 
-def ray_cluster(overlay: str) -> Object:
+def of_kind(overlay: str | tuple[Object, ...], kind: str) -> list[Object]:
+    """The objects of a kind, of an overlay or of what it was built to."""
+    return [one for one in _objects(overlay) if one["kind"] == kind]
+
+
+def ray_cluster(overlay: str | tuple[Object, ...]) -> Object:
     """The Ray cluster's specification: one of its own, or its job's."""
-    for one in built(overlay):
+    for one in _objects(overlay):
         if one["kind"] == "RayCluster":
             return one["spec"]
         if one["kind"] == "RayJob":
@@ -48,13 +60,17 @@ def ray_cluster(overlay: str) -> Object:
     raise AssertionError(f"{overlay} has no Ray cluster")
 
 
-def pods(overlay: str) -> Iterator[tuple[str, Object]]:
+def _objects(overlay: str | tuple[Object, ...]) -> tuple[Object, ...]:
+    return built(overlay) if isinstance(overlay, str) else overlay
+
+
+def pods(overlay: str | tuple[Object, ...]) -> Iterator[tuple[str, Object]]:
     """Every pod's specification, by a name."""
     spec = ray_cluster(overlay)
     yield "head", spec["headGroupSpec"]["template"]["spec"]
     for group in spec["workerGroupSpecs"]:
         yield group["groupName"], group["template"]["spec"]
-    for one in built(overlay):
+    for one in _objects(overlay):
         if one["kind"] in ("Deployment", "StatefulSet"):
             yield one["metadata"]["name"], one["spec"]["template"]["spec"]
         if one["kind"] == "RayJob":

@@ -15,19 +15,35 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from flare_ray.execution.capacity import DRIVER_NODE
 from flare_ray.execution.growth import VARIABLE, of_config
-from tests.cluster.manifests import CRDS, NAMES, built, of_kind, pods, ray_cluster, schemas
+from tests.cluster.dockerfile import ROOT
+from tests.cluster.manifests import (
+    CRDS,
+    NAMES,
+    OVERLAYS,
+    Object,
+    built,
+    changed,
+    of_kind,
+    pods,
+    ray_cluster,
+    schemas,
+)
+from tests.cluster.test_ray_up import CLOUDS, load, workers
 from tests.ray_cluster import free_ports
 
 KUBERNETES = "1.34"
+DOCS = (ROOT / "docs/cluster.md").read_text()
+POOLS = DOCS.partition("| pool |")[2].splitlines()
 SCALING = [name for name in NAMES if name != "kueue"]
 JOBS = ["cpu-demo", "gpu-cloud-job", "kueue"]
 RAY = {"matchLabels": {"ray.io/is-ray-node": "yes"}}
 
 
-def autoscaler_reads(overlay: str) -> dict[str, Any]:
+def autoscaler_reads(overlay: str | tuple[Object, ...]) -> dict[str, Any]:
     """What the autoscaler beside the head makes of the Ray cluster."""
     from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
@@ -36,7 +52,7 @@ def autoscaler_reads(overlay: str) -> dict[str, Any]:
     return found
 
 
-def head_says(overlay: str, name: str) -> str:
+def head_says(overlay: str | tuple[Object, ...], name: str) -> str:
     (found,) = (
         one["value"] for one in dict(pods(overlay))["head"]["containers"][0]["env"] if one["name"] == name
     )
@@ -127,13 +143,88 @@ def test_drivers_and_trials_stay_on_the_head(overlay: str) -> None:
     assert "tolerations" not in dict(pods(overlay))["head"]
 
 
-def test_workers_in_a_cloud_are_on_spot_and_the_head_is_not() -> None:
-    for name, pod in pods("gpu-cloud"):
-        if name in ("mlflow", "postgres"):
-            continue
-        assert pod["nodeSelector"] == {"flare-ray/node": name}
+@pytest.mark.parametrize("overlay", [name for name in NAMES if name != "cpu-demo"])
+def test_workers_are_on_their_machines_and_what_stays_is_beside_the_head(overlay: str) -> None:
+    """A record that lies on a spot machine, or holds a GPU machine for itself, is none that stays."""
+    stays = ("head", "mlflow", "postgres", "submitter")
+    for name, pod in pods(overlay):
+        assert pod["nodeSelector"] == {"flare-ray/node": "head" if name in stays else name}
         taints = {one["key"] for one in pod.get("tolerations", [])}
-        assert ("cloud.google.com/gke-spot" in taints) == (name != "head")
+        on_spot = name not in stays and overlay != "onprem-nfs"
+        assert ({"cloud.google.com/gke-spot", "flare-ray/spot"} <= taints) == on_spot
+        assert ("nvidia.com/gpu" in taints) == name.startswith("gpu")
+
+
+def test_workers_tolerate_the_taints_of_the_documented_pools() -> None:
+    taints = set(re.findall(r"--node-taints (\S+?)=|taints: \[{key: (\S+),", DOCS))
+    assert {first or second for first, second in taints} == {"flare-ray/spot", "nvidia.com/gpu"}
+    tolerated = {name: {one["key"] for one in pod.get("tolerations", [])} for name, pod in pods("gpu-cloud")}
+    assert tolerated["gpu-24gb"] == tolerated["gpu-80gb"] == tolerated["gpu-8x80gb"]
+    assert tolerated["gpu-24gb"] - tolerated["cpu"] == {"nvidia.com/gpu"}
+
+
+def test_jobs_of_different_overlays_are_different_jobs() -> None:
+    """KubeRay runs no job again that has ended, whatever is applied under its name."""
+    names = {overlay: of_kind(overlay, "RayJob")[0]["metadata"]["name"] for overlay in JOBS}
+    assert names == {"cpu-demo": "demo", "gpu-cloud-job": "sweep", "kueue": "queued-sweep"}
+    configs = {overlay: of_kind(overlay, "ConfigMap")[0]["metadata"]["name"] for overlay in JOBS}
+    assert configs["cpu-demo"] != configs["gpu-cloud-job"]  # a try after a failed one reads its sweep anew
+    for overlay, name in names.items():  # the same one again: deleted first
+        delete = f"kubectl -n flare-ray delete rayjob {name} --ignore-not-found\n"
+        assert f"{delete}kubectl apply -k cluster/kuberay/overlays/{overlay}\n" in DOCS
+
+
+def test_an_image_of_any_name_comes_into_every_pod(tmp_path: Any) -> None:
+    """As a user names it, in the two places where it stands."""
+    for overlay in NAMES:
+        mine = changed(
+            tmp_path / overlay, overlay, "components/image*/*.yaml", "registry.example/", "mine:5000/x/"
+        )
+        tag = "0.1.0-cpu" if overlay == "cpu-demo" else "0.1.0"
+        for name, pod in pods(mine):
+            (container,) = pod["containers"]
+            assert name == "postgres" or container["image"] == f"mine:5000/x/flare-ray:{tag}"
+    named = [file for file in OVERLAYS.parent.rglob("*.yaml") if "registry.example" in file.read_text()]
+    assert sorted(file.parent.name for file in named) == ["image", "image-cpu"]
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_each_clouds_gpus_are_those_of_its_machines(cloud: str, tmp_path: Any) -> None:
+    """The kinds and numbers of the file for `ray up`, whose machines docs/cluster.md names for the node pools."""
+    component = f"cloud/{cloud.replace('gcp', 'google')}"
+    mine = changed(tmp_path, "gpu-cloud", "overlays/gpu-cloud/kustomization.yaml", "cloud/aws", component)
+    most = of_config(autoscaler_reads(mine))
+    assert json.loads(head_says(mine, VARIABLE)) == {k: v for k, v in most.items() if k != "memory"}
+    machines = workers(load(cloud))
+    for group in ray_cluster(mine)["workerGroupSpecs"]:
+        own = machines[group["groupName"]]
+        assert {k for k in group["resources"] if ":" in k} == {k for k in own["resources"] if ":" in k}
+        assert group["maxReplicas"] == own["max_workers"]
+        assert int(group["resources"]["CPU"]) < own["resources"]["CPU"]
+        pool = next(line for line in POOLS if line.startswith(f"| `{group['groupName']}` |"))
+        config = own["node_config"].get("azure_arm_parameters", own["node_config"])
+        (machine,) = (config[key] for key in ("InstanceType", "machineType", "vmSize") if key in config)
+        assert machine in pool
+    accounts = [one for one in of_kind(mine, "ServiceAccount") if "annotations" in one["metadata"]]
+    assert {one["metadata"]["name"] for one in accounts} == {"flare-ray-head", "flare-ray-worker"}
+    for name, pod in pods(mine):
+        has = {one["name"]: one.get("value") for one in pod["containers"][0].get("env", [])}
+        ray = name not in ("mlflow", "postgres")
+        assert (has.get("AZURE_STORAGE_ANON") == "false") == (cloud == "azure" and ray)
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_table_of_node_types_has_each_clouds_kinds(cloud: str) -> None:
+    """`A (Google: B, Azure: C)`: A where no other is said."""
+    for name, group in workers(load(cloud)).items():
+        kinds = [kind.partition(":")[2] for kind in group["resources"] if ":" in kind]
+        if kinds:
+            row = next(line for line in DOCS.splitlines() if line.startswith(f"| `{name}` |"))
+            told = re.search(r"(\w+)(?: \((.+)\))? \|$", row)
+            assert told, row
+            others = dict(part.split(": ") for part in (told[2] or "").split(", ") if part)
+            title = {"aws": "AWS", "gcp": "Google", "azure": "Azure"}[cloud]
+            assert kinds == [others.get(title, told[1])]
 
 
 @pytest.mark.parametrize("overlay", NAMES)
@@ -145,10 +236,20 @@ def test_what_ray_counts_is_what_the_pod_has(overlay: str) -> None:
         assert asked["requests"]["memory"] == asked["limits"]["memory"]
 
 
+def test_the_namespace_is_restricted_and_no_overlays_to_delete() -> None:
+    """With it would go the secrets, which are made by hand, and the records."""
+    assert [of_kind(overlay, "Namespace") for overlay in NAMES] == [[]] * len(NAMES)
+    namespace = yaml.safe_load((OVERLAYS.parent / "namespace.yaml").read_text())
+    assert namespace["metadata"]["name"] == "flare-ray"
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert DOCS.index("kubectl apply -f cluster/kuberay/namespace.yaml") < DOCS.index(
+        "kubectl -n flare-ray create secret"
+    )
+    assert not re.search(r"^kubectl delete -k", DOCS, re.M)
+
+
 @pytest.mark.parametrize("overlay", NAMES)
 def test_no_pod_may_do_what_it_need_not(overlay: str) -> None:
-    (namespace,) = of_kind(overlay, "Namespace")
-    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     for name, pod in pods(overlay):
         assert pod["securityContext"]["runAsNonRoot"], name
         assert pod["securityContext"]["runAsUser"] > 0
@@ -191,12 +292,15 @@ def test_all_that_is_named_is_there_or_a_secret(overlay: str) -> None:
                 secrets |= {source["name"]} if source else set()
     assert secrets == {"flare-ray-token", "flare-ray-hub", "flare-ray-database"}
     if overlay in JOBS:
-        assert ("ConfigMap", "flare-ray-sweep") in have
+        (sweep,) = (
+            v["configMap"]["name"] for v in dict(pods(overlay))["head"]["volumes"] if v["name"] == "sweep"
+        )
+        assert ("ConfigMap", sweep) in have
 
 
 @pytest.mark.parametrize("overlay", NAMES)
 def test_only_what_belongs_to_a_namespace_is_put_into_one(overlay: str) -> None:
-    everywhere = {"Namespace", "PersistentVolume", "ClusterQueue", "ResourceFlavor"}
+    everywhere = {"PersistentVolume", "ClusterQueue", "ResourceFlavor"}
     for one in built(overlay):
         assert one["metadata"].get("namespace") == (None if one["kind"] in everywhere else "flare-ray")
 
@@ -231,6 +335,9 @@ def test_the_network_is_closed_but_for_what_is_said(overlay: str) -> None:
     assert bool(anywhere) == (overlay in ("gpu-cloud", "gpu-cloud-job", "kueue"))
     for rule in anywhere + [rule for rule in admits(overlay, "egress", head) if "to" not in rule]:
         assert {one["port"] for one in rule["ports"]} <= {443, 6443}
+    dns = {"protocol": "UDP", "port": 53}
+    (names,) = (rule for rule in admits(overlay, "egress", worker) if dns in rule.get("ports", []))
+    assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in names["to"]  # NodeLocal DNSCache is no pod
     (records,) = admits(overlay, "ingress", {"app.kubernetes.io/name": "postgres"})
     assert records["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "mlflow"}}}]
 
@@ -255,7 +362,6 @@ def test_a_jobs_sweep_is_one_of_the_images(overlay: str, tmp_path: Any) -> None:
     """Its file is read as the driver will read it, with the image's sweeps where the image has them."""
     from flare_ray.plan.extends import extended
     from flare_ray.plan.schema import Sweep
-    from tests.cluster.dockerfile import ROOT
 
     (config,) = of_kind(overlay, "ConfigMap")
     file = tmp_path / "sweep.yaml"
