@@ -14,7 +14,7 @@ import urllib.parse
 
 _NAMES = re.compile(
     r"(?:PASSWORD|PASSWD|PASSPHRASE|SECRET"
-    r"|(?:^|_)(?:PASS|TOKEN|API_?KEY|(?:ACCOUNT|PRIVATE|SECRET|ACCESS)_KEY|ACCESS_KEY_ID|CONNECTION_STRING|DSN))$",
+    r"|(?:^|_)(?:PASS|TOKEN|(?<!PUBLIC_)KEY|APIKEY|ACCESS_KEY_ID|CONNECTION_STRING|DSN))$",
     re.IGNORECASE,
 )
 """How variables are named that hold secrets; those that hold a secret's place end otherwise (`…_FILE`, `…_PATH`)."""
@@ -29,7 +29,7 @@ _PARAMETER = re.compile(
 )
 _HEADER = re.compile(r"\b(authorization\W{1,4}\w+|Bearer) [A-Za-z0-9+/=._~\-]{8,}", re.IGNORECASE)
 _ASSIGNED = re.compile(
-    r"\b([A-Z0-9_]*(?:PASSWORD|SECRET|TOKEN|API_KEY|ACCESS_KEY|ACCESS_KEY_ID)['\"]?\s*[=:]\s*['\"]?)"
+    r"\b([A-Z0-9_]*(?:PASSWORD|SECRET|TOKEN|(?:API|ACCESS|ACCOUNT|STORAGE|SECRET|PRIVATE|WANDB|FERNET)_KEY|ACCESS_KEY_ID)['\"]?\s*[=:]\s*['\"]?)"
     r"[^\s'\"$<{(]{8,}"
 )
 _TOKENS = re.compile(

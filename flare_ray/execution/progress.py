@@ -21,6 +21,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from flare_ray.redaction import redacted
+
 LINES = 30
 """Of the log, a minute: what ends beyond them is only counted."""
 _MINUTE = 60.0
@@ -31,7 +33,7 @@ class Progress:
 
     def __init__(self, console: Console, runs: int, bases: int, clock: Callable[[], float] = time.monotonic):
         self.console, self.runs, self.bases, self.clock = console, runs, bases, clock
-        self.finished = self.failed = self.bases_done = 0
+        self._finished, self._failed, self._bases = set[str](), set[str](), set[str]()  # fingerprints
         self._lines: deque[float] = deque(maxlen=LINES)
         self._untold = 0
         self._lock, self._ended = threading.RLock(), threading.Event()
@@ -59,6 +61,26 @@ class Progress:
         elif self._untold:
             self.status()
 
+    @property
+    def finished(self) -> int:
+        """Runs that are done."""
+        return len(self._finished)
+
+    @property
+    def failed(self) -> int:
+        """Runs whose last attempt failed, and that have not begun again."""
+        return len(self._failed)
+
+    @property
+    def bases_done(self) -> int:
+        """Base models that are done."""
+        return len(self._bases)
+
+    @property
+    def unsettled(self) -> int:
+        """Runs that are neither done nor failed."""
+        return max(0, self.runs - self.finished - self.failed)
+
     def more(self, runs: int, bases: int) -> None:
         """There is more to do than was said."""
         self.runs, self.bases = self.runs + runs, self.bases + bases
@@ -70,33 +92,42 @@ class Progress:
         )
 
     def on_event(self, event: dict[str, Any]) -> None:
-        """Counts an event and shows it."""
-        trial = event.get("trial", "")
+        """Counts an event and shows it. Work that is tried again is told of more than once, and counts once."""
         if event["event"] == "started":
-            self._current[trial] = (event["label"], self.clock())
-            if event["kind"] == "run" and self._first_run is None:
-                self._first_run = self.clock()
-            if event["kind"] != "run":
-                doing = "training" if event["kind"] == "base" else "translating"
-                self._bounded(f"{event['label']}: {doing}")
+            self._started(event)
             return
         if event["event"] == "progress":
             self._translated(event)
             return
-        self._current.pop(trial, None)
+        self._current.pop(event.get("trial", ""), None)
         if event["event"] == "dropped":
             self.runs -= 1
             self._bounded(f"{event['label']}: stopped early, its configuration cannot win")
-            return
-        if event["kind"] == "base":
-            self.bases_done += event["event"] == "finished"
-        elif event["kind"] == "corpus":
-            pass
-        elif event["event"] == "finished":
-            self.finished += 1
+        elif self._is_new(event):
+            self._bounded(self._outcome(event))
+
+    def _started(self, event: dict[str, Any]) -> None:
+        self._current[event.get("trial", "")] = (event["label"], self.clock())
+        if event["kind"] == "run":
+            self._failed.discard(event["fingerprint"])
+            self._first_run = self.clock() if self._first_run is None else self._first_run
         else:
-            self.failed += 1
-        self._bounded(self._outcome(event))
+            doing = "training" if event["kind"] == "base" else "translating"
+            self._bounded(f"{event['label']}: {doing}")
+
+    def _is_new(self, event: dict[str, Any]) -> bool:
+        """Counts what ended; whether it was not told as done before."""
+        if event["kind"] == "corpus":
+            return True
+        work, done = event["fingerprint"], self._finished if event["kind"] == "run" else self._bases
+        if work in done:
+            return False
+        if event["event"] == "finished":
+            done.add(work)
+            self._failed.discard(work)
+        elif event["kind"] == "run":
+            self._failed.add(work)
+        return True
 
     def _translated(self, event: dict[str, Any]) -> None:
         """A line for what a translation stage has done so far, at most every half minute."""
@@ -112,24 +143,23 @@ class Progress:
         settled = self.finished + self.failed
         if not settled or self._first_run is None:
             return None
-        seconds = (self.clock() - self._first_run) / settled * (self.runs - settled)
+        seconds = (self.clock() - self._first_run) / settled * self.unsettled
         return timedelta(seconds=round(seconds))
 
     def counts(self) -> dict[str, float]:
         """Runs by state, and the seconds left where they are known. From any thread."""
         left = self.left()
         known = {} if left is None else {"seconds_left": left.total_seconds()}
-        settled = self.finished + self.failed
-        return {"finished": self.finished, "failed": self.failed, "left": self.runs - settled, **known}
+        return {"finished": self.finished, "failed": self.failed, "left": self.unsettled, **known}
 
     def status(self) -> None:
         """A line that says how far it all is, and how much ended without a line of its own."""
         with self._lock:
             untold, self._untold = self._untold, 0
-        left, settled = self.left(), self.finished + self.failed
+        left = self.left()
         more = f"; {untold} more ended since the last line" if untold else ""
         self._line(
-            f"runs: {self.finished} done, {self.failed} failed, {self.runs - settled} left; base models: "
+            f"runs: {self.finished} done, {self.failed} failed, {self.unsettled} left; base models: "
             f"{self.bases_done}/{self.bases}; at work: {len(self._current)}; "
             f"time left: {left if left is not None else 'not known yet'}{more}"
         )
@@ -166,7 +196,11 @@ class Progress:
         return f"[{self.finished + self.failed}/{self.runs}{failed}{eta}]"
 
     def _line(self, text: str) -> None:
-        """A line of the log, with date and time; in a terminal above the live panel, with the time of day."""
+        """A line of the log, with date and time; in a terminal above the live panel, with the time of day.
+
+        Every line comes through here, so that none has a credential.
+        """
+        text = redacted(text)
         style = "red" if "FAILED" in text else None
         console = self._live.console if self._is_live else self.console
         at = time.strftime("%H:%M:%S" if self._is_live else "%Y-%m-%d %H:%M:%S")

@@ -22,6 +22,7 @@ from flare_ray.execution.cluster import can_have
 from flare_ray.execution.retries import kind_of
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.schema import Resources
+from flare_ray.redaction import redacted
 from flare_ray.store import Store
 from flare_ray.translation.memory import Pair
 from flare_ray.translation.stage import Stopped, build
@@ -221,7 +222,7 @@ def _failure(corpus: Corpus, error: Exception) -> dict[str, Any]:
         "fingerprint": corpus.fingerprint,
         "label": corpus.label,
         "kind": kind_of(cause),
-        "error": f"{type(cause).__name__}: {cause}",
+        "error": redacted(f"{type(cause).__name__}: {cause}"),
         "traceback": "".join(traceback.format_exception(error)),
         "at": time.time(),
     }

@@ -4,6 +4,7 @@ import io
 import re
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from flare_ray.execution.progress import LINES, Progress
@@ -24,11 +25,20 @@ def log_of(runs: int) -> tuple[Progress, io.StringIO, Clock]:
 
 def ended(number: int, event: str = "finished") -> dict[str, Any]:
     facts = {"metrics": {"macro_f1": 50.0}, "seconds": 1.0} if event == "finished" else {"error": "broken"}
-    return {"event": event, "kind": "run", "label": f"run {number}", "trial": f"pack-{number}", **facts}
+    return {"event": event, **about(number), **facts}
 
 
 def started(number: int, kind: str = "run") -> dict[str, Any]:
-    return {"event": "started", "kind": kind, "label": f"run {number}", "trial": f"pack-{number}"}
+    return {"event": "started", **about(number), "kind": kind}
+
+
+def about(number: int) -> dict[str, Any]:
+    return {
+        "kind": "run",
+        "fingerprint": f"print{number}",
+        "label": f"run {number}",
+        "trial": f"pack-{number}",
+    }
 
 
 def test_a_log_has_dated_plain_lines_with_what_is_done_and_the_time_left() -> None:
@@ -78,3 +88,44 @@ def test_the_counts_are_those_of_the_lines() -> None:
     assert progress.counts() == {"finished": 1, "failed": 1, "left": 2, "seconds_left": 10.0}
     progress.more(3, 0)
     assert progress.counts()["left"] == 5
+
+
+def test_a_run_that_is_tried_again_counts_once() -> None:
+    progress, stream, clock = log_of(1)
+    for error in ("OSError: no route", "OSError: no route"):
+        progress.on_event(started(1))
+        assert progress.counts()["failed"] == 0, "it is at work again"
+        clock.now += 10
+        progress.on_event(ended(1, "failed") | {"error": error})
+        assert progress.counts() == {"finished": 0, "failed": 1, "left": 0, "seconds_left": 0.0}
+    progress.on_event(started(1))
+    progress.on_event(ended(1))
+    assert progress.counts() == {"finished": 1, "failed": 0, "left": 0, "seconds_left": 0.0}
+    last = stream.getvalue().splitlines()[-1]
+    assert "[1/1] run 1" in last
+    progress.status()
+    assert "1 done, 0 failed, 0 left" in stream.getvalue()
+    assert "-1 day" not in stream.getvalue()
+
+
+def test_what_is_told_as_done_twice_counts_once() -> None:
+    """A stage that begins again tells of the runs that its store has already."""
+    progress, stream, _ = log_of(3)
+    for _ in range(2):
+        progress.on_event(ended(1))
+        progress.on_event(ended(2, "finished") | {"kind": "base"})
+    assert progress.counts()["finished"] == 1
+    assert progress.bases_done == 1
+    assert stream.getvalue().count("run 1") == 1
+    progress.on_event(ended(1, "failed"))
+    assert progress.counts() == {"finished": 1, "failed": 0, "left": 2}, "done work stays done"
+
+
+def test_no_line_has_a_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_KEY", "pl4nted/+Secret=Value")
+    progress, stream, _ = log_of(2)
+    error = "OSError: could not sign with pl4nted/+Secret=Value for http://ann:pl4nted@proxy"
+    progress.on_event(ended(1, "failed") | {"error": error})
+    progress.on_event(ended(2, "failed") | {"kind": "corpus", "error": error})
+    assert stream.getvalue().count("could not sign with ***") == 2
+    assert "pl4nted" not in stream.getvalue()

@@ -30,6 +30,10 @@ SECRET = "pl4nted/+Secret=Value"
         "PGPASSWORD",
         "OUR_DB_PASSWORD",
         "AZURE_STORAGE_CONNECTION_STRING",
+        "AZURE_STORAGE_KEY",
+        "STORAGE_KEY",
+        "WANDB_KEY",
+        "FERNET_KEY",
         "SENTRY_DSN",
         "apikey",
     ],
@@ -50,6 +54,8 @@ def test_the_environments_secrets_are_known_by_their_names(
         ("AWS_SHARED_CREDENTIALS_FILE", "/root/aws"),
         ("SOME_TOKEN", "short"),
         ("SOME_KEYS", "keyboard"),
+        ("SSH_PUBLIC_KEY", "ssh-ed25519"),
+        ("MONKEY", "chimpanzee"),
     ],
 )
 def test_what_is_no_secret_stays(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -67,6 +73,7 @@ def test_what_is_no_secret_stays(monkeypatch: pytest.MonkeyPatch, name: str, val
         "Authorization: Bearer pl4ntedpl4nted",
         "{'authorization': 'Basic pl4ntedpl4nted'}",
         "+HF_TOKEN=pl4ntedpl4nted",
+        "+AZURE_STORAGE_KEY=pl4ntedpl4nted",
         '+    "AWS_SECRET_ACCESS_KEY": "pl4ntedpl4nted",',
         "hf_pl4ntedpl4ntedpl4ntedpl4nted",
         "ghp_pl4ntedpl4ntedpl4ntedpl4nted",
@@ -113,6 +120,17 @@ def test_a_failures_file_and_view_show_none(tmp_path: Path, monkeypatch: pytest.
     names = ("label", "base", "cell", "model", "task", "language", "method", "variant", "checkpoint")
     record = dict.fromkeys(names, "x") | {"seed": 1, "axes": {}, "settings": {}, "failure": facts}
     assert "pl4nted" not in repr(failure_view(record))
+
+
+def test_a_failed_translations_report_shows_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes through Ray to the driver, its log and the dashboard."""
+    from flare_ray.execution.translating import _failure
+    from flare_ray.plan.corpora import corpus
+    from flare_ray.plan.schema import Translation
+
+    monkeypatch.setenv("STORAGE_KEY", SECRET)
+    work = corpus("nusax", "org/data", "ace", "train", Translation(model="org/any"))
+    assert "pl4nted" not in _failure(work, OSError(f"no {SECRET}"))["error"]
 
 
 def test_a_checkouts_changes_are_kept_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
