@@ -1,6 +1,7 @@
 """The console script `flare-ray`: run, submit, plan, report, sync, ui, translate, doctor, store, schema.
 
-Exit codes: 0 all runs finished; 1 some failed; 2 the input is wrong (one message, nothing was started); 130 stopped.
+Exit codes: 0 all runs finished; 1 some failed; 2 the input is wrong (one message, nothing was started); 75 the
+storage or the hub does not answer for the moment (the same command goes on later from what is finished); 130 stopped.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from flare_ray.commands.guard import guarded
 from flare_ray.commands.plan import plan_json, print_plan
 from flare_ray.commands.report import diff, report
 from flare_ray.commands.schema import schema
@@ -66,8 +68,8 @@ def run(
     if as_json and not only_plan:
         raise typer.BadParameter("goes with --plan", param_hint="--json")
     if only_plan:
-        raise typer.Exit(_guarded(lambda: _plan(file, overrides, as_json)))
-    raise typer.Exit(_guarded(lambda: _run(file, overrides, retry_failed, wait)))
+        raise typer.Exit(guarded(lambda: _plan(file, overrides, as_json)))
+    raise typer.Exit(guarded(lambda: _run(file, overrides, retry_failed, wait)))
 
 
 @app.command()
@@ -81,7 +83,7 @@ def plan(
     ] = None,
 ) -> None:
     """Prints what a sweep would do and cost: cells, runs, stages, what is done, what is skipped and why."""
-    raise typer.Exit(_guarded(lambda: _plan(file, overrides, as_json, places)))
+    raise typer.Exit(guarded(lambda: _plan(file, overrides, as_json, places)))
 
 
 @app.command()
@@ -118,7 +120,7 @@ def translate(
         if task
         else (lambda: _translate_table(file, column or [], source, to or [], out, fields, many, storage))
     )
-    raise typer.Exit(_guarded(work))
+    raise typer.Exit(guarded(work))
 
 
 @app.command()
@@ -126,12 +128,16 @@ def doctor(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None, overrides: Overrides = None
 ) -> None:
     """Looks at this machine and, given a sweep, at everything it names; says what to do about each finding."""
+    raise typer.Exit(guarded(lambda: _doctor(file, overrides or [])))
+
+
+def _doctor(file: Path | None, overrides: Sequence[str]) -> int:
     from flare_ray.doctor import findings
 
-    found = findings(file, overrides or [])
+    found = findings(file, overrides)
     for finding in found:
         console.print(_SIGNS[finding.state], escape(str(finding)), soft_wrap=True)
-    raise typer.Exit(2 if any(finding.state == "bad" for finding in found) else 0)
+    return 2 if any(finding.state == "bad" for finding in found) else 0
 
 
 def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool) -> int:
@@ -266,12 +272,3 @@ def _translate_table(
     failed = "".join(f", {count} {reason}" for reason, count in counts["failed"].items())
     console.print(f"written: {place} ({counts['rows']} rows{failed})", markup=False, soft_wrap=True)
     return 0
-
-
-def _guarded(work: Callable[[], int]) -> int:
-    """Runs a command; wrong input becomes its message and exit code 2."""
-    try:
-        return work()
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2

@@ -16,8 +16,8 @@ WRONG_INPUT, UNREACHABLE = 2, 75
 class Problem:
     """One thing wrong with the input.
 
-    where: dotted path into the sweep file (`rank[0]`, `data.nusax`) or the file itself. passes: whether it may be gone
-    in a while by itself, as a service's outage.
+    where: dotted path into the sweep file (`rank[0]`, `data.nusax`) or the file itself. passes: whether it may be
+    gone in a while by itself, as a service's outage.
     """
 
     where: str

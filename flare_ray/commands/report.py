@@ -10,8 +10,7 @@ Without --format and --out, `report` writes report.md and results.csv into the s
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ import typer
 from rich.console import Console
 
 from flare_ray import registry
+from flare_ray.commands.guard import guarded
 from flare_ray.errors import InputError, Problem
 from flare_ray.report import table
 from flare_ray.report.document import Report
@@ -98,15 +98,6 @@ def diff(
     """Two sweeps cell by cell: what both have with the difference, and what only one has."""
     given = [[*(overrides or []), *(own or [])] for own in (overrides_a, overrides_b)]
     raise typer.Exit(guarded(lambda: _diff((a, b), given, formats, out)))
-
-
-def guarded(work: Callable[[], int]) -> int:
-    """Runs a command's work; wrong input becomes its message and exit code 2."""
-    try:
-        return work()
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
 
 
 def _console() -> Console:

@@ -4,13 +4,13 @@
     flare-ray store gc --sweep sweeps/table1.yaml --sweep sweeps/table2.yaml
     flare-ray store verify s3://bucket/study --repair
 
-Exit codes: 0 fine; 1 `verify` found something and did not repair it; 2 the input is wrong.
+Exit codes: 0 fine; 1 `verify` found something and did not repair it; 2 the input is wrong; 75 the storage does not
+answer for the moment.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flare_ray.commands.guard import guarded
 from flare_ray.errors import InputError, Problem
 from flare_ray.store import Damaged, Store
 from flare_ray.store.garbage import Garbage, Needed, garbage, remove
@@ -66,7 +67,7 @@ def ls_command(
     as_json: AsJson = False,
 ) -> None:
     """Counts and bytes by kind."""
-    raise typer.Exit(_guarded(lambda: _ls(_opened(storage, sweep, overrides), kind, long, as_json)))
+    raise typer.Exit(guarded(lambda: _ls(_opened(storage, sweep, overrides), kind, long, as_json)))
 
 
 @app.command("gc")
@@ -81,7 +82,7 @@ def gc_command(
 
     With --sweep also every run, base model and translation that no such sweep needs.
     """
-    raise typer.Exit(_guarded(lambda: _gc(storage, sweep or [], overrides or [], yes, as_json)))
+    raise typer.Exit(guarded(lambda: _gc(storage, sweep or [], overrides or [], yes, as_json)))
 
 
 @app.command("verify")
@@ -97,7 +98,7 @@ def verify_command(
     as_json: AsJson = False,
 ) -> None:
     """Reads everything back: checksums, missing files, records and files that do not open."""
-    raise typer.Exit(_guarded(lambda: _verify(_opened(storage, sweep, overrides), kind, repair, as_json)))
+    raise typer.Exit(guarded(lambda: _verify(_opened(storage, sweep, overrides), kind, repair, as_json)))
 
 
 def _ls(store: Store, kinds: list[str] | None, long: bool, as_json: bool) -> int:
@@ -227,21 +228,18 @@ def _print_checked(store: Store, checked: Checked, moved: dict[str, str]) -> Non
 def _opened(
     storage: str | None, sweeps: Path | Sequence[Path] | None, overrides: Sequence[str] | None
 ) -> Store:
-    """The store to look at. Raises InputError when none is named, several are, or nothing is there."""
+    """The store to look at. Raises InputError when none is named, several are, or nothing is there; StoreAway."""
     files = [sweeps] if isinstance(sweeps, Path) else list(sweeps or [])
     urls = {storage} if storage else {sweep.storage for sweep in _loaded(files, overrides or [])}
     if len(urls) != 1:
         found = f"several: {', '.join(sorted(urls))}" if urls else "neither a storage nor --sweep FILE"
         raise InputError("store", [Problem("STORAGE", found, "one folder or URL")])
     (url,) = urls
-    try:
-        store = Store(url)
-        if store.files.exists(""):
-            return store
-        why = "nothing is there"
-    except (OSError, ValueError, ImportError) as error:
-        why = f"{type(error).__name__}: {error}"
-    raise InputError("store", [Problem("STORAGE", f"{url!r}: {why}", "where a sweep keeps its work")])
+    store = Store(url)
+    if not store.files.exists(""):
+        found = f"{url!r}: nothing is there"
+        raise InputError("store", [Problem("STORAGE", found, "where a sweep keeps its work")])
+    return store
 
 
 def _loaded(files: Sequence[Path], overrides: Sequence[str]) -> list[Any]:
@@ -299,12 +297,3 @@ def _age(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _guarded(work: Callable[[], int]) -> int:
-    """Does a command; wrong input becomes its message and exit code 2."""
-    try:
-        return work()
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2

@@ -4,7 +4,7 @@
     flare-ray sync sweeps/table1.yaml --to http://mlflow.example:5000     # another server
     flare-ray sync sweeps/table1.yaml --to sqlite:////tmp/mlflow.db --artifacts /tmp/mlflow-artifacts
 
-Exit codes: 0 all is there; 1 something is not; 2 the input is wrong.
+Exit codes: 0 all is there; 1 something is not; 2 the input is wrong; 75 the storage or MLflow does not answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Annotated
 
 import typer
 
-from flare_ray.errors import InputError
+from flare_ray.commands.guard import guarded
+from flare_ray.errors import refusal
 from flare_ray.redaction import redacted
 
 
@@ -34,12 +35,7 @@ def sync(
     ] = None,
 ) -> None:
     """Writes to MLflow all that the store has of a sweep and MLflow has not; replaces what is half written."""
-    try:
-        code = _sync(file, list(overrides or []), to, artifacts)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        code = 2
-    raise typer.Exit(code)
+    raise typer.Exit(guarded(lambda: _sync(file, list(overrides or []), to, artifacts)))
 
 
 def _sync(file: Path, overrides: list[str], to: str | None, artifacts: Path | None) -> int:
@@ -50,7 +46,7 @@ def _sync(file: Path, overrides: list[str], to: str | None, artifacts: Path | No
     study = Study.open(file, overrides, to_execute=False)
     uri = to or study.tracking_uri
     if problems := unreachable(uri):
-        raise InputError(str(file), problems)
+        raise refusal(str(file), problems)
     started = time.perf_counter()
     with Recording(study, uri=uri, artifacts=artifacts) as recording:
         recording.everything()

@@ -25,6 +25,19 @@ the same work the first is kept. The store is the truth; MLflow and the reports 
 from flare_ray.store.files import StoreFull
 from flare_ray.store.lease import Lease, LeaseHeld
 from flare_ray.store.manifest import RECORD, Damaged
-from flare_ray.store.records import Store, open_store
+from flare_ray.store.reach import StoreAway, StoreRefused, told
+from flare_ray.store.records import Store, open_store, read_store
 
-__all__ = ["RECORD", "Damaged", "Lease", "LeaseHeld", "Store", "StoreFull", "open_store"]
+__all__ = [
+    "RECORD",
+    "Damaged",
+    "Lease",
+    "LeaseHeld",
+    "Store",
+    "StoreAway",
+    "StoreFull",
+    "StoreRefused",
+    "open_store",
+    "read_store",
+    "told",
+]

@@ -5,7 +5,8 @@
     files.create("leases/small/7.json", b"…")  # False: somebody was faster
 
 On a file system a name is given last, to what is complete and on the disk (`rename`, `link`); an object store puts
-each object in one piece. Places are relative to the root, with slashes.
+each object in one piece. Places are relative to the root, with slashes. Where there is a driver, everything may raise
+StoreAway and StoreRefused (reach.py).
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from flare_ray.errors import InputError, Problem
 from flare_ray.redaction import has_password
 from flare_ray.store.disk import Info, copy, free_bytes, open_new, walk, write_new
 from flare_ray.store.manifest import RECORD, checksum_of
-from flare_ray.store.patience import http_status, patiently
+from flare_ray.store.patience import http_status
+from flare_ray.store.reach import asked
 
 SCRATCH = ".unfinished"
 """The folder of what is being written, and the ending of such files in stores of an earlier version."""
@@ -72,28 +74,28 @@ class Files:
         """Whether a file or folder is there."""
         if self.local:
             return os.path.exists(self.path(place))
-        return bool(patiently(lambda: self.fs.exists(self.path(place))))
+        return bool(asked(lambda: self.fs.exists(self.path(place))))
 
     def read(self, place: str) -> bytes:
         """A file. Raises FileNotFoundError."""
         if self.local:
             return Path(self.path(place)).read_bytes()
-        return patiently(lambda: self.fs.cat_file(self.path(place)))
+        return asked(lambda: self.fs.cat_file(self.path(place)))
 
     def open(self, place: str) -> BinaryIO:
         """A file, to be read in pieces."""
-        return patiently(lambda: self.fs.open(self.path(place), "rb"))
+        return asked(lambda: self.fs.open(self.path(place), "rb"))
 
     def fetch(self, place: str, target: Path) -> None:
         """Copies a file to this machine."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        patiently(lambda: self.fs.get_file(self.path(place), str(target)))
+        asked(lambda: self.fs.get_file(self.path(place), str(target)))
 
     def write(self, place: str, content: bytes) -> None:
         """A file, all of it or nothing, in the place of any other. Raises StoreFull."""
         with self.space_for(place):
             if not self.local:
-                patiently(lambda: self.fs.pipe_file(self.path(place), content))
+                asked(lambda: self.fs.pipe_file(self.path(place), content))
                 return
             with self.scratch() as scratch:
                 write_new(scratch, content)
@@ -112,7 +114,7 @@ class Files:
         if self.local:
             return copy(file, Path(self.path(place)))
         made = file.stat().st_size, checksum_of(file)
-        patiently(lambda: self.fs.put_file(str(file), self.path(place)))
+        asked(lambda: self.fs.put_file(str(file), self.path(place)))
         return made
 
     def remove(self, place: str) -> None:
@@ -122,7 +124,7 @@ class Files:
             if self.local:
                 os.remove(self.path(place))
             else:
-                patiently(lambda: self.fs.rm_file(self.path(place)))
+                asked(lambda: self.fs.rm_file(self.path(place)))
         except FileNotFoundError:
             return
 
@@ -164,7 +166,7 @@ class Files:
             if self.local:
                 names = os.listdir(self.path(folder))
             else:
-                found = patiently(lambda: self.fs.ls(self.path(folder), detail=False))
+                found = asked(lambda: self.fs.ls(self.path(folder), detail=False))
                 names = [place.rstrip("/").rsplit("/", 1)[-1] for place in found]
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -175,7 +177,7 @@ class Files:
         top = self.path(folder).rstrip("/")
         if self.local:
             return dict(walk(top))
-        found = patiently(lambda: self.fs.find(top, detail=True))
+        found = asked(lambda: self.fs.find(top, detail=True))
         return {
             path.removeprefix(top).lstrip("/"): Info(int(info.get("size") or 0), _modified(info))
             for path, info in found.items()
@@ -199,7 +201,7 @@ class Files:
                 self.path(place), "rb"
             ) as stream:  # an open file's times are fresh on NFS, a name's may not be
                 return os.fstat(stream.fileno()).st_mtime
-        return _modified(patiently(lambda: self.fs.info(self.path(place))))
+        return _modified(asked(lambda: self.fs.info(self.path(place))))
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -260,7 +262,7 @@ class Files:
 
     def _put_new(self, place: str, content: bytes) -> bool:
         try:
-            patiently(lambda: self.fs.pipe_file(self.path(place), content, mode="create"))
+            asked(lambda: self.fs.pipe_file(self.path(place), content, mode="create"))
         except Exception as error:
             if not isinstance(error, FileExistsError) and http_status(error) != _EXISTS:
                 raise
@@ -268,7 +270,7 @@ class Files:
         return True
 
     def _move_object(self, place: str, target: str) -> None:
-        patiently(lambda: self.fs.cp_file(self.path(place), self.path(target)))
+        asked(lambda: self.fs.cp_file(self.path(place), self.path(target)))
         self.remove(place)
 
 

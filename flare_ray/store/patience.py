@@ -39,13 +39,19 @@ _PASSING = {
     )
     if hasattr(errno, name)
 }
-_PASSING_NAMES = {  # of aiohttp, botocore and httpx, which need not be installed
+_PASSING_NAMES = {  # of aiohttp, azure, botocore and httpx, which need not be installed
     "ClientConnectionError",
     "ClientPayloadError",
+    "ConnectTimeoutError",
+    "EndpointConnectionError",
     "HTTPClientError",
     "IncompleteReadError",
+    "ProxyConnectionError",
+    "ServiceRequestError",
+    "ServiceResponseError",
     "TransportError",
 }
+_LASTING_NAMES = {"OfflineModeIsEnabled"}  # of the hub's client: a ConnectionError, and the user's own wish
 
 
 def patiently(work: Callable[[], T]) -> T:
@@ -63,15 +69,18 @@ def patiently(work: Callable[[], T]) -> T:
 
 
 def passes(error: BaseException) -> bool:
-    """Whether an error may be gone in a moment: a timeout, a lost connection, a service that is busy."""
+    """Whether an error, or its cause, may be gone in a moment: a timeout, a lost connection, a busy service."""
     code = http_status(error)
     if code is not None:
         return code in (_TOO_MANY, _TIMEOUT, _CONFLICT) or (code >= 500 and code != _UNSUPPORTED)
-    if isinstance(error, (TimeoutError, ConnectionError)):
+    names = {base.__name__ for base in type(error).__mro__}
+    if names & _LASTING_NAMES:
+        return False
+    if names & _PASSING_NAMES or isinstance(error, (TimeoutError, ConnectionError)):
         return True
-    if {base.__name__ for base in type(error).__mro__} & _PASSING_NAMES:
+    if isinstance(error, OSError) and error.errno in _PASSING:
         return True
-    return isinstance(error, OSError) and error.errno in _PASSING
+    return error.__cause__ is not None and passes(error.__cause__)
 
 
 def http_status(error: BaseException | None) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
@@ -14,12 +14,13 @@ from typing import Any
 from filelock import FileLock
 
 from flare_ray.cache import cache_folder
-from flare_ray.errors import InputError, Problem
+from flare_ray.errors import refusal
 from flare_ray.redaction import redacted
 from flare_ray.store.disk import write_new
 from flare_ray.store.files import Files
 from flare_ray.store.lease import Lease
 from flare_ray.store.manifest import RECORD, Damaged, Listed, Manifest, as_json, checksum_of, joined, parted
+from flare_ray.store.reach import problem
 
 _READERS = 16
 """Threads that read records of an object store."""
@@ -237,16 +238,21 @@ class Store:
 
 
 def open_store(url: str) -> Store:
-    """The store, tried by writing into it. Raises InputError when it cannot be written."""
+    """The store, tried by writing into it. Raises InputError when it cannot be written, Unreachable."""
+    return _tried(url, lambda store: store.write_text(".writable", ""))
+
+
+def read_store(url: str) -> Store:
+    """The store, tried by reading; it may be empty. Raises InputError when it cannot be read, Unreachable."""
+    return _tried(url, lambda store: store.finished("bases"))
+
+
+def _tried(url: str, work: Callable[[Store], object]) -> Store:
     try:
         store = Store(url)
-        store.write_text(".writable", "")
-    except InputError:
-        raise
+        work(store)
     except (OSError, ValueError, ImportError) as error:
-        wanted = "a folder that can be written, or an fsspec URL whose driver is installed"
-        found = f"{url!r}: {type(error).__name__}: {error}"
-        raise InputError("storage", [Problem("storage", found, wanted)]) from error
+        raise refusal("storage", [problem(error, url)]) from error
     return store
 
 

@@ -10,6 +10,14 @@ from flare_ray.store import patience
 from flare_ray.store.patience import passes, patiently
 
 
+class EndpointConnectionError(Exception):
+    """By its name alone: botocore need not be installed."""
+
+
+class OfflineModeIsEnabled(ConnectionError):
+    """As the hub's client names it."""
+
+
 class Answer(Exception):
     """An error of botocore's kind."""
 
@@ -37,6 +45,10 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (Answer(429), True),
         (Answer(403), False),
         (Answer(501), False),
+        (EndpointConnectionError(), True),
+        (caused(FileNotFoundError("not in the cache"), EndpointConnectionError()), True),
+        (OfflineModeIsEnabled(), False),
+        (caused(FileNotFoundError("not in the cache"), OfflineModeIsEnabled()), False),
         (caused(OSError(errno.EIO, "an unknown code"), Answer(400)), False),
         (caused(OSError(errno.EINVAL, "odd"), Answer(500)), True),
     ],
