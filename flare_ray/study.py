@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from flare_ray import registry
 from flare_ray.cache import cache_folder
-from flare_ray.errors import InputError, Problem
+from flare_ray.errors import InputError, Problem, refusal
 from flare_ray.execution.capacity import translator_gpus
 from flare_ray.execution.cluster import cluster_problems
 from flare_ray.execution.searching import Asked, answers, asked
@@ -24,29 +25,32 @@ from flare_ray.plan.schema import Sweep, Translation
 from flare_ray.plan.search import questions
 from flare_ray.plan.stages import Stages, stages
 from flare_ray.plan.translation_cost import TranslationCosts
-from flare_ray.store import Store, open_store, shelf
+from flare_ray.store import Store, open_store, read_store, shelf
 from flare_ray.store.shelf import Shelf
-from flare_ray.tracking.writer import unreachable
+from flare_ray.tracking.uris import refused, unreachable
 
 
 class Study:
     """One validated sweep and its store.
 
+    warnings: what is wrong and need not keep it from going on.
+
     study = Study.open(Path("sweeps/demo.yaml"))
     outcome = running.execute(study, Console())
     """
 
-    def __init__(self, file: Path, sweep: Sweep, store: Store):
-        self.file, self.sweep, self.store = file, sweep, store
+    def __init__(self, file: Path, sweep: Sweep, store: Store, warnings: Sequence[Problem] = ()):
+        self.file, self.sweep, self.store, self.warnings = file, sweep, store, tuple(warnings)
 
     @classmethod
     def open(cls, file: Path, overrides: Sequence[str] = (), to_execute: bool = True) -> Study:
         """Reads the file and looks at everything it names. Raises InputError with all problems at once.
 
-        to_execute: whether the store must be writable, and the tracking server and the cluster answer; planning
-        and reading need none of it.
+        It is Unreachable when nothing is wrong but a storage that is away. to_execute: whether the store must be
+        writable, and the tracking server and the cluster answer; planning and reading need none of it.
         """
         problems: list[Problem] = []
+        warnings: list[Problem] = []
         sweep = store = None
         try:
             sweep = load_sweep(file, overrides)
@@ -55,16 +59,17 @@ class Study:
         named = _named(file, overrides, sweep)
         try:
             if named["storage"]:
-                store = open_store(named["storage"]) if to_execute else Store(named["storage"])
+                store = (open_store if to_execute else read_store)(named["storage"])
         except InputError as error:
             problems += error.problems
         if to_execute:
             shelf.use(Shelf(store) if store else None)
             problems += gate_problems(sweep.models) + _untranslatable(sweep) if sweep else []
-            problems += cluster_problems() + (unreachable(named["uri"]) if named["uri"] else [])
+            away, wrong = _tracking(named["uri"], store) if named["uri"] else ([], [])
+            problems, warnings = problems + cluster_problems() + wrong, away
         if problems or sweep is None or store is None:
-            raise InputError(str(file), problems)
-        return cls(file, sweep, store)
+            raise refusal(str(file), problems)
+        return cls(file, sweep, store, warnings)
 
     @cached_property
     def grid(self) -> Grid:
@@ -198,6 +203,24 @@ class Study:
 def tracking_uri(uri: str | None) -> str | None:
     """The sweep's tracking URI, else the environment's, else None."""
     return uri or os.environ.get("MLFLOW_TRACKING_URI")
+
+
+def _tracking(uri: str, store: Store | None) -> tuple[list[Problem], list[Problem]]:
+    """What is wrong with a tracking server: what a sweep goes on with, and what it cannot start with.
+
+    A sweep that has finished work has had the right address: a server that is away is waited for, and the store keeps
+    what it has not got. In a store that has none it may as well be a mistyped one. store: None where it is not known.
+    """
+    found = unreachable(uri)
+    if not found:
+        return [], refused(uri)
+    if store is None:
+        return [], found
+    if all(one.passes for one in found) and any(
+        store.finished(kind) for kind in ("runs", "bases", "corpora")
+    ):
+        return found, []
+    return [], [replace(one, passes=False) for one in found]
 
 
 def _untranslatable(sweep: Sweep) -> list[Problem]:

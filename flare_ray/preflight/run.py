@@ -15,7 +15,7 @@ from flare_ray.execution.prefetch import Wanted
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.stages import Stages, Translating
 from flare_ray.preflight import sweep as asked
-from flare_ray.preflight.findings import Finding, bad
+from flare_ray.preflight.findings import Finding, bad, warning
 from flare_ray.preflight.here import here
 from flare_ray.preflight.hub import hub_findings
 from flare_ray.preflight.nodes import TO_COME, look
@@ -27,7 +27,7 @@ def preflight(study: Study, todo: Stages, reads: Wanted) -> list[Finding]:
     """All findings about this machine, the cluster, and what the sweep names. reads: what is left to do reads."""
     found = here()
     found.append(Finding("storage", study.store.url))
-    found.append(Finding("tracking", redacted(study.tracking_uri)))  # Study.open has asked it
+    found += _tracking(study)
     licences = {model.checkpoint: model.gated for model in study.sweep.models if model.gated}
     found += hub_findings(reads, licences)
     seen, nodes = look(study.store, folders(todo))
@@ -40,6 +40,13 @@ def preflight(study: Study, todo: Stages, reads: Wanted) -> list[Finding]:
     found += asked.cache_findings(study.store, todo, nodes)
     found += asked.model_findings(study.sweep.models)
     return found
+
+
+def _tracking(study: Study) -> list[Finding]:
+    """What Study.open has found of MLflow."""
+    remedy = "nothing, if it comes back: the store keeps what it has not got, and the next start or `sync` writes it"
+    away = [warning("tracking", one.found, remedy) for one in study.warnings]
+    return away or [Finding("tracking", redacted(study.tracking_uri))]
 
 
 def folders(todo: Stages) -> list[str]:

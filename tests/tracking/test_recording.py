@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import http.server
 import math
+import re
+import threading
+import time
 from pathlib import Path
 from statistics import mean, stdev
 
 import mlflow
 import pytest
+import yaml
 from mlflow.entities import Run as MlflowRun
 from typer.testing import CliRunner
 
 from flare_ray import cli
+from flare_ray.errors import InputError
+from flare_ray.execution.prefetch import Wanted
+from flare_ray.preflight.run import preflight
 from flare_ray.recording import Recording, cell_key
 from flare_ray.study import Study
 from flare_ray.tracking.connection import CELL, FINGERPRINT, PARENT
+from flare_ray.tracking.ui import free_port
 from tests.small_study import write_study, write_sweep
 from tests.tracking.finished import fail, finish
 
@@ -23,7 +32,7 @@ from tests.tracking.finished import fail, finish
 def file(tmp_path: Path, uri: str, request: pytest.FixtureRequest) -> Path:
     """A sweep of 6 runs in 2 cells."""
     fields = write_study(tmp_path) | {"methods": ["lora"], "languages": ["ace"], "seeds": [1, 2, 3]}
-    fields |= {"name": request.node.name, "tracking": {"uri": uri}}
+    fields |= {"name": re.sub(r"\W+", "-", request.node.name), "tracking": {"uri": uri}}
     return write_sweep(tmp_path / "sweep.yaml", fields)
 
 
@@ -208,3 +217,80 @@ def test_a_second_copy_that_a_killed_writer_left_goes(study: Study, tmp_path: Pa
     assert record(study) == []
     (kept,) = children(study).values()
     assert kept.info.status == "FINISHED"
+
+
+# ---- a server that is away from the very start
+
+
+@pytest.fixture
+def closed(study: Study, uri: str) -> Study:
+    """The same study, recorded on a server that is not there. Nothing of it is finished yet."""
+    address = f"http://127.0.0.1:{free_port()}"
+    fields = yaml.safe_load(study.file.read_text()) | {"tracking": {"uri": address}}
+    file = write_sweep(study.file.with_name("away.yaml"), fields)
+    return Study.open(file, to_execute=False)
+
+
+@pytest.mark.parametrize("kind", ["runs", "bases", "corpora"])
+def test_a_sweep_with_finished_work_goes_on_without_its_server(closed: Study, kind: str) -> None:
+    """A driver that was lost while MLflow is down must be able to start again."""
+    with pytest.raises(InputError, match=r"tracking.uri: .* does not answer: .*refused") as error:
+        Study.open(closed.file)
+    assert error.value.exit_code == 2, "a mistyped address would look the same"
+    closed.store.write(kind, "done", {"label": "an earlier start's"})
+    (warned,) = Study.open(closed.file).warnings
+    assert "does not answer" in warned.found
+    found = preflight(Study.open(closed.file), closed.stages(), Wanted())
+    (told,) = [one for one in found if one.what == "tracking"]
+    assert (told.state, "does not answer" in told.found) == ("warning", True)
+
+
+@pytest.mark.parametrize("address", ["http://localhost:port", "http://["])
+def test_an_address_that_is_none_stays_an_error(closed: Study, address: str) -> None:
+    closed.store.write("runs", "done", {"label": "an earlier start's"})
+    with pytest.raises(InputError, match=r"tracking\.uri"):
+        Study.open(closed.file, [f"tracking.uri={address}"])
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_that_refuses_stays_an_error(closed: Study, status: int) -> None:
+    class Refuses(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    closed.store.write("runs", "done", {"label": "an earlier start's"})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(InputError, match=f"answers {status}"):
+            Study.open(closed.file, [f"tracking.uri=http://127.0.0.1:{server.server_port}"])
+        server.shutdown()
+
+
+def test_what_a_server_that_was_never_there_has_not_got_is_written_later(closed: Study, uri: str) -> None:
+    first, *others = closed.grid.runs
+    finish(closed.store, first, closed.file.parent)
+    started = time.monotonic()
+    with Recording(closed, patience=1) as recording:
+        recording.everything()
+        for run in others:
+            finish(closed.store, run, closed.file.parent)
+            recording.run(run)
+        assert time.monotonic() - started < 10, "nobody waits for it"
+    (error,) = recording.writer.errors
+    assert error.startswith("6 runs wait in the store, the server is away")
+    with Recording(closed, uri=uri) as later:
+        later.everything()
+    assert later.writer.errors == []
+    assert children(closed, uri).keys() == {run.fingerprint for run in closed.grid.runs}
+
+
+@pytest.mark.slow
+def test_a_command_goes_on_without_its_server(closed: Study) -> None:
+    for run in closed.grid.runs:
+        finish(closed.store, run, closed.file.parent)
+    done = CliRunner().invoke(cli.app, ["run", str(closed.file)])
+    assert done.exit_code == 0, done.output
+    assert "not in MLflow (the store has it, the next start tries again): 6 runs wait" in done.output

@@ -16,7 +16,8 @@ import pytest
 from mlflow.entities import Run, ViewType
 
 from flare_ray.tracking.connection import FINGERPRINT
-from flare_ray.tracking.writer import Load, Writer, unreachable
+from flare_ray.tracking.uris import refused, unreachable
+from flare_ray.tracking.writer import Load, Writer
 
 
 def a_record(number: int, **changes: Any) -> dict[str, Any]:
@@ -287,14 +288,14 @@ def test_the_artifacts_lie_where_the_writer_was_told(study: Study) -> None:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[int], str]]:
+def serve() -> Iterator[Callable[..., str]]:
     """Starts a server that answers /health with a status, and everything else with 500; gives its URL."""
     servers = []
 
-    def start(status: int) -> str:
+    def start(status: int, other: int = 500) -> str:
         class Answer(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(status if self.path == "/health" else 500)
+                self.send_response(status if self.path == "/health" else other)
                 self.end_headers()
                 self.wfile.write(b"OK")
 
@@ -319,10 +320,24 @@ def test_a_server_that_is_there_is_no_problem(serve: Callable[[int], str], statu
     assert unreachable(f"{uri}/") == []
 
 
-def test_a_server_that_is_ill_is_a_problem(serve: Callable[[int], str]) -> None:
-    (problem,) = unreachable(serve(503))
+@pytest.mark.parametrize(("status", "may_pass"), [(503, True), (429, True), (400, False)])
+def test_a_server_that_is_ill_is_a_problem(serve: Callable[[int], str], status: int, may_pass: bool) -> None:
+    (problem,) = unreachable(serve(status))
     assert problem.where == "tracking.uri"
-    assert "answers 503" in problem.found
+    assert f"answers {status}" in problem.found
+    assert problem.passes == may_pass
+
+
+@pytest.mark.parametrize(("status", "number"), [(200, 0), (401, 1), (403, 1), (404, 0), (500, 0)])
+def test_a_server_that_refuses_the_credentials_does_so_at_its_experiments(
+    serve: Callable[..., str], status: int, number: int
+) -> None:
+    """/health is open to all."""
+    uri = serve(200, status)
+    assert unreachable(uri) == []
+    found = refused(uri.replace("http://", "http://ann:pl4nted@"))
+    assert [problem.passes for problem in found] == [False] * number
+    assert "pl4nted" not in str(found)
 
 
 def test_a_closed_port_is_a_problem() -> None:
@@ -333,6 +348,7 @@ def test_a_closed_port_is_a_problem() -> None:
     assert problem.where == "tracking.uri"
     assert uri in problem.found
     assert "MLflow server" in problem.wanted
+    assert problem.passes
 
 
 def test_a_port_that_speaks_something_else_is_a_problem() -> None:
@@ -349,12 +365,14 @@ def test_a_port_that_speaks_something_else_is_a_problem() -> None:
         (problem,) = unreachable(f"http://127.0.0.1:{server.getsockname()[1]}")
         thread.join()
     assert "does not answer" in problem.found
+    assert not problem.passes
 
 
 @pytest.mark.parametrize("uri", ["http://", "http://[", "http://localhost:port", "https://a b"])
 def test_an_address_that_is_none_is_a_problem_not_a_traceback(uri: str) -> None:
     (problem,) = unreachable(uri)
     assert problem.where == "tracking.uri"
+    assert not problem.passes
 
 
 def test_a_file_needs_no_server() -> None:
