@@ -20,7 +20,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class HubServer:
     """repositories: `models/org/name` or `datasets/org/name` -> a folder. gated: those that need TOKEN.
 
-    asked: how often each path was asked for. broken: answers 503 to so many requests to come.
+    asked: how often each path was asked for. broken: answers 503 to so many requests to come. left: the only
+    paths that it still answers, everything else gets 503; None for all.
     """
 
     TOKEN = "hf_secret_of_the_test"
@@ -29,6 +30,7 @@ class HubServer:
         self.repositories, self.gated = repositories, gated
         self.asked: Counter[str] = Counter()
         self.broken = 0
+        self.left: list[str] | None = None
         hub = self
 
         class Handler(_Handler):
@@ -65,6 +67,9 @@ class _Handler(BaseHTTPRequestHandler):
         hub.asked[path] += 1
         if hub.broken:
             hub.broken -= 1
+            self._send(503, b"{}")
+            return
+        if hub.left is not None and path not in hub.left:
             self._send(503, b"{}")
             return
         words = path.removeprefix("/api").strip("/").split("/")

@@ -9,16 +9,18 @@ once are not a hundred downloads, none needs a token, and all read the same comm
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from flare_ray import registry
-from flare_ray.errors import InputError, Problem
+from flare_ray.errors import InputError, Problem, refusal
 from flare_ray.plan.checkpoints import SANDBOX, is_local
 from flare_ray.plan.grid import Run
 from flare_ray.plan.schema import Resources
@@ -26,7 +28,7 @@ from flare_ray.plan.stages import Stages
 from flare_ray.sandbox import world
 from flare_ray.store import Store, shelf
 from flare_ray.store.identity import check
-from flare_ray.store.patience import patiently
+from flare_ray.store.patience import passes, patiently
 from flare_ray.store.shelf import Shelf
 from flare_ray.tasks.base import SANDBOX as SANDBOX_DATA
 from flare_ray.tasks.base import SPLITS, sandbox_folder
@@ -115,33 +117,56 @@ def read_from(storage: str, offline: bool, known: str | None = None) -> None:
 
 
 def fetch(store: Store, what: Wanted, report: Callable[[str], None]) -> None:
-    """Puts into the store what is not there. Raises InputError with all that the hub did not give, StoreFull."""
-    keeping, problems = Shelf(store), []
-    for reference in what.models:
-        if not keeping.has("model", reference):
-            report(f"fetching {reference} into the store …")
+    """Puts into the store what is not there.
+
+    Raises InputError with all that the hub did not give, Unreachable where it does not answer any more; StoreFull,
+    and what else a storage or a disk says, as it is.
+    """
+    keeping, problems = Shelf(store), list[Problem]()
+    for one in _absent(keeping, what):
+        report(f"fetching {one.name} into the store …")
+        with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
             try:
-                _fetch_model(keeping, reference)
-            except _refusals() as error:
-                problems.append(_problem("models", reference, error))
-    for split in what.splits:
-        key = registry.load("tasks", split.task).fetched_as(split.data, split.language, split.split)
-        if keeping.has("rows", key):
-            continue
-        report(f"fetching {split.name} into the store …")
-        try:
-            _fetch_rows(keeping, key, split)
-        except InputError as error:
-            problems += error.problems
-        except _refusals() as error:
-            problems.append(_problem(f"data.{split.task}", split.name, error))
+                facts = one.download(Path(scratch))
+            except InputError as error:
+                problems += error.problems
+            except Exception as error:
+                problems.append(_problem(one, error))
+            else:
+                keeping.keep(one.kind, one.key, Path(scratch), facts)
+        if problems and problems[-1].passes:
+            break  # it has been waited for; all the others would be as well
+    if problems:
+        raise refusal("the Hugging Face hub", problems)
     if what.sandbox and not keeping.has("sandbox", world.VERSION):
         keeping.keep("sandbox", world.VERSION, sandbox_folder(), {})
-    if problems:
-        raise InputError("the Hugging Face hub", problems)
 
 
-def _fetch_model(keeping: Shelf, reference: str) -> None:
+@dataclass(frozen=True)
+class _Absent:
+    """Something of the hub's that the store has not. name: for people. where: in the sweep file.
+
+    download: puts it into a folder, and gives what is to be kept of it in words.
+    """
+
+    kind: Literal["model", "rows"]
+    key: str
+    name: str
+    where: str
+    download: Callable[[Path], dict[str, Any]]
+
+
+def _absent(keeping: Shelf, what: Wanted) -> Iterator[_Absent]:
+    for reference in what.models:
+        if not keeping.has("model", reference):
+            yield _Absent("model", reference, reference, "models", partial(_download_model, reference))
+    for split in what.splits:
+        key = registry.load("tasks", split.task).fetched_as(split.data, split.language, split.split)
+        if not keeping.has("rows", key):
+            yield _Absent("rows", key, split.name, f"data.{split.task}", partial(_download_rows, split))
+
+
+def _download_model(reference: str, folder: Path) -> dict[str, Any]:
     """A checkpoint's configuration, tokenizer and weights: safetensors, or PyTorch's where there are none."""
     from huggingface_hub import HfApi, snapshot_download
 
@@ -149,41 +174,68 @@ def _fetch_model(keeping: Shelf, reference: str) -> None:
     about = patiently(lambda: HfApi().model_info(name, revision=revision or None))
     files = [file.rfilename for file in about.siblings or []]
     weights = next((kind for kind in _WEIGHTS if any(Path(file).match(kind) for file in files)), _WEIGHTS[0])
-    with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
-        patiently(
-            lambda: snapshot_download(
-                name,
-                revision=about.sha,
-                local_dir=scratch,
-                allow_patterns=[weights, *_FILES],
-                ignore_patterns=["*/*"],  # other formats' folders, the licensor's own weights
-            )
+    patiently(
+        lambda: snapshot_download(
+            name,
+            revision=about.sha,
+            local_dir=folder,
+            allow_patterns=[weights, *_FILES],
+            ignore_patterns=["*/*"],  # other formats' folders, the licensor's own weights
         )
-        shutil.rmtree(Path(scratch, ".cache"), ignore_errors=True)
-        keeping.keep("model", reference, Path(scratch), {"commit": about.sha})
+    )
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return {"commit": about.sha}
 
 
-def _fetch_rows(keeping: Shelf, key: str, split: Split) -> None:
+def _download_rows(split: Split, folder: Path) -> dict[str, Any]:
     """Rows as a file; of an optional split that the data set lacks, the fact that it does."""
-    with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
-        try:
-            task = registry.load("tasks", split.task)
-            file = patiently(lambda: task.fetch(split.data, split.language, split.split))
-            shutil.copyfile(file, Path(scratch, file.name))
-        except InputError:
-            if not split.optional:
-                raise
-        keeping.keep("rows", key, Path(scratch), {"of": split.name})
+    task = registry.load("tasks", split.task)
+    try:
+        file = patiently(lambda: task.fetch(split.data, split.language, split.split))
+        shutil.copyfile(file, folder / file.name)
+    except InputError:
+        if not split.optional:
+            raise
+    return {"of": split.name}
 
 
-def _refusals() -> tuple[Any, ...]:
-    """What the hub's client raises: not there, not allowed, out of reach."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+def _problem(one: _Absent, error: Exception) -> Problem:
+    """What the hub's clients say, as a problem; raises again what is not theirs, as of a disk that is full."""
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        FileMetadataError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalTokenNotFoundError,
+    )
 
-    return (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
-
-
-def _problem(where: str, name: str, error: Exception) -> Problem:
+    refusals = (
+        EntryNotFoundError,
+        FileMetadataError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalTokenNotFoundError,
+    )
+    away = passes(error)
+    of_hub = away or isinstance(error, (*refusals, DatasetsError, ConnectionError))
+    if not of_hub or _is_full(error):
+        raise error
     said = next((line for line in str(error).splitlines() if line.strip()), "")
+    found = f"{one.name}: {type(error).__name__}: {said}"
+    if away and not constants.HF_HUB_OFFLINE:
+        return Problem(
+            one.where, found, "a hub that answers (HF_ENDPOINT, a proxy), or a local folder", passes=True
+        )
     wanted = "a hub id that this machine can read (HF_TOKEN for gated ones), or a local folder"
-    return Problem(where, f"{name}: {type(error).__name__}: {said}", wanted)
+    return Problem(one.where, found, wanted)
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether an error comes from a disk without space: datasets wraps that one in an error of its own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__
+    return False

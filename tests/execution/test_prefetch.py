@@ -83,6 +83,18 @@ try:
 except InputError as error:
     print(json.dumps([lines, [[one.where, one.found] for one in error.problems]]))
 """
+END = """
+import json, sys
+from flare_ray.execution.prefetch import Split, Wanted, fetch
+from flare_ray.store import Store, patience
+patience.FIRST_WAIT, patience.ATTEMPTS = 0.01, 2
+models, splits = json.loads(sys.argv[2])
+lines = []
+try:
+    fetch(Store(sys.argv[1]), Wanted(tuple(models), tuple(Split(*one) for one in splits)), lines.append)
+except Exception as error:
+    print(json.dumps([type(error).__name__, getattr(error, "exit_code", None), lines, str(error)]))
+"""
 READ = """
 import json, sys
 from flare_ray.execution.prefetch import read_from
@@ -102,6 +114,26 @@ except InputError as error:
     found["absent"] = str(error)
 print(json.dumps(found))
 """
+
+
+def end_of(wanted: str, store: Path, env: dict[str, str]) -> list[Any]:
+    """The error that fetching ends with: its name, exit code, what was said before, its text."""
+    found: list[Any] = python(END, str(store), wanted, env=env)
+    return found
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real disk of 64 KiB; skips where none can be mounted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    try:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no disk can be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
 
 
 def test_another_machine_reads_from_the_store_what_was_fetched_once(
@@ -174,6 +206,51 @@ def test_a_hub_that_stumbles_is_asked_again(hub: HubServer, tmp_path: Path) -> N
     )
     assert not problems
     assert not hub.broken
+
+
+def test_a_hub_that_stays_away_may_be_back_later(small_sandbox: Path, tmp_path: Path) -> None:
+    server = HubServer({f"models/{MODEL}": small_sandbox / "models" / "sandbox-xlm-r"})
+    env = environment(server, tmp_path)
+    server.broken = 1000
+    busy = end_of(json.dumps([[MODEL, "org/other"], []]), tmp_path / "store", env)
+    server.close()
+    gone = end_of(json.dumps([[MODEL, "org/other"], []]), tmp_path / "store", env)
+    for kind, code, lines, text in (busy, gone):
+        assert (kind, code) == ("Unreachable", 75)
+        assert len(lines) == 1, "one was waited for, nobody waits for the others"
+        assert "wanted a hub that answers" in text
+    assert "503" in busy[3]
+    assert "ConnectError" in gone[3]
+    asked_for_it = end_of(json.dumps([[MODEL], []]), tmp_path / "store", env | {"HF_HUB_OFFLINE": "1"})
+    assert asked_for_it[:2] == ["InputError", 2]
+
+
+def test_a_hub_that_refused_something_and_went_away_is_wrong_input(hub: HubServer, tmp_path: Path) -> None:
+    server = HubServer(hub.repositories, hub.gated)
+    server.left = [f"/api/models/{GATED}"]
+    kind, code, _, text = end_of(
+        json.dumps([[GATED, MODEL], []]), tmp_path / "store", environment(server, tmp_path)
+    )
+    server.close()
+    assert (kind, code) == ("InputError", 2)
+    assert "GatedRepo" in text
+    assert "503" in text
+
+
+def test_a_store_that_cannot_be_written_is_told_as_what_it_is(hub: HubServer, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "hub").write_text("a file in the folder's place")
+    kind, _, lines, text = end_of(json.dumps([[MODEL], []]), tmp_path / "store", environment(hub, tmp_path))
+    assert kind in ("FileExistsError", "NotADirectoryError")
+    assert "hub id" not in text
+    assert len(lines) == 1
+
+
+def test_a_full_store_is_told_as_full(hub: HubServer, tmp_path: Path, small_disk: Path) -> None:
+    kind, _, _, text = end_of(json.dumps([[MODEL], []]), small_disk / "store", environment(hub, tmp_path))
+    assert kind == "StoreFull"
+    assert "could not write hub/" in text.replace(str(small_disk / "store") + "/", "")
+    assert "hub id" not in text
 
 
 def test_what_a_search_will_read_is_wanted_before_it_starts(sweep_of: Fields, write_sweep: Write) -> None:
