@@ -13,29 +13,31 @@ from pathlib import Path
 from flare_ray.errors import InputError
 from flare_ray.preflight.findings import Finding, bad
 from flare_ray.preflight.here import here
+from flare_ray.store import told
 
 
 def findings(file: Path | None = None, overrides: Sequence[str] = ()) -> list[Finding]:
     """All findings; those of a sweep's own input when a file is given."""
     if file is None:
         return [*here(), _ray()]
-    from flare_ray.study import Study
-
     try:
-        study = Study.open(file, overrides)
+        with told():
+            return _of_sweep(file, overrides)
     except InputError as error:
-        return [
-            *here(),
-            _ray(),
-            *(bad(one.where, one.found, f"wanted {one.wanted}") for one in error.problems),
-        ]
-    if os.environ.get("RAY_ADDRESS"):
-        from flare_ray.execution.cluster import connect
+        wrong = [bad(one.where, one.found, f"wanted {one.wanted}") for one in error.problems]
+        return [*here(), _ray(), *wrong]
 
-        connect()
+
+def _of_sweep(file: Path, overrides: Sequence[str]) -> list[Finding]:
+    """What the sweep itself looks at before it starts. Raises InputError, StoreAway, StoreRefused."""
+    from flare_ray.execution.cluster import connect
     from flare_ray.execution.prefetch import wanted
     from flare_ray.preflight.run import preflight
+    from flare_ray.study import Study
 
+    study = Study.open(file, overrides)
+    if os.environ.get("RAY_ADDRESS"):
+        connect()
     todo = study.ahead(study.stages())
     runs = Finding("sweep", f"{file}: {len(study.grid.runs)} runs")
     return [_ray(), runs, *preflight(study, todo, wanted(todo))]

@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -117,3 +119,34 @@ def test_brackets_in_what_is_found_are_printed_not_read_as_markup(
     done = CliRunner().invoke(cli.app, ["doctor", str(file)])
     assert isinstance(done.exception, SystemExit)
     assert "'/nowhere[/x]/[old]', which is not there" in done.stdout
+
+
+@pytest.mark.parametrize("address", ["nonsense", "http://127.0.0.1"])
+def test_an_address_that_ray_refuses_is_a_finding(
+    fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    file = write_sweep(tmp_path / "sweep.yaml", fields)
+    done = CliRunner().invoke(cli.app, ["doctor", str(file)])
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code == 2
+    assert f"RAY_ADDRESS: '{address}'" in done.stdout
+    assert "wanted the address of a running cluster" in done.stdout
+    assert "pydantic" in done.stdout, "this machine is looked at all the same"
+
+
+@pytest.mark.timeout(180)
+def test_a_cluster_of_no_known_size_is_a_finding(fields: dict[str, Any], tmp_path: Path) -> None:
+    file = write_sweep(tmp_path / "sweep.yaml", fields)
+    own = {"RAY_ADDRESS": "local", "FLARE_RAY_CLUSTER_MAX": "GPU=64"}
+    command = [sys.executable, "-c", "from flare_ray.cli import app; app()", "doctor", str(file)]
+    done = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 2, done.stderr
+    assert "FLARE_RAY_CLUSTER_MAX: 'GPU=64'" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_not_there_is_a_finding(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli.app, ["doctor", str(tmp_path / "none.yaml")])
+    assert done.exit_code == 2
+    assert isinstance(done.exception, SystemExit)

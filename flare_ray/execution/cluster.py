@@ -14,7 +14,7 @@ from flare_ray.execution.loopback import only_here
 def connect() -> dict[str, float]:
     """Joins the cluster that RAY_ADDRESS names, or starts a local Ray; returns what it can have (`can_have`).
 
-    Raises InputError when there is no cluster at RAY_ADDRESS.
+    Raises InputError when there is no cluster at RAY_ADDRESS, or it is no address.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables: the progress panel stands for them
@@ -31,7 +31,7 @@ def connect() -> dict[str, float]:
             os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
             os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
             ray.init(address="local", include_dashboard=False, **quiet)
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:  # none is there; that is no address
         wanted = "the address of a running cluster, or no RAY_ADDRESS to start a local one"
         raise InputError("Ray", [Problem("RAY_ADDRESS", f"{address!r}: {error}", wanted)]) from error
     return can_have()
