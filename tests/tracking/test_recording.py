@@ -23,7 +23,6 @@ from flare_ray.preflight.run import preflight
 from flare_ray.recording import Recording, cell_key
 from flare_ray.study import Study
 from flare_ray.tracking.connection import CELL, FINGERPRINT, PARENT
-from flare_ray.tracking.ui import free_port
 from tests.small_study import write_study, write_sweep
 from tests.tracking.finished import fail, finish
 
@@ -225,8 +224,7 @@ def test_a_second_copy_that_a_killed_writer_left_goes(study: Study, tmp_path: Pa
 @pytest.fixture
 def closed(study: Study, uri: str) -> Study:
     """The same study, recorded on a server that is not there. Nothing of it is finished yet."""
-    address = f"http://127.0.0.1:{free_port()}"
-    fields = yaml.safe_load(study.file.read_text()) | {"tracking": {"uri": address}}
+    fields = yaml.safe_load(study.file.read_text()) | {"tracking": {"uri": "http://127.0.0.1:9"}}
     file = write_sweep(study.file.with_name("away.yaml"), fields)
     return Study.open(file, to_execute=False)
 
@@ -272,13 +270,15 @@ def test_a_server_that_refuses_stays_an_error(closed: Study, status: int) -> Non
 def test_what_a_server_that_was_never_there_has_not_got_is_written_later(closed: Study, uri: str) -> None:
     first, *others = closed.grid.runs
     finish(closed.store, first, closed.file.parent)
-    started = time.monotonic()
+    slowest = 0.0
     with Recording(closed, patience=1) as recording:
         recording.everything()
         for run in others:
             finish(closed.store, run, closed.file.parent)
+            started = time.perf_counter()
             recording.run(run)
-        assert time.monotonic() - started < 10, "nobody waits for it"
+            slowest = max(slowest, time.perf_counter() - started)
+    assert slowest < 1, "whoever hands a run over waits for nobody"
     (error,) = recording.writer.errors
     assert error.startswith("6 runs wait in the store, the server is away")
     with Recording(closed, uri=uri) as later:
