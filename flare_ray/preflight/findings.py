@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from flare_ray.errors import InputError, Problem
+from flare_ray.errors import Problem, refusal
 from flare_ray.redaction import redacted
 
 State = Literal["good", "warning", "bad"]
@@ -14,12 +14,13 @@ State = Literal["good", "warning", "bad"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. remedy: of all that is not good."""
+    """One thing looked at. remedy: of all that is not good. passes: whether it may be good in a while by itself."""
 
     what: str
     found: str
     state: State = "good"
     remedy: str = ""
+    passes: bool = False
 
     @property
     def good(self) -> bool:
@@ -30,9 +31,9 @@ class Finding:
         return redacted(f"{self.what}: {self.found}" + (f" → {self.remedy}" if self.remedy else ""))
 
 
-def bad(what: str, found: str, remedy: str) -> Finding:
+def bad(what: str, found: str, remedy: str, passes: bool = False) -> Finding:
     """One that nothing can be started with."""
-    return Finding(what, found, "bad", remedy)
+    return Finding(what, found, "bad", remedy, passes)
 
 
 def warning(what: str, found: str, remedy: str) -> Finding:
@@ -41,7 +42,7 @@ def warning(what: str, found: str, remedy: str) -> Finding:
 
 
 def refuse(found: Iterable[Finding]) -> None:
-    """Raises InputError with all that is bad."""
-    problems = [Problem(one.what, one.found, one.remedy) for one in found if one.state == "bad"]
+    """Raises InputError with all that is bad; Unreachable where all of it may pass."""
+    problems = [Problem(one.what, one.found, one.remedy, one.passes) for one in found if one.state == "bad"]
     if problems:
-        raise InputError("preflight", problems)
+        raise refusal("preflight", problems)

@@ -81,5 +81,7 @@ def _ask(kind: Repository, reference: str, licences: Mapping[str, str]) -> Findi
     except Exception as error:  # whatever networks do
         found = f"the hub does not answer: {type(error).__name__}"
         remedy = "HF_ENDPOINT, a proxy, or a local folder"
-        return (bad if kind == "model" else warning)(reference, found, remedy)
+        if kind == "model":
+            return bad(reference, found, remedy, passes=True)
+        return warning(reference, found, remedy)
     return Finding(reference, "on the hub, and open to this account")

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from flare_ray.errors import WRONG_INPUT, InputError, Unreachable
+from flare_ray.preflight.findings import Finding, bad, refuse
 from tests.hub_server import COMMIT, HubServer
 
 ASK = """
@@ -19,7 +21,7 @@ from flare_ray.preflight.hub import hub_findings
 models, data = json.loads(sys.argv[1])
 splits = tuple(Split("nusax", one, "ace", "train") for one in data)
 found = hub_findings(Wanted(tuple(models), splits), {"org/gated": "https://licence.example"})
-print(json.dumps([[one.what, one.state, one.found, one.remedy] for one in found]))
+print(json.dumps([[one.what, one.state, one.passes, one.found, one.remedy] for one in found]))
 """
 
 
@@ -48,15 +50,15 @@ def ask(place: Path, models: list[str], data: list[str], **more: str) -> dict[st
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return {what: (state, found, remedy) for what, state, found, remedy in json.loads(done.stdout)}
+    return {what: tuple(rest) for what, *rest in json.loads(done.stdout)}
 
 
 def test_what_is_open_gated_and_not_there_is_told(hub: HubServer, tmp_path: Path) -> None:
     models = ["org/open", "org/open@" + COMMIT, "org/gated", "org/no-such"]
     found = ask(tmp_path, models, ["org/data"], HF_ENDPOINT=hub.url)
     assert found["org/open"][0] == found["org/data"][0] == "good"
-    state, said, remedy = found["org/gated"]
-    assert state == "bad"
+    state, passes, said, remedy = found["org/gated"]
+    assert (state, passes) == ("bad", False)
     assert "licence" in said
     assert "https://licence.example" in remedy
     assert found["org/no-such"][0] == "bad"
@@ -70,10 +72,20 @@ def test_a_token_opens_what_is_gated(hub: HubServer, tmp_path: Path) -> None:
 def test_offline_asks_nobody(hub: HubServer, tmp_path: Path) -> None:
     hub.asked.clear()
     found = ask(tmp_path, ["org/open"], ["org/data"], HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
-    assert [found[one][0] for one in ("org/open", "org/data")] == ["bad", "warning"]
-    assert not hub.asked
+    assert [found[one][0] for one in ("org/open", "org/data")] == ["bad", "warning"]    assert not hub.asked
 
 
 def test_a_hub_that_does_not_answer_is_fatal_for_models(tmp_path: Path) -> None:
     found = ask(tmp_path, ["org/open"], ["org/data"], HF_ENDPOINT="http://127.0.0.1:9")
     assert [found[one][0] for one in ("org/open", "org/data")] == ["bad", "warning"]
+    assert found["org/open"][1], "it may answer later"
+
+
+def test_what_may_pass_is_no_wrong_input_unless_something_else_is() -> None:
+    away, wrong = bad("org/open", "away", "later", passes=True), bad("org/no-such", "not there", "another")
+    with pytest.raises(Unreachable):
+        refuse([away, Finding("disk", "enough")])
+    with pytest.raises(InputError) as error:
+        refuse([away, wrong])
+    assert error.value.exit_code == WRONG_INPUT
+    refuse([Finding("disk", "enough")])
