@@ -72,7 +72,8 @@ def test_a_token_opens_what_is_gated(hub: HubServer, tmp_path: Path) -> None:
 def test_offline_asks_nobody(hub: HubServer, tmp_path: Path) -> None:
     hub.asked.clear()
     found = ask(tmp_path, ["org/open"], ["org/data"], HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
-    assert [found[one][0] for one in ("org/open", "org/data")] == ["bad", "warning"]    assert not hub.asked
+    assert [found[one][0] for one in ("org/open", "org/data")] == ["bad", "warning"]
+    assert not hub.asked
 
 
 def test_a_hub_that_does_not_answer_is_fatal_for_models(tmp_path: Path) -> None:
