@@ -34,7 +34,7 @@ def ui(
         code = _ui(file, storage or Path("results"), list(overrides or []), port)
     except InputError as error:
         print(error, file=sys.stderr)
-        code = 2
+        code = error.exit_code
     except KeyboardInterrupt:
         code = 0
     raise typer.Exit(code)
