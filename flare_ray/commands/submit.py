@@ -3,7 +3,7 @@
     flare-ray submit sweeps/full.yaml --address http://HEAD:8265 --set storage=s3://bucket/full
 
 Exit codes: those of the sweep (0 all runs finished, 1 some failed, 2 wrong input, 130 stopped), and 3 when the
-cluster does not answer, --wait-for is over, or drivers were lost again and again.
+cluster does not answer, --wait-for is over, or drivers were lost, or could not reach a service, again and again.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def submit(
     words = ["--wait"]  # a lost driver on a machine that is gone holds its lease for some more seconds
     words += [word for one in overrides or [] for word in ("--set", one)]
     words += ["--retry-failed"] if retry_failed else []
+    job: Job | None = None
     try:
         job = Job(
             checked_name(file, overrides or []),
@@ -76,7 +77,8 @@ def submit(
         print(error, file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
-        print("\nflare-ray: not followed any more; the job goes on. `ray job stop` ends it", flush=True)
+        left = job.left_alone() if job else "nothing was submitted"
+        print(f"\nflare-ray: not followed any more; {left}", flush=True)
         code = 130
     raise typer.Exit(code)
 

@@ -30,9 +30,10 @@ _PAUSE = 5.0
 _LONGEST_PAUSE = 300.0
 """Between a lost driver and the next one: `_PAUSE`, doubled each time, and no longer than this."""
 _LIVED = 600.0
-"""Seconds after which a driver has done something: losses before it are not counted any more."""
+"""Seconds after which a driver that was started has done something: losses before it are not counted any more."""
 _CANNOT_START = (126, 127)
-_PASSING = re.compile(r"status code (5\d\d|408|429)\b")
+_PASSING = re.compile(r"(^|status code )(5\d\d|408|429)\b")
+"""In what Ray's client says of an answer, and `requests` of one when the client begins."""
 _EXISTS = "already exists"
 _SETUP = "RUNTIME_ENV_SETUP_FAILURE"
 
@@ -52,6 +53,7 @@ class Job:
     connect: makes a `ray.job_submission.JobSubmissionClient`; raises ConnectionError. write: gets the jobs' logs as
     they come; say: lines about the jobs. wait_for: seconds to follow it at most, None for as long as it takes, 0 to
     leave it alone. patience: seconds that the cluster may be unreachable. most: how often it is submitted again.
+    at_work: the job that has not ended, as far as is known.
     """
 
     sweep: str
@@ -65,23 +67,27 @@ class Job:
     most: int = 10
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    at_work: str = field(default="", init=False)
     _client: Any = None
     _written: dict[str, int] = field(default_factory=dict)
 
     def run(self) -> int:
         """Sees it to its end; the exit code. Raises InputError for what the cluster refuses, KeyboardInterrupt."""
         self._until = None if self.wait_for is None else self.clock() + self.wait_for
-        job, lost = "", 0
+        lost = 0
         try:
             while True:
-                job, began = self._going() or self._submit(), self.clock()
+                job = self.at_work = self._going() or self._submit()
+                began = self.clock()
                 if self.wait_for == 0:
                     return 0
-                code, why = self._end(job)
+                facts = self._end(job)
+                code, why = verdict(facts)
+                self.at_work = ""
                 if code is not None:
                     self.say(f"job {job}: {why}")
                     return code
-                lost = 1 if self.clock() - began >= _LIVED else lost + 1
+                lost = 1 if _started(facts) and self.clock() - began >= _LIVED else lost + 1
                 if lost > self.most:
                     often = f"it was submitted again {self.most} times, and is not any more"
                     self.say(f"job {job}: {why}; {often}")
@@ -89,11 +95,16 @@ class Job:
                 self.say(f"job {job}: {why}: submitting it again, what is finished is kept")
                 self._pause(min(_PAUSE * 2 ** (lost - 1), _LONGEST_PAUSE))
         except TimeOver:
-            goes_on = f"job {job} goes on: the same command follows it again, `ray job stop {job}` ends it"
-            self.say(f"the time is over; {goes_on if job else 'nothing was submitted'}")
+            self.say(f"the time is over; {self.left_alone()}")
         except Unreachable as error:
             self.say(f"the cluster has not answered for {self.patience:.0f} s: {error}")
         return UNREACHABLE
+
+    def left_alone(self) -> str:
+        """What becomes of the sweep when it is not followed any more, in words."""
+        if not self.at_work:
+            return "no job is known to run: the same command follows one that does, or submits the next"
+        return f"job {self.at_work} goes on: the same command follows it again, `ray job stop {self.at_work}` ends it"
 
     def _going(self) -> str | None:
         """The sweep's job that has not ended."""
@@ -136,26 +147,27 @@ class Job:
                 found[facts.submission_id] = facts
         return found
 
-    def _end(self, job: str) -> tuple[int | None, str]:
-        """Writes the job's log until it ends. The exit code, None when its driver was lost; and what became of it."""
+    def _end(self, job: str) -> Any:
+        """Writes the job's log until it ends. What Ray knows of it then, None if that is nothing."""
         while True:
             self._follow(job)
             facts = self._jobs().get(job)
-            if facts is None:
-                return None, "the cluster does not know it any more"
-            if facts.status.is_terminal():
-                return verdict(facts)
+            if facts is None or facts.status.is_terminal():
+                return facts
             self._pause()
 
     def _follow(self, job: str) -> None:
-        """Writes what of the log was not written yet, until it ends, breaks off, or falls silent with the job."""
-        coming, position = _tail(self._client, job), 0
+        """Writes what of the log was not written yet, until it ends or breaks off; or is silent, and the job at its
+        end or the cluster away meanwhile: a connection to a head that is gone may stay silent for ever.
+        """
+        client, position = self._client, 0
+        coming = _tail(client, job)
         while True:
             try:
                 text = coming.get(timeout=self._left(_QUIET))
             except queue.Empty:
                 facts = self._jobs().get(job)
-                if facts is None or facts.status.is_terminal():
+                if facts is None or facts.status.is_terminal() or self._client is not client:
                     return
                 continue
             if text is None:
@@ -181,7 +193,7 @@ class Job:
         Raises Unreachable, InputError when the token or what is asked is refused, RuntimeError for a submission id
         that is there already.
         """
-        from ray.exceptions import AuthenticationError
+        from ray.exceptions import AuthenticationError, RpcError
 
         since: float | None = None
         while True:
@@ -191,12 +203,11 @@ class Job:
             except AuthenticationError as error:
                 wanted = "the cluster's token: RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
                 raise InputError("submit", [Problem("token", _line(error), wanted)]) from error
-            except (OSError, RuntimeError, ValueError, AssertionError) as error:
+            except (OSError, RuntimeError, ValueError, AssertionError, RpcError) as error:
                 if _EXISTS in str(error):
                     raise
                 if not _is_silence(error):
-                    wanted = "the address of a Ray cluster's dashboard (--address), which takes the job"
-                    raise InputError("submit", [Problem("the cluster", _line(error), wanted)]) from error
+                    raise InputError("submit", [_refused(error)]) from error
                 why = error
             since = self._silent(why, since)
 
@@ -231,9 +242,23 @@ def _tail(client: Any, job: str) -> queue.SimpleQueue[str | None]:
 
 def _is_silence(error: Exception) -> bool:
     """Whether the cluster, or what stands before it, may answer another time."""
-    if isinstance(error, RuntimeError):  # Ray's client, of an answer that is no good one
+    import requests
+    from ray.exceptions import RpcError
+
+    if isinstance(error, (RuntimeError, requests.HTTPError)):  # of an answer that is no good one
         return bool(_PASSING.search(str(error)))
-    return isinstance(error, OSError) and not isinstance(error, ValueError)  # as requests says of a wrong URL
+    silence = (ConnectionError, TimeoutError, requests.RequestException, RpcError)
+    return isinstance(error, silence) and not isinstance(error, ValueError)  # as requests says of a wrong URL
+
+
+def _refused(error: Exception) -> Problem:
+    """What is wrong with the request: its folder, which Ray's client reads before it is sent, or its address."""
+    import requests
+
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+        return Problem("--working-dir", _line(error), "files that can be read, and room for their archive")
+    wanted = "the address of a Ray cluster's dashboard (--address), which takes the job"
+    return Problem("the cluster", _line(error), wanted)
 
 
 def _line(error: Exception) -> str:
@@ -241,11 +266,18 @@ def _line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
+def _started(facts: Any) -> bool:
+    """Whether a job's driver ever ran; Ray gives up one that found no place for 15 minutes."""
+    return facts is None or bool(facts.driver_node_id)
+
+
 def verdict(facts: Any) -> tuple[int | None, str]:
     """The exit code of a job that has ended, None of one whose driver was lost; and why, in words.
 
-    facts: Ray's JobDetails.
+    facts: Ray's JobDetails, None if the cluster has none.
     """
+    if facts is None:
+        return None, "the cluster does not know it any more"
     status, code = str(facts.status), facts.driver_exit_code
     if status == "SUCCEEDED":
         return 0, "all runs are finished"
@@ -256,10 +288,8 @@ def verdict(facts: Any) -> tuple[int | None, str]:
     if code in ENDED:
         return code, f"ended with exit code {code}"
     if code in _CANNOT_START:
-        return (
-            2,
-            f"its command cannot be started on the cluster (exit code {code}): is flare_ray installed there?",
-        )
+        why = f"its command cannot be started on the cluster (exit code {code})"
+        return 2, f"{why}: is flare_ray installed there?"
     if code == SERVICE_AWAY:
         return None, "it could not reach a service that it needs; its log says which"
     return None, f"its driver was lost ({facts.error_type or 'no word'}, exit code {code})"

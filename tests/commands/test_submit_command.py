@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +99,60 @@ def test_wrong_input_is_told_before_the_cluster_is_asked(place: Path, tmp_path: 
 @pytest.mark.usefixtures("place")
 def test_ctrl_c_leaves_the_job_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(job: Job) -> int:
+        job.at_work = "mine-3"
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Job, "run", interrupted)
     done = call("sweeps/mine.yaml")
     assert done.exit_code == 130
-    assert "the job goes on" in done.output
+    assert "job mine-3 goes on" in done.output
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None but the one of --address."""
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+
+
+class Head(BaseHTTPRequestHandler):
+    """A head's version, and for all else what a proxy says whose head is away or that is none."""
+
+    status = 503
+
+    def do_GET(self) -> None:
+        found = b'{"version": "4", "ray_version": "2.50.0"}' if self.path == "/api/version" else b"a page"
+        self.send_response(200 if self.path == "/api/version" else self.status)
+        self.end_headers()
+        self.wfile.write(found)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+
+@pytest.mark.usefixtures("place", "no_cluster")
+@pytest.mark.parametrize(("status", "code"), [(503, 3), (500, 3), (429, 3), (404, 2), (200, 2)])
+def test_what_ray_s_own_client_says_of_an_answer_is_understood(
+    status: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Head, "status", status)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Head) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = call(
+            "sweeps/mine.yaml", "--address", f"http://127.0.0.1:{server.server_port}", "--patience", "0"
+        )
+        server.shutdown()
+    assert done.exit_code == code, done.output
+    assert ("the cluster has not answered" in done.output) == (code == 3)
+
+
+@pytest.mark.usefixtures("place", "no_cluster")
+def test_an_address_of_no_cluster_is_wrong_input() -> None:
+    for address in ("htp://head:8265", "json://head:8265"):  # no module of Python, and one that is not Ray's
+        done = call("sweeps/mine.yaml", "--address", address)
+        assert done.exit_code == 2
+        assert "--address" in done.stderr
 
 
 def test_the_client_limits_the_time_of_each_answer(monkeypatch: pytest.MonkeyPatch) -> None:

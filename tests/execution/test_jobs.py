@@ -1,87 +1,14 @@
-"""A job seen to its end: exit codes, lost drivers, a log that breaks off, a cluster that does not answer."""
+"""A job seen to its end: exit codes, lost drivers, a log that breaks off, a time that is over."""
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
-import requests
-from ray.dashboard.modules.job.pydantic_models import JobDetails
-from ray.exceptions import AuthenticationError
-from ray.job_submission import JobStatus
 
 from flare_ray.errors import InputError
 from flare_ray.execution.jobs import UNREACHABLE, Job, verdict
-
-
-def details(job: str, status: str, code: int | None = None, **facts: Any) -> JobDetails:
-    given = {"entrypoint": "python sweep", "driver_exit_code": code} | facts
-    return JobDetails(type="SUBMISSION", submission_id=job, status=JobStatus(status), **given)
-
-
-Ending = tuple[str, int | None]
-LOST: Ending = ("FAILED", None)
-DONE: Ending = ("SUCCEEDED", 0)
-
-
-@dataclass
-class Cluster:
-    """A job server. endings: of its jobs in turn. tears: how often a job's log breaks off in its middle."""
-
-    endings: list[Ending]
-    known: dict[str, JobDetails] = field(default_factory=dict)
-    submitted: list[dict[str, Any]] = field(default_factory=list)
-    tears: int = 0
-    down: list[Exception] = field(default_factory=list)
-
-    def list_jobs(self) -> list[JobDetails]:
-        self._answer()
-        return list(self.known.values())
-
-    def submit_job(self, **facts: Any) -> str:
-        self._answer()
-        job = facts["submission_id"]
-        if job in self.known:
-            raise RuntimeError(f"Request failed: Job with submission_id {job} already exists.")
-        self.submitted.append(facts)
-        self.known[job] = details(job, "RUNNING", entrypoint=facts["entrypoint"])
-        return str(job)
-
-    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
-        yield f"begin of {job}\n"
-        if self.tears:
-            self.tears -= 1
-            raise RuntimeError("WebSocket connection closed unexpectedly")
-        yield f"end of {job}\n"
-        status, code = self.endings.pop(0)
-        self.known[job] = details(job, status, code)
-
-    def _answer(self) -> None:
-        if self.down:
-            raise self.down.pop(0)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-def job_on(cluster: Cluster, **settings: Any) -> tuple[Job, list[str], list[str]]:
-    log, said, clock = list[str](), list[str](), Clock()
-    given = {"connect": lambda: cluster, "write": log.append, "say": said.append}
-    times = {"clock": clock, "sleep": clock.sleep}
-    return Job("study", "python sweep", {"env_vars": {}}, **{**given, **times, **settings}), log, said
+from tests.job_server import DONE, LOST, Cluster, Ending, details, job_on
 
 
 @pytest.mark.parametrize(
@@ -181,8 +108,9 @@ def test_a_cluster_that_forgot_the_job_gets_it_again() -> None:
     assert any("does not know it any more" in line for line in said)
 
 
-def test_a_command_that_cannot_start_is_not_tried_again() -> None:
-    cluster = Cluster([("FAILED", 127)])
+@pytest.mark.parametrize("code", [126, 127])
+def test_a_command_that_cannot_start_is_not_tried_again(code: int) -> None:
+    cluster = Cluster([("FAILED", code)])
     job, _, said = job_on(cluster)
     assert job.run() == 2
     assert len(cluster.submitted) == 1
@@ -199,121 +127,44 @@ def test_between_lost_drivers_there_is_more_and_more_time() -> None:
     assert sum("could not reach a service" in line for line in said) == 4
 
 
+def test_a_service_that_stays_away_ends_it_as_a_cluster_that_does() -> None:
+    cluster = Cluster([("FAILED", 75)] * 9)
+    job, _, said = job_on(cluster, most=2)
+    assert job.run() == UNREACHABLE
+    assert len(cluster.submitted) == 3
+    assert "could not reach a service" in said[-1]
+
+
 def test_drivers_that_got_on_are_lost_as_often_as_it_takes() -> None:
     """Ten losses in a week are not ten in a row."""
     cluster = Cluster([LOST] * 30 + [DONE])
-    job, _, _ = job_on(cluster, most=2)
-    tail, clock = cluster.tail_job_logs, job.clock
-
-    async def lives(name: str) -> AsyncIterator[str]:
-        clock.sleep(700)  # type: ignore[attr-defined]
-        async for text in tail(name):
-            yield text
-
-    cluster.tail_job_logs = lives  # type: ignore[method-assign]
-    assert job.run() == 0
+    assert lives(cluster, 700).run() == 0
     assert len(cluster.submitted) == 31
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 429])
-def test_a_proxy_without_a_head_is_waited_for(status: int) -> None:
-    error = RuntimeError(f"Request failed with status code {status}: no healthy upstream.")
-    job, _, _ = job_on(Cluster([DONE], down=[error] * 5), patience=100)
-    assert job.run() == 0
-    job, _, said = job_on(Cluster([], down=[error] * 1000), patience=100)
-    assert job.run() == UNREACHABLE
-    assert f"status code {status}" in said[-1]
+def test_drivers_that_were_never_started_got_nowhere_however_long_it_took() -> None:
+    cluster = Cluster([LOST] * 30, node=None)
+    assert lives(cluster, 900).run() == UNREACHABLE
+    assert len(cluster.submitted) == 3
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        RuntimeError("Request failed with status code 404: not here."),
-        RuntimeError("Module of address scheme htp:// not found"),
-        requests.exceptions.InvalidURL("no host"),
-        ValueError("working_dir is no folder"),
-    ],
-)
-def test_what_a_cluster_refuses_is_wrong_input(error: Exception) -> None:
-    with pytest.raises(InputError, match=str(error)):
-        job_on(Cluster([], down=[error]))[0].run()
+def lives(cluster: Cluster, seconds: float) -> Job:
+    """Submitted again twice; each of its jobs takes so long."""
+    job, _, _ = job_on(cluster, most=2)
+    job.write = lambda text: job.sleep(seconds / 2)
+    return job
 
 
-FOLLOW = """
-import asyncio
-from types import SimpleNamespace
-from ray.job_submission import JobStatus
-from flare_ray.execution import jobs
+def test_an_interrupt_between_two_jobs_does_not_say_that_one_goes_on() -> None:
+    job, _, _ = job_on(Cluster([LOST]))
 
-class Silent:
-    asked = 0
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
 
-    def list_jobs(self):
-        self.asked += 1
-        if self.asked > 1:
-            raise ConnectionError("no route")
-        return [SimpleNamespace(submission_id="study-1", status=JobStatus.RUNNING, entrypoint="sweep")]
-
-    async def tail_job_logs(self, job):
-        await asyncio.sleep(1000)
-        yield "nothing"
-
-jobs._QUIET, cluster = 0.5, Silent()
-jobs.Job("study", "sweep", {}, lambda: cluster, lambda text: None, lambda line: print(line, flush=True)).run()
-"""
-
-
-def test_one_interrupt_ends_the_following_of_a_cluster_that_does_not_answer() -> None:
-    job = subprocess.Popen(
-        [sys.executable, "-c", FOLLOW],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert job.stdout
-    try:
-        while "does not answer" not in (line := job.stdout.readline()):
-            assert line, job.stderr and job.stderr.read()
-        job.send_signal(signal.SIGINT)
-        _, said = job.communicate(timeout=30)
-    finally:
-        job.kill()
-    assert "KeyboardInterrupt" in said
-
-
-@pytest.mark.parametrize("error", [ConnectionError, requests.ConnectionError, requests.Timeout])
-def test_a_cluster_that_does_not_answer_is_waited_for(error: Callable[[str], Exception]) -> None:
-    cluster = Cluster([DONE], down=[error("no route")] * 5)
-    job, _, said = job_on(cluster, patience=100)
-    assert job.run() == 0
-    assert sum("does not answer" in line for line in said) == 1, "told once"
-
-
-def test_but_not_for_ever() -> None:
-    cluster = Cluster([], down=[ConnectionError("no route")] * 1000)
-    job, _, said = job_on(cluster, patience=100)
-    assert job.run() == UNREACHABLE
-    assert "has not answered for 100 s: no route" in said[-1]
-
-
-def test_a_refused_token_is_wrong_input() -> None:
-    cluster = Cluster([], down=[AuthenticationError("Authentication required")])
-    with pytest.raises(InputError, match="RAY_AUTH_TOKEN"):
-        job_on(cluster)[0].run()
-
-
-def test_an_answer_that_was_lost_does_not_submit_twice() -> None:
-    cluster = Cluster([DONE])
-    submit = cluster.submit_job
-
-    def loses_its_answer(**facts: Any) -> str:
-        cluster.submit_job = submit  # type: ignore[method-assign]
-        submit(**facts)
-        raise requests.ConnectionError("reset")
-
-    cluster.submit_job = loses_its_answer  # type: ignore[method-assign]
-    assert job_on(cluster)[0].run() == 0
-    assert [one["submission_id"] for one in cluster.submitted] == ["study-1"]
+    job.sleep = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        job.run()
+    assert "no job is known to run" in job.left_alone()
 
 
 def test_it_can_be_left_alone() -> None:
@@ -330,10 +181,3 @@ def test_it_is_followed_no_longer_than_wanted() -> None:
     assert job.run() == UNREACHABLE
     assert "study-1 goes on" in said[-1]
     assert len(cluster.submitted) == 1
-
-
-def test_time_that_is_over_before_the_cluster_answers_is_told() -> None:
-    cluster = Cluster([], down=[ConnectionError("no route")] * 1000)
-    job, _, said = job_on(cluster, wait_for=10, patience=100)
-    assert job.run() == UNREACHABLE
-    assert "nothing was submitted" in said[-1]
