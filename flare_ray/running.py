@@ -147,7 +147,8 @@ def _train(
     forget(study.store, todo)
     metrics = SweepMetrics(study.sweep.name, study.sweep.resources.price_per_hour)
     with Progress(console, len(todo.todo), len(todo.bases)) as progress, metrics:
-        told = _Execution(study, recording, progress, metrics, facts)
+        left = {run.fingerprint for run in todo.todo}
+        told = _Execution(study, recording, progress, metrics, facts, left)
         execution = Execution(
             told.plan,
             study.store,
@@ -193,17 +194,28 @@ def _counts(todo: Stages, progress: Progress) -> Callable[[], dict[str, float]]:
 
 @dataclass(frozen=True)
 class _Execution:
-    """What the driver asks and tells while it executes. facts: where the code comes from (provenance.py)."""
+    """What the driver asks and tells while it executes. facts: where the code comes from (provenance.py).
+
+    unrecorded: fingerprints of the runs that were left when MLflow got what there was.
+    """
 
     study: Study
     recording: Recording
     progress: Progress
     metrics: SweepMetrics
     facts: dict[str, Any]
+    unrecorded: set[str]
 
     def plan(self) -> Stages:
-        """What is left, also after Ray broke down: what this execution has given up stays so."""
+        """What is left, also after Ray broke down: what this execution has given up stays so.
+
+        Workers of a driver that was killed may have finished a run meanwhile, of which nobody tells: it is recorded.
+        """
         left = self.study.stages(given_up(self.study.store, self.study.grid, self.facts))
+        for run in left.done:
+            if run.fingerprint in self.unrecorded:
+                self.recording.run(run)
+                self.unrecorded.discard(run.fingerprint)
         forget(self.study.store, left)
         return left
 
@@ -213,6 +225,7 @@ class _Execution:
         self.metrics.trained(event.get("tokens", 0.0))
         match event["event"], event["kind"]:
             case "finished", "run":
+                self.unrecorded.discard(event["fingerprint"])
                 self.recording.run(event["work"])
             case "finished", "corpus":
                 self.recording.corpus(event["fingerprint"])
