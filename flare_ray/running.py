@@ -147,8 +147,8 @@ def _train(
     forget(study.store, todo)
     metrics = SweepMetrics(study.sweep.name, study.sweep.resources.price_per_hour)
     with Progress(console, len(todo.todo), len(todo.bases)) as progress, metrics:
-        left = {run.fingerprint for run in todo.todo}
-        told = _Execution(study, recording, progress, metrics, facts, left)
+        unrecorded = {run.fingerprint for run in todo.todo}
+        told = _Execution(study, recording, progress, metrics, facts, unrecorded)
         execution = Execution(
             told.plan,
             study.store,

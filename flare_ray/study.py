@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -95,10 +95,11 @@ class Study:
         """What is left, and what searches that go on will ask for, as far as it can be known: see Question.reach."""
         if not self.searches:
             return todo
-        answered = {one.place for one, _ in answers(self.searches, self.store)}
+        found = answers(self.searches, self.store)
+        answered = {one.place for one, _ in found}
         asked = [one.question for one in self.searches if one.place not in answered]
         runs = [*todo.todo, *(run for one in asked for run in one.reach)]
-        runs += [run for _, selected in self.selected() for run in selected]
+        runs += [run for one, facts in found for run in _selected(one, facts)]
         return self.stages_of(Grid(tuple({run.fingerprint: run for run in runs}.values()), ()))
 
     def costs(self) -> Costs:
@@ -129,8 +130,7 @@ class Study:
             config = ", ".join(f"{axis}={value}" for axis, value in facts["selected"].items())
             method, count = one.question.section.method.name, facts["configurations"]
             name = f"{method} ({config}; {one.sampler}: best of {count})"
-            runs = [run for seed in one.seeds for run in one.question.runs(facts["selected"], seed)]
-            found.append((name, runs))
+            found.append((name, _selected(one, facts)))
         return found
 
     def searching(self, left_alone: Callable[[str], bool] = lambda run: True) -> bool:
@@ -143,7 +143,7 @@ class Study:
             return True
         if any(not left_alone(run) for _, facts in found for run in facts["failed"] if run not in finished):
             return True
-        return any(run.fingerprint not in finished for _, runs in self.selected() for run in runs)
+        return any(run.fingerprint not in finished for one, facts in found for run in _selected(one, facts))
 
     def unanswered(self) -> list[str]:
         """Searches that have selected nothing."""
@@ -198,6 +198,11 @@ class Study:
             if lost or kept:
                 lines.append(f"{corpus.label}: {record['rows']} rows{', ' + lost if lost else ''}{kept}.")
         return lines
+
+
+def _selected(one: Asked, facts: Mapping[str, Any]) -> list[Run]:
+    """The runs of what a search selected, with all seeds. facts: its answer."""
+    return [run for seed in one.seeds for run in one.question.runs(facts["selected"], seed)]
 
 
 def tracking_uri(uri: str | None) -> str | None:

@@ -9,12 +9,12 @@ Of records on a tracking server it prints the addresses there and starts nothing
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from flare_ray.commands.guard import guarded
 from flare_ray.errors import InputError, Problem
 from flare_ray.redaction import redacted
 
@@ -31,10 +31,7 @@ def ui(
 ) -> None:
     """Opens MLflow's UI on the records of a sweep; ends on Ctrl-C."""
     try:
-        code = _ui(file, storage or Path("results"), list(overrides or []), port)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        code = error.exit_code
+        code = guarded(lambda: _ui(file, storage or Path("results"), list(overrides or []), port))
     except KeyboardInterrupt:
         code = 0
     raise typer.Exit(code)

@@ -9,7 +9,6 @@ once are not a hundred downloads, none needs a token, and all read the same comm
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -27,8 +26,9 @@ from flare_ray.plan.schema import Resources
 from flare_ray.plan.stages import Stages
 from flare_ray.sandbox import world
 from flare_ray.store import Store, shelf
+from flare_ray.store.disk import FULL
 from flare_ray.store.identity import check
-from flare_ray.store.patience import passes, patiently
+from flare_ray.store.patience import causes, passes, patiently
 from flare_ray.store.shelf import Shelf
 from flare_ray.tasks.base import SANDBOX as SANDBOX_DATA
 from flare_ray.tasks.base import SPLITS, sandbox_folder
@@ -232,10 +232,6 @@ def _problem(one: _Absent, error: Exception) -> Problem:
     return Problem(one.where, found, wanted)
 
 
-def _is_full(error: BaseException | None) -> bool:
+def _is_full(error: BaseException) -> bool:
     """Whether an error comes from a disk without space: datasets wraps that one in an error of its own."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__
-    return False
+    return any(isinstance(one, OSError) and one.errno in FULL for one in causes(error))

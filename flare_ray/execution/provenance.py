@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from functools import cache
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -44,6 +45,7 @@ def provenance() -> dict[str, Any]:
     }
 
 
+@cache
 def code() -> str:
     """A hash of this package's source files."""
     root, whole = Path(__file__).parents[1], blake2b(digest_size=8)

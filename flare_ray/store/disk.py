@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from flare_ray.store.manifest import blocks, checksum
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a disk, or a user's part of it, says when there is no space left."""
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,13 @@ import fsspec
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.redaction import has_password
-from flare_ray.store.disk import Info, copy, free_bytes, open_new, walk, write_new
+from flare_ray.store.disk import FULL, Info, copy, free_bytes, open_new, walk, write_new
 from flare_ray.store.manifest import RECORD, checksum_of
 from flare_ray.store.patience import http_status
 from flare_ray.store.reach import asked
 
 SCRATCH = ".unfinished"
 """The folder of what is being written, and the ending of such files in stores of an earlier version."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
 _EXISTS = 412  # HTTP: precondition failed
 
@@ -229,7 +228,7 @@ class Files:
         try:
             yield
         except OSError as error:
-            if error.errno not in _FULL or isinstance(error, StoreFull):
+            if error.errno not in FULL or isinstance(error, StoreFull):
                 raise
             free = f"; {free_bytes(self.root):,} bytes are free there" if self.local else ""
             why = os.strerror(error.errno)

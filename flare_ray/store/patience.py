@@ -11,7 +11,7 @@ import errno
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 log = logging.getLogger(__name__)
@@ -85,16 +85,22 @@ def passes(error: BaseException) -> bool:
 
 def http_status(error: BaseException | None) -> int | None:
     """The HTTP status that an error, or its cause, stands for; None when there is none."""
-    while error is not None:
-        response = getattr(error, "response", None)
+    for one in causes(error):
+        response = getattr(one, "response", None)
         known = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
         for code in (
             known.get("HTTPStatusCode"),
             getattr(response, "status_code", None),
-            getattr(error, "status", None),
-            getattr(error, "code", None),
+            getattr(one, "status", None),
+            getattr(one, "code", None),
         ):
             if isinstance(code, int) and 100 <= code < 600:
                 return code
-        error = error.__cause__
     return None
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__

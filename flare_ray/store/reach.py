@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from flare_ray.errors import InputError, Problem, refusal
-from flare_ray.store.patience import passes, patiently
+from flare_ray.store.patience import causes, passes, patiently
 
 T = TypeVar("T")
 
@@ -69,9 +69,7 @@ def problem(error: BaseException, url: str | None = None) -> Problem:
 
 def _of_storage(error: BaseException | None) -> BaseException | None:
     """The error of a storage that another one comes from, or is."""
-    while error is not None and not isinstance(error, (StoreAway, StoreRefused)):
-        error = error.__cause__
-    return error
+    return next((one for one in causes(error) if isinstance(one, (StoreAway, StoreRefused))), None)
 
 
 def _in_words(error: BaseException) -> str:
