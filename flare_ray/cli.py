@@ -27,6 +27,7 @@ from flare_ray.commands.store import app as store_app
 from flare_ray.commands.submit import submit
 from flare_ray.commands.sync import sync
 from flare_ray.commands.ui import ui
+from flare_ray.damage import damaged_work
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.schema import Resources, Translation
 from flare_ray.redaction import redacted
@@ -146,7 +147,7 @@ def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool
     from flare_ray.running import STOPPED, execute
 
     study = Study.open(file, overrides or [])
-    print_plan(study, console)
+    print_plan(study, console, damage=damaged_work(study))
 
     def on_death(what: str) -> None:
         start_again(sum(len(study.store.finished(kind)) for kind in ("runs", "bases", "corpora")))
@@ -163,9 +164,11 @@ def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool
 
 def _conclude(study: Study, outcome: Any, overrides: Sequence[str]) -> int:
     from flare_ray.commands.gather import gather
-    from flare_ray.commands.report import show
+    from flare_ray.commands.report import print_damaged, show
 
-    report_file, _ = show(gather(study), console, study.store)
+    results = gather(study)
+    report_file, _ = show(results, console, study.store)
+    damaged = print_damaged(results, console)
     console.print()
     for error in outcome.tracking_errors:
         console.print(
@@ -186,7 +189,7 @@ def _conclude(study: Study, outcome: Any, overrides: Sequence[str]) -> int:
     ui = _mlflow_line(study, overrides)
     console.print(f"records in MLflow:  {ui}", markup=False, soft_wrap=True)
     console.print(f"report:             {report_file}", markup=False, soft_wrap=True)
-    return 1 if outcome.failed or outcome.unanswered else 0
+    return 1 if outcome.failed or outcome.unanswered or damaged else 0
 
 
 def _mlflow_line(study: Study, overrides: Sequence[str]) -> str:
@@ -203,13 +206,14 @@ def _plan(file: Path, overrides: list[str] | None, as_json: bool = False, places
     gc.disable()  # a plan makes a million objects that stay: looking for garbage is a sixth of its time
     try:
         study = Study.open(file, overrides or [], to_execute=False)
+        damage = damaged_work(study)
         if as_json:
-            print(json.dumps(plan_json(study, places), indent=1))
+            print(json.dumps(plan_json(study, places, damage), indent=1))
         else:
-            print_plan(study, console, places)
+            print_plan(study, console, places, damage)
     finally:
         gc.enable()
-    return 0
+    return 1 if damage else 0
 
 
 def _translate_task(

@@ -6,7 +6,6 @@ with Recording(study) as recording:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +13,12 @@ from types import TracebackType
 from typing import Any
 
 from flare_ray import registry
+from flare_ray.execution.provenance import kept_diff
+from flare_ray.execution.search_journal import read_journal
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import Run
 from flare_ray.plan.wire import run_facts
+from flare_ray.store import Damaged
 from flare_ray.study import Study
 from flare_ray.tracking.layout import experiment_tags
 from flare_ray.tracking.uris import is_server
@@ -112,22 +114,17 @@ class Recording:
         for one in self.study.searches:
             question = one.question
             try:
-                journal = self.store.read_bytes(f"searches/{question.fingerprint}/{one.sampler}.json")
-            except FileNotFoundError:
+                proposed = read_journal(self.store, f"searches/{question.fingerprint}/{one.sampler}.json")
+            except Damaged:  # damage.py reports it
                 continue
-            for config in json.loads(journal):
+            for config in proposed:
                 for seed in question.seeds:
                     yield from question.runs(config, seed)
 
     def _with_diff(self, record: dict[str, Any]) -> dict[str, Any]:
         """A record of changed code, with the changes themselves."""
-        diff = record["provenance"].get("git_diff")
-        if not diff:
-            return record
-        try:
-            return record | {"diff": self.store.read_bytes(diff["place"]).decode()}
-        except FileNotFoundError:
-            return record
+        diff = kept_diff(self.store, record)
+        return record if diff is None else record | {"diff": diff}
 
 
 def cell_key(run: Run) -> str:

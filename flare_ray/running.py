@@ -12,6 +12,7 @@ from rich.console import Console
 
 from flare_ray import registry
 from flare_ray.cache import cache_folder
+from flare_ray.damage import print_damage, quarantine_damaged_inputs
 from flare_ray.execution.failed import forget, given_up, is_given_up
 from flare_ray.execution.pruning import Curve
 from flare_ray.execution.searching import Searches
@@ -107,6 +108,8 @@ def _execute(
 
     facts = provenance() | keep_diff(study.store) | {"sweep": study.sweep.name}
     left_alone = set() if retry_failed else given_up(study.store, study.grid, facts)
+    if damage := quarantine_damaged_inputs(study, study.stages(left_alone)):
+        print_damage(damage, console, "they are made again")
     todo = study.stages(left_alone)
     with Recording(study) as recording:
         recording.everything()

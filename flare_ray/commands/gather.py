@@ -14,10 +14,10 @@ from flare_ray.errors import InputError
 from flare_ray.execution.searching import answers
 from flare_ray.plan.grid import Run
 from flare_ray.plan.wire import run_facts
+from flare_ray.report.agreement import score_problem
 from flare_ray.report.results import Outcome, Results, RunResult, Selected, TaskFacts
 from flare_ray.report.statistics import Predictions
 from flare_ray.store import Damaged, Store
-from flare_ray.store.manifest import RECORD, Manifest, parted
 from flare_ray.study import Study
 
 PREDICTIONS, ACTIVATIONS = "predictions.parquet", "activations.parquet"
@@ -64,8 +64,10 @@ def task_facts(tasks: Iterable[str], families: Mapping[str, str]) -> dict[str, T
 
 def read_predictions(store: Store, fingerprint: str) -> Predictions:
     """What a finished run said. Raises FileNotFoundError, Damaged, and pyarrow's errors for a damaged file."""
-    folder, _ = _folder(store, fingerprint)
-    return predictions_of(store.read_bytes(f"{folder}/{PREDICTIONS}"))
+    content = store.read_file("runs", fingerprint, PREDICTIONS)
+    if content is None:
+        raise FileNotFoundError(f"run {fingerprint} has no {PREDICTIONS}")
+    return predictions_of(content)
 
 
 def predictions_of(content: bytes) -> Predictions:
@@ -77,10 +79,8 @@ def predictions_of(content: bytes) -> Predictions:
 
 def read_activations(store: Store, fingerprint: str) -> list[dict[str, Any]] | None:
     """What a finished run measured in its bottlenecks, None where it has not. Raises as `read_predictions`."""
-    folder, manifest = _folder(store, fingerprint)
-    if not (manifest and any(file.path == ACTIVATIONS for file in manifest.files)):
-        return None
-    return list(table_of(store.read_bytes(f"{folder}/{ACTIVATIONS}")).to_pylist())
+    content = store.read_file("runs", fingerprint, ACTIVATIONS)
+    return None if content is None else list(table_of(content).to_pylist())
 
 
 def table_of(content: bytes, columns: list[str] | None = None) -> Any:
@@ -90,11 +90,21 @@ def table_of(content: bytes, columns: list[str] | None = None) -> Any:
     return pq.read_table(io.BytesIO(content), columns=columns)
 
 
-def _folder(store: Store, fingerprint: str) -> tuple[str, Manifest | None]:
-    """Where a run's files lie, and which they are."""
-    place = f"runs/{fingerprint}"
-    _, manifest = parted(store.read_bytes(f"{place}/{RECORD}"))
-    return (f"{place}/{manifest.folder}" if manifest and manifest.folder else place), manifest
+def record_problem(store: Store, fingerprint: str, record: Mapping[str, Any], task: Any) -> str | None:
+    """Return what is wrong with a finished run's scores, by its predictions; None where they agree.
+
+    task: with `score` and `metric`. Raises Damaged, OSError and pyarrow's errors for predictions that are.
+    """
+    content = store.read_file("runs", fingerprint, PREDICTIONS)
+    found = predictions_of(content) if content is not None and _is_scorable(content) else None
+    return score_problem(record.get("metrics"), found, task.score, task.metric)
+
+
+def _is_scorable(content: bytes) -> bool:
+    """Return whether the predictions have the accepted answers beside them."""
+    import pyarrow.parquet as pq
+
+    return "gold" in pq.read_schema(io.BytesIO(content)).names
 
 
 class _Finder:
@@ -103,6 +113,7 @@ class _Finder:
     def __init__(self, study: Study):
         self.store, self.study = study.store, study
         self.finished = {kind: self.store.finished(kind) for kind in ("runs", "bases", "corpora")}
+        self.damaged = self.store.damaged("runs")
         self.failures = {name.removesuffix(".json") for name in self.store.names("failures")}
         self._known: dict[str, RunResult] = {}
 
@@ -113,15 +124,16 @@ class _Finder:
         return RunResult(run_facts(run), setting, outcome, record, error, selected)
 
     def _outcome(self, run: Run) -> tuple[Outcome, Mapping[str, Any] | None, str]:
-        metric = registry.load("tasks", run.cell.task).metric
+        if run.fingerprint in self.damaged:
+            return "damaged", None, self.damaged[run.fingerprint]
         if run.fingerprint in self.finished["runs"]:
             try:
                 record = self.store.record("runs", run.fingerprint)
-                if not isinstance(record["metrics"][metric], int | float):
-                    raise TypeError(f"{metric} is no number")
-            except (Damaged, OSError, KeyError, TypeError) as error:
+                task = registry.load("tasks", run.cell.task)
+                problem = record_problem(self.store, run.fingerprint, record, task)
+            except (Damaged, OSError, KeyError, TypeError, ValueError) as error:  # pyarrow's are ValueErrors
                 return "damaged", None, f"{type(error).__name__}: {error}"
-            return "finished", record, ""
+            return ("damaged", None, problem) if problem else ("finished", record, "")
         failed = self._failure(run)
         return ("failed", None, failed) if failed else ("missing", None, "")
 
@@ -137,7 +149,7 @@ class _Finder:
     def _error(self, fingerprint: str) -> str:
         try:
             failure = self.store.failure(fingerprint) or {}
-        except (Damaged, OSError) as error:
+        except OSError as error:
             return f"(what was written about it cannot be read: {error})"
         return str(failure.get("error", "unknown"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from flare_ray.commands.estimate import Estimate, Wall
 from flare_ray.commands.store import size_text
+from flare_ray.damage import DamagedWork, print_damage
 from flare_ray.plan.cost import Sum
 from flare_ray.plan.stages import Stages
 from flare_ray.study import Study
@@ -18,8 +20,10 @@ _LISTED = 8  # packs that a plan prints by name
 _KINDS = {"bases": "base models", "runs": "runs", "corpora": "translations"}
 
 
-def print_plan(study: Study, console: Console, places: int | None = None) -> None:
-    """Cells, runs, stages to do, done and shared; what they cost; what is skipped and why.
+def print_plan(
+    study: Study, console: Console, places: int | None = None, damage: Sequence[DamagedWork] = ()
+) -> None:
+    """Cells, runs, stages to do, done and shared; what they cost; what is skipped and why; what is damaged.
 
     places: worker groups at a time, for the wall time; `resources.max_concurrent` if left out.
     """
@@ -41,6 +45,7 @@ def print_plan(study: Study, console: Console, places: int | None = None) -> Non
     if len(stages.packs) > _LISTED:
         console.print(f"    … and {len(stages.packs) - _LISTED} packs more (flare-ray plan --json lists all)")
     _print_skipped(study, console)
+    print_damage(damage, console, "  damaged work counts as not done: `flare-ray run` makes it again")
     if stages.todo:
         _print_estimate(Estimate.of(study, stages, places or study.sweep.resources.max_concurrent), console)
 
@@ -105,7 +110,7 @@ def _translations(stages: Stages) -> str:
     return f"  translated splits: {left} to make, {done} stored\n" if left or done else ""
 
 
-def plan_json(study: Study, places: int | None = None) -> dict[str, Any]:
+def plan_json(study: Study, places: int | None = None, damage: Sequence[DamagedWork] = ()) -> dict[str, Any]:
     """The same, for programs. Seconds, bytes; None is unknown."""
     grid, stages = study.grid, study.stages()
     found = Estimate.of(study, stages, places or study.sweep.resources.max_concurrent)
@@ -134,6 +139,7 @@ def plan_json(study: Study, places: int | None = None) -> dict[str, Any]:
             {"label": one.question.label, "sampler": one.sampler, "fingerprint": one.question.fingerprint}
             for one in study.searches
         ],
+        "damaged": [vars(one) for one in damage],
         "skipped": [{"label": skipped.label, "reason": skipped.reason} for skipped in grid.skipped],
     }
 

@@ -36,6 +36,7 @@ Out = Annotated[
 ]
 
 
+_DAMAGED_SHOWN = 20
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep's YAML file.")]
 Overrides = Annotated[
     list[str] | None,
@@ -115,7 +116,8 @@ def _diff(
 
     wanted = chosen(formats) if formats or out else []
     studies = [Study.open(file, own, to_execute=False) for file, own in zip(files, overrides, strict=True)]
-    made = difference(*(gather(study) for study in studies))
+    both = [gather(study) for study in studies]
+    made = difference(*both)
     console = _console()
     for fact in made.facts:
         console.print(fact, markup=False, soft_wrap=True)
@@ -124,7 +126,7 @@ def _diff(
     names = "-".join(study.sweep.name for study in studies)
     for place in write_files(made, wanted, out or Path(f"{names}-diff")) if wanted else []:
         console.print(f"written: {place}", markup=False, soft_wrap=True)
-    return 0
+    return 1 if sum([print_damaged(results, console) for results in both]) else 0
 
 
 def _from_store(file: Path, overrides: Sequence[str]) -> tuple[Results, Store | None]:
@@ -168,7 +170,28 @@ def _report(
         places = write_files(made, wanted, out or Path(f"{results.name}-report"), results)
     for place in places:
         console.print(f"written: {place}", markup=False, soft_wrap=True)
-    return 0
+    return 1 if print_damaged(results, console) else 0
+
+
+def print_damaged(results: Results, console: Console) -> int:
+    """Print the runs whose record is not what was written, at most 20 of them; return how many there are."""
+    damaged = [run for run in results.runs if run.outcome == "damaged"]
+    for run in damaged[:_DAMAGED_SHOWN]:
+        console.print(
+            f"damaged: {run.facts['label']} ({run.facts['fingerprint']}): {run.error}",
+            markup=False,
+            soft_wrap=True,
+        )
+    if damaged:
+        rest = len(damaged) - _DAMAGED_SHOWN
+        more = f"… and {rest} more damaged runs. " if rest > 0 else ""
+        console.print(
+            f"{more}Damaged runs have no score here. `flare-ray store verify --repair` moves them to quarantine/, "
+            "then `flare-ray run` trains them again",
+            markup=False,
+            soft_wrap=True,
+        )
+    return len(damaged)
 
 
 def show(results: Results, console: Console, store: Store | None) -> list[str]:

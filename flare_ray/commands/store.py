@@ -204,13 +204,26 @@ def _needed(files: Sequence[Path], overrides: Sequence[str]) -> Needed:
 
 
 def _verify(store: Store, kinds: list[str] | None, repair: bool, as_json: bool) -> int:
-    checked = verify(store, kinds=kinds)
+    checked = verify(store, kinds=kinds, scores=lambda kind, name: _score_problem(store, kind, name))
     moved = quarantine(store, checked.findings) if repair else {}
     if as_json:
         print(json.dumps({"storage": store.url, **asdict(checked), "moved": moved}, indent=1))
     else:
         _print_checked(store, checked, moved)
     return 1 if checked.findings and not repair else 0
+
+
+def _score_problem(store: Store, kind: str, fingerprint: str) -> str | None:
+    """Return what is wrong with a run's scores, by its predictions; None for other kinds and tasks not known here."""
+    from flare_ray import registry
+    from flare_ray.commands.gather import record_problem
+
+    if kind != "runs":
+        return None
+    record = store.record(kind, fingerprint)
+    if record.get("task") not in registry.names("tasks"):
+        return None
+    return record_problem(store, fingerprint, record, registry.load("tasks", record["task"]))
 
 
 def _print_checked(store: Store, checked: Checked, moved: dict[str, str]) -> None:

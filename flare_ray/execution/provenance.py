@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_ray.redaction import redacted
-from flare_ray.store import Store
+from flare_ray.store import Damaged, Store
 
 DIFF_BYTES = 200_000
 CHECKOUT = "FLARE_RAY_CHECKOUT"
@@ -84,6 +86,23 @@ def keep_diff(store: Store) -> dict[str, Any]:
     if not store.files.exists(place):
         store.write_bytes(place, kept)
     return {"git_diff": {"place": place, "blake2b": name, "bytes": len(whole), "cut": len(kept) < len(whole)}}
+
+
+def kept_diff(store: Store, record: Mapping[str, Any]) -> str | None:
+    """Return the changes that a record was made with, None where it has none or they are not what was kept.
+
+    A record is data: it names its changes by their hash, and not a place to read from.
+    """
+    facts = record.get("provenance", {}).get("git_diff")
+    name = facts.get("blake2b") if isinstance(facts, dict) else None
+    if not isinstance(name, str) or not re.fullmatch("[0-9a-f]{20}", name):
+        return None
+    try:
+        content = store.read_bytes(f"diffs/{name}.patch")
+    except (FileNotFoundError, Damaged):
+        return None
+    whole = facts.get("cut") or blake2b(content, digest_size=10).hexdigest() == name
+    return content.decode(errors="replace") if whole else None
 
 
 def _version(package: str) -> str:

@@ -69,7 +69,7 @@ def kind_of(error: BaseException) -> str:
         return "diverged"
     if isinstance(error, FileNotFoundError):
         return "input"
-    return "io" if isinstance(error, OSError) else "bug"
+    return "io" if isinstance(error, OSError) or "Damaged" in names else "bug"
 
 
 def kind_of_death(error: str) -> str:

@@ -8,7 +8,6 @@ same configurations.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 from flare_ray.execution.pruning import Curve, Pruner
 from flare_ray.execution.racing import Candidate, Race, ordered
 from flare_ray.execution.sampling import Config, Sampler, View
+from flare_ray.execution.search_journal import recovered_journal, write_journal
 from flare_ray.plan.grid import Run
 from flare_ray.store import Store
 
@@ -84,12 +84,12 @@ class Search:
         self._curves: dict[str, dict[float, float]] = {}
         self._exhausted = False
         self._told: set[int] = set()
-        self._proposed = self._read(self.journal)[: rules.configurations]
+        self._proposed = recovered_journal(store, self.journal)[: rules.configurations]
         self._sampler = Sampler(question.space, rules, len(self._proposed))
         self._view = View(f"{self.name} [{question.fingerprint[:8]}]", question.space, optuna_storage)
         for config in self._proposed:
             self.race.enter(config)
-        self._dropped: list[dict[str, Any]] = self._read(self.journal_of_dropped)
+        self._dropped: list[dict[str, Any]] = recovered_journal(store, self.journal_of_dropped)
         for entry in self._dropped:
             self._pruner.hopeless(entry["contest"], entry["run"], entry["curve"])
             for one in self.race.candidates:
@@ -134,7 +134,7 @@ class Search:
             facts = {"config": one.config, "value": one.dropped, "share": share}
             facts |= {"run": run.fingerprint, "contest": _contest(run), "curve": curve}
             self._dropped.append(facts)
-            self.store.write_text(self.journal_of_dropped, json.dumps(self._dropped, indent=1))
+            write_journal(self.store, self.journal_of_dropped, self._dropped)
 
     def wants(self, run: str) -> bool:
         """Whether it waits for the end of a run, by its fingerprint."""
@@ -203,14 +203,8 @@ class Search:
             self._exhausted = True
             return
         self._proposed.append(config)
-        self.store.write_text(self.journal, json.dumps(self._proposed, indent=1))
+        write_journal(self.store, self.journal, self._proposed)
         self.race.enter(config)
-
-    def _read(self, journal: str) -> list[dict[str, Any]]:
-        try:
-            return json.loads(self.store.read_bytes(journal))
-        except FileNotFoundError:
-            return []
 
 
 def _contest(run: Run) -> str:

@@ -6,7 +6,6 @@ over how many, is written to the store for the report.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from flare_ray.execution.search import Rules, Search
 from flare_ray.plan.grid import Run
 from flare_ray.plan.search import Question
 from flare_ray.plan.stages import Stages
-from flare_ray.store import Store
+from flare_ray.store import Damaged, Store
 
 _ENUMERATED = 500
 """Points of a space up to which finished runs of a grid are looked for."""
@@ -210,7 +209,7 @@ class Searches:
             | ({} if entry.dropped is None else {"dropped": entry.dropped})
             for entry in search.race.candidates
         ]
-        self.store.write_text(one.place, json.dumps(facts, indent=1))
+        self.store.write_json(one.place, facts)
         if selected is None:
             return []
         return [run for seed in one.seeds for run in one.question.runs(selected[0], seed)]
@@ -220,13 +219,34 @@ class Searches:
 
 
 def answers(every: Iterable[Asked], store: Store) -> list[tuple[Asked, dict[str, Any]]]:
-    """What the searches that are done have selected, as far as the store has it."""
+    """What the searches that are done have selected, as far as the store has it whole (see `damaged_answers`)."""
     found = []
     for one in every:
         try:
-            facts = json.loads(store.read_bytes(one.place))
-        except FileNotFoundError:
+            facts = _read_answer(one, store)
+        except (FileNotFoundError, Damaged):
             continue
-        if facts.get("terms") == one.terms and facts["selected"] is not None:
+        if facts["terms"] == one.terms and facts["selected"] is not None:
             found.append((one, facts))
     return found
+
+
+def damaged_answers(every: Iterable[Asked], store: Store) -> dict[str, str]:
+    """Return the places of answers that are not what was written, with what is wrong with each."""
+    problems = {}
+    for one in every:
+        try:
+            _read_answer(one, store)
+        except FileNotFoundError:
+            continue
+        except Damaged as error:
+            problems[one.place] = str(error)
+    return problems
+
+
+def _read_answer(one: Asked, store: Store) -> dict[str, Any]:
+    """Return what a search has written down at its end. Raises FileNotFoundError, Damaged."""
+    facts = store.read_json(one.place)
+    if not isinstance(facts, dict) or "selected" not in facts or not isinstance(facts.get("terms"), dict):
+        raise Damaged("is not the answer of a search")
+    return facts

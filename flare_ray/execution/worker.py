@@ -30,7 +30,7 @@ from flare_ray.execution.retries import kind_of
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.wire import base_from_dict, run_facts, run_from_dict
 from flare_ray.redaction import redacted
-from flare_ray.store import Store
+from flare_ray.store import Damaged, Store
 from flare_ray.training.checkpoints import Keeper
 from flare_ray.training.engine import Group, join_group
 from flare_ray.training.fit import OnValidation, Stopped
@@ -142,7 +142,7 @@ class StageWorker:
 
     def pack(self) -> None:
         """Executes the pack's runs on one loaded base model."""
-        bench = self._workbench(str(self.store.folder("bases", self.base.fingerprint)))
+        bench = self._workbench(str(self._sound_base()))
         for value in self.stage["runs"]:
             run = run_from_dict(value, self.base)
             if any_of(self._is_to_stop(), self.group):
@@ -172,6 +172,21 @@ class StageWorker:
             if error is not None and self.group.workers > 1:
                 raise error  # the other workers wait in a collective operation: only a new group can go on
 
+    def _sound_base(self) -> Path:
+        """Return the base model's folder, checked; a damaged base goes to quarantine and is trained again here."""
+        fingerprint, folder, damage = self.base.fingerprint, None, ""
+        try:
+            folder = self.store.folder("bases", fingerprint)
+        except Damaged as error:
+            damage = str(error)
+        if any_of(bool(damage), self.group):
+            if self.group.first:
+                log.warning("base model %s: %s: training it again", self.base.label, damage)
+                self.store.quarantine(f"bases/{fingerprint}")
+            self._barrier()
+            self.base_model()
+        return folder or self.store.folder("bases", fingerprint)
+
     def _is_to_stop(self) -> bool:
         return self.errand.stopped() or leaving()
 
@@ -194,9 +209,17 @@ class StageWorker:
     def _corpora(self, run: Run) -> dict[tuple[str, str], Path]:
         """The run's translated splits, as files of this machine."""
         return {
-            (corpus.language, corpus.split): self.store.folder("corpora", corpus.fingerprint) / ROWS
+            (corpus.language, corpus.split): self._sound_corpus(corpus.fingerprint) / ROWS
             for corpus in run.corpora
         }
+
+    def _sound_corpus(self, fingerprint: str) -> Path:
+        """Return a translated split's folder, checked. Raises Damaged: the next start translates it again."""
+        try:
+            return self.store.folder("corpora", fingerprint)
+        except Damaged:
+            self.store.quarantine(f"corpora/{fingerprint}")
+            raise
 
     def _workbench(self, checkpoint: str) -> Workbench:
         base = self.base

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flare_ray.store.manifest import blocks, checksum
+from flare_ray.store.manifest import Damaged, blocks, checksum
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What a disk, or a user's part of it, says when there is no space left."""
@@ -29,6 +30,22 @@ def write_new(file: Path, content: bytes) -> None:
     with file.open("xb") as stream:
         stream.write(content)
         _to_disk(stream)
+
+
+def read_regular(path: str) -> bytes:
+    """Return a file's content. Raises Damaged for what is no file: reading a pipe would wait for its writer."""
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as stream:
+            if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return stream.read()
+    except OSError as error:
+        if not isinstance(error, IsADirectoryError) and error.errno != errno.ENXIO:  # ENXIO: a socket
+            raise
+    raise Damaged(f"{path} is not a regular file")
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def open_new(target: str, content: bytes) -> bool:

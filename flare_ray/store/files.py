@@ -26,8 +26,8 @@ import fsspec
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.redaction import has_password
-from flare_ray.store.disk import FULL, Info, copy, free_bytes, open_new, walk, write_new
-from flare_ray.store.manifest import RECORD, checksum_of
+from flare_ray.store.disk import FULL, Info, copy, free_bytes, open_new, read_regular, walk, write_new
+from flare_ray.store.manifest import RECORD, Damaged, checksum_of
 from flare_ray.store.patience import http_status
 from flare_ray.store.reach import asked
 
@@ -62,7 +62,9 @@ class Files:
         self.url = self.root if self.local else url  # absolute: processes have working folders of their own
 
     def path(self, place: str) -> str:
-        """The driver's own path of a place."""
+        """The driver's own path of a place. Raises Damaged for one that data named to get out of the root."""
+        if place.startswith("/") or "\0" in place or (".." in place and ".." in place.split("/")):
+            raise Damaged(f"a path that leaves the store: {place[:100]!r}")
         return f"{self.root}/{place}"
 
     def for_people(self, place: str) -> str:
@@ -76,9 +78,9 @@ class Files:
         return bool(asked(lambda: self.fs.exists(self.path(place))))
 
     def read(self, place: str) -> bytes:
-        """A file. Raises FileNotFoundError."""
+        """A file. Raises FileNotFoundError, and Damaged for what is no file."""
         if self.local:
-            return Path(self.path(place)).read_bytes()
+            return read_regular(self.path(place))
         return asked(lambda: self.fs.cat_file(self.path(place)))
 
     def open(self, place: str) -> BinaryIO:

@@ -4,7 +4,9 @@
     for finding in checked.findings: print(finding.place, finding.what)
     quarantine(store, checked.findings)  # the next sweep makes that work again
 
-A record of an earlier version has no checksums: of its files only the headers are tried.
+Records are compared with their place, their checksum, their files and, by `scores`, with their predictions; what
+searches and checkpoints keep with its checksum. A record of an earlier version has no checksums: of its files only the
+headers are tried.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ from flare_ray.store.manifest import (
     Damaged,
     Listed,
     Manifest,
+    checked,
     checksum_of_stream,
-    parted,
-    same_record,
+    unseal,
 )
 from flare_ray.store.patience import passes
 from flare_ray.store.records import Store
@@ -36,7 +38,8 @@ from flare_ray.store.records import Store
 _IN_MEMORY = 64 * 2**20
 """Bytes up to which a remote file is read at once, and not in pieces from a connection of its own."""
 _REMOTE_THREADS = 16
-_SHARDS = "translations"
+_OTHER_KINDS = ("checkpoints", "diffs", "failures", "searches", "translations")
+"""Folders of files that are no records and are read back."""
 
 
 @dataclass(frozen=True, order=True)
@@ -59,21 +62,33 @@ class Checked:
     findings: tuple[Finding, ...]
 
 
-def verify(store: Store, there: Inventory | None = None, kinds: Collection[str] | None = None) -> Checked:
-    """Checks every record (of some kinds, or all), the failures and the translations, side by side."""
+Scores = Callable[[str, str], str | None]
+"""What is wrong with a record's scores, by its kind and fingerprint; None where nothing is, or none can be computed."""
+
+
+def verify(
+    store: Store,
+    there: Inventory | None = None,
+    kinds: Collection[str] | None = None,
+    scores: Scores | None = None,
+) -> Checked:
+    """Checks every record (of some kinds, or all), and what is no record but has to be read back, side by side."""
     there = there or Inventory.of(store)
     wanted = [kind for kind in there.kinds if kinds is None or kind in kinds]
     entries = [
         entry
         for kind in wanted
         for entry in there.entries(kind)
-        if (entry.whole and kind in there.record_kinds) or kind in ("failures", _SHARDS)
+        if (entry.whole and kind in there.record_kinds) or kind in _OTHER_KINDS
     ]
     threads = min(8, os.cpu_count() or 1) if store.local else _REMOTE_THREADS
     with ThreadPoolExecutor(threads) as pool:
         found = [
-            one for some in pool.map(lambda entry: list(_findings(store, entry)), entries) for one in some
+            one
+            for some in pool.map(lambda entry: list(_findings(store, entry, scores)), entries)
+            for one in some
         ]
+    found += _unlisted(store, wanted, found)
     return Checked(
         records=sum(entry.whole for entry in entries),
         files=sum(len(entry.files) for entry in entries),
@@ -92,9 +107,20 @@ def quarantine(store: Store, findings: Collection[Finding]) -> dict[str, str]:
     return moved
 
 
-def _findings(store: Store, entry: Entry) -> Iterator[Finding]:
+def _unlisted(store: Store, kinds: Collection[str], found: Collection[Finding]) -> Iterator[Finding]:
+    """Yield records that are damaged and that a listing of files does not show: folders and links in their place."""
+    known = {finding.entry for finding in found}
+    for kind in kinds:
+        if kind not in ("", *_OTHER_KINDS, "quarantine"):
+            for name, problem in store.damaged(kind).items():
+                if f"{kind}/{name}" not in known:
+                    place = store.place(kind, name, RECORD)
+                    yield Finding(f"{kind}/{name}", place, problem, is_record=True)
+
+
+def _findings(store: Store, entry: Entry, scores: Scores | None) -> Iterator[Finding]:
     if entry.whole:
-        for inner, what in _record_findings(store, entry):
+        for inner, what in _record_findings(store, entry, scores):
             yield Finding(entry.place, store.files.for_people(f"{entry.place}/{inner}"), what, is_record=True)
         return
     for inner, info in entry.files.items():
@@ -104,16 +130,15 @@ def _findings(store: Store, entry: Entry) -> Iterator[Finding]:
             yield Finding(place, store.files.for_people(place), problem, is_record=False)
 
 
-def _record_findings(store: Store, entry: Entry) -> Iterator[tuple[str, str]]:
+def _record_findings(store: Store, entry: Entry, scores: Scores | None) -> Iterator[tuple[str, str]]:
     try:
-        record, manifest = parted(store.files.read(f"{entry.place}/{RECORD}"))
+        _, manifest = checked(store.files.read(f"{entry.place}/{RECORD}"), entry.place)
     except FileNotFoundError:  # removed meanwhile
         return
     except Damaged as error:
         yield RECORD, str(error)
         return
-    if manifest and not same_record(record, manifest):
-        yield RECORD, "is not what was written (checksum)"
+    sound = True
     for inner, listed in _files_of(entry, manifest):
         info = entry.files.get(inner)
         what: str | None
@@ -124,7 +149,10 @@ def _record_findings(store: Store, entry: Entry) -> Iterator[tuple[str, str]]:
         else:
             what = _problem(store, f"{entry.place}/{inner}", info.bytes, listed)
         if what:
+            sound = False
             yield inner, what
+    if sound and scores and (problem := scores(entry.kind, entry.name)):
+        yield RECORD, problem
 
 
 def _files_of(entry: Entry, manifest: Manifest | None) -> list[tuple[str, Listed | None]]:
@@ -179,7 +207,7 @@ def _safetensors(stream: BinaryIO, size: int) -> None:
 
 
 def _json(stream: BinaryIO, size: int) -> None:
-    json.load(stream)
+    unseal(stream.read())
 
 
 _OPENS: dict[str, Callable[[BinaryIO, int], None]] = {

@@ -2,31 +2,38 @@
 
 `record.json` is the work's record and, under `manifest`:
 
-    {"version": 1, "token": "5c…", "folder": "", "written": 1763870000.0, "record": "ab…",
+    {"version": 1, "token": "5c…", "folder": "", "written": 1763870000.0, "record": "ab…", "of": "runs/3f…",
      "files": [{"path": "predictions.parquet", "bytes": 5124, "blake2b": "9f…"}]}
 
+of: the place that the record was written for; records of version 0.1 lack it and name their fingerprint themselves.
 token: one writing of it. folder: where the files lie beside record.json; on an object store each writer has a folder
 of its own, as keys cannot be renamed together. written: Unix time. record: the checksum of the record without its
-manifest. Checksums are BLAKE2b of 20 bytes, in hex.
+manifest. Checksums are BLAKE2b of 20 bytes, in hex. Every path in it is relative and stays below the record's folder:
+a record is data that others may have written, and decides nowhere what is read or written elsewhere.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from flare_ray.store.paths import path_problem
+
 RECORD = "record.json"
 CHECKPOINT = "manifest.json"
 """What makes files of unfinished work a checkpoint (training/checkpoints.py)."""
 VERSION = 1
-_KEY = "manifest"
+_KEY, _SEAL = "manifest", "blake2b"
 _BLOCK = 4 * 2**20
 _DIGEST_BYTES = 20
+_TOKEN_DIGITS = 32
 
 
 class Damaged(Exception):
@@ -51,6 +58,7 @@ class Manifest:
     written: float
     record: str
     files: tuple[Listed, ...]
+    of: str = ""
 
     @property
     def size(self) -> int:
@@ -58,12 +66,15 @@ class Manifest:
         return sum(file.bytes for file in self.files)
 
 
-def joined(record: dict[str, Any], token: str, folder: str, files: list[Listed]) -> bytes:
-    """The content of record.json. Raises ValueError for a record that cannot hold a manifest or be JSON."""
+def joined(record: dict[str, Any], token: str, folder: str, files: list[Listed], of: str) -> bytes:
+    """The content of record.json. Raises ValueError for a record that cannot hold a manifest or be JSON.
+
+    of: the place that it is written for, `runs/<fingerprint>`.
+    """
     if _KEY in record:
         raise ValueError(f"a record has no {_KEY!r} of its own: the store writes it")
     body = json.loads(as_json(record))
-    made = Manifest(token, folder, time.time(), _digest_of(body), tuple(files))
+    made = Manifest(token, folder, time.time(), _digest_of(body), tuple(files), of)
     return as_json({**record, _KEY: {"version": VERSION, **asdict(made)}})
 
 
@@ -71,19 +82,73 @@ def parted(content: bytes) -> tuple[dict[str, Any], Manifest | None]:
     """The record and its manifest, which a record of an earlier version lacks. Raises Damaged."""
     try:
         value = json.loads(content)
+        if not isinstance(value, dict):
+            raise TypeError(f"got a {type(value).__name__}; expected an object")
         raw = value.pop(_KEY, None)
-        if raw is None:
-            return value, None
-        files = tuple(Listed(**file) for file in raw["files"])
-        made = Manifest(raw["token"], raw["folder"], raw["written"], raw["record"], files)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return value, None if raw is None else _parse_manifest(raw)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Damaged(f"{RECORD} cannot be read: {type(error).__name__}: {error}") from error
-    return value, made
+
+
+def checked(content: bytes, place: str) -> tuple[dict[str, Any], Manifest | None]:
+    """Return the record and its manifest if they are what was written for this place. Raises Damaged.
+
+    place: `runs/<fingerprint>`. A record of an earlier version, without a manifest, has to name its fingerprint.
+    """
+    record, manifest = parted(content)
+    if manifest and not same_record(record, manifest):
+        raise Damaged(f"{RECORD} is not what was written (checksum)")
+    name = place.rpartition("/")[2]
+    if manifest and manifest.of:
+        if manifest.of != place:
+            raise Damaged(f"{RECORD} was written for {manifest.of}")
+    elif record.get("fingerprint") != name and (manifest is None or "fingerprint" in record):
+        raise Damaged(f"{RECORD} is of {str(record.get('fingerprint', 'no fingerprint'))[:40]}")
+    return record, manifest
+
+
+def _parse_manifest(raw: Any) -> Manifest:
+    """Return the manifest. Raises ValueError, TypeError or KeyError for one that the store cannot have written."""
+    files = tuple(Listed(**file) for file in raw["files"])
+    for file in files:
+        if problem := path_problem(file.path):
+            raise ValueError(f"the path of a file: {problem}")
+        if type(file.bytes) is not int or file.bytes < 0 or not _is_hex(file.blake2b, 2 * _DIGEST_BYTES):
+            raise ValueError(f"{file.path}: got {file.bytes!r} bytes, checksum {file.blake2b!r}")
+    made = Manifest(raw["token"], raw["folder"], raw["written"], raw["record"], files, raw.get("of", ""))
+    if made.folder not in ("", made.token) or (made.folder and not _is_hex(made.folder, _TOKEN_DIGITS)):
+        raise ValueError(f"the folder of the files: got {made.folder!r}; expected the writer's token")
+    if not _is_hex(made.record, 2 * _DIGEST_BYTES) or not isinstance(made.of, str):
+        raise ValueError(f"got the checksum {made.record!r} of {made.of!r}")
+    if not isinstance(made.written, int | float) or not math.isfinite(made.written):
+        raise ValueError(f"the time of writing: got {made.written!r}")
+    return made
+
+
+def _is_hex(value: Any, digits: int) -> bool:
+    return isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{digits}}}", value) is not None
 
 
 def same_record(record: dict[str, Any], manifest: Manifest) -> bool:
     """Whether the record is the one that the manifest was written with."""
     return _digest_of(record) == manifest.record
+
+
+def seal(value: dict[str, Any]) -> bytes:
+    """Return a JSON object as a file that has its checksum in it; `unseal` gives the object back."""
+    body = json.loads(as_json(value))
+    return as_json({**body, _SEAL: _digest_of(body)})
+
+
+def unseal(content: bytes) -> Any:
+    """Return the object that was sealed, or the JSON value of an earlier version, without a seal. Raises Damaged."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"cannot be read: {type(error).__name__}: {error}") from error
+    if isinstance(value, dict) and (seal := value.pop(_SEAL, None)) is not None and _digest_of(value) != seal:
+        raise Damaged("is not what was written (checksum)")
+    return value
 
 
 def as_json(value: Any) -> bytes:
@@ -116,7 +181,7 @@ def checksum_of_stream(stream: BinaryIO) -> str:
     return made.hexdigest()
 
 
-def _digest_of(record: dict[str, Any]) -> str:
+def _digest_of(record: Any) -> str:
     made = checksum()
     made.update(json.dumps(record, sort_keys=True, separators=(",", ":")).encode())
     return made.hexdigest()

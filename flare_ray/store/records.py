@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import os
-import shutil
+import time
 import uuid
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
-from flare_ray.cache import cache_folder
 from flare_ray.errors import refusal
 from flare_ray.redaction import redacted
+from flare_ray.store.copies import local_folder
 from flare_ray.store.disk import write_new
 from flare_ray.store.files import Files
+from flare_ray.store.inspection import Inspector
 from flare_ray.store.lease import Lease
-from flare_ray.store.manifest import RECORD, Damaged, Listed, Manifest, as_json, checksum_of, joined, parted
+from flare_ray.store.manifest import (
+    RECORD,
+    Damaged,
+    Listed,
+    Manifest,
+    as_json,
+    checked,
+    checksum_of_stream,
+    joined,
+    parted,
+    seal,
+    unseal,
+)
 from flare_ray.store.reach import problem
 
 _READERS = 16
@@ -33,22 +44,32 @@ class Store:
         self.files = Files(url)
         self.local, self.url = self.files.local, self.files.url
         self.fs, self.root = self.files.fs, self.files.root
+        self._inspector = Inspector(self.files)
 
     def finished(self, kind: str) -> set[str]:
-        """Fingerprints of all whole records of a kind ("runs", "bases", "corpora")."""
-        if not self.local:
-            ends = (place.split("/") for place in self.files.find(kind))
-            return {end[0] for end in ends if len(end) == 2 and end[1] == RECORD}
-        folder = f"{self.root}/{kind}"
-        return {name for name in self.files.names(kind) if os.path.exists(f"{folder}/{name}/{RECORD}")}
+        """Return the fingerprints of all sound records of a kind ("runs", "bases", "corpora"); see inspection.py."""
+        return {name for name, problem in self._inspector.problems(kind).items() if problem is None}
+
+    def damaged(self, kind: str) -> dict[str, str]:
+        """Return the records of a kind that are not what was written, with what is wrong with each."""
+        found = self._inspector.problems(kind).items()
+        return {name: problem for name, problem in found if problem is not None}
 
     def has(self, kind: str, fingerprint: str) -> bool:
-        """Whether a whole record is there, seen afresh."""
-        return self.files.exists(f"{kind}/{fingerprint}/{RECORD}")
+        """Return whether a sound record is there, seen afresh."""
+        try:
+            return self._inspector.problem(kind, fingerprint) is None
+        except FileNotFoundError:
+            return False
 
     def record(self, kind: str, fingerprint: str) -> dict[str, Any]:
         """A record. Raises FileNotFoundError, Damaged."""
-        return self._parted(kind, fingerprint)[0]
+        return self.read_record(kind, fingerprint)[0]
+
+    def read_record(self, kind: str, fingerprint: str) -> tuple[dict[str, Any], Manifest | None]:
+        """Return a record and its manifest, both checked. Raises FileNotFoundError, Damaged."""
+        place = f"{kind}/{fingerprint}"
+        return checked(self.files.read(f"{place}/{RECORD}"), place)
 
     def records(self, kind: str, fingerprints: Collection[str]) -> dict[str, dict[str, Any]]:
         """Many records, read side by side. Raises FileNotFoundError, Damaged."""
@@ -58,47 +79,64 @@ class Store:
             read = pool.map(lambda one: self.record(kind, one), fingerprints)
             return dict(zip(fingerprints, read, strict=True))
 
+    def read_file(self, kind: str, fingerprint: str, path: str) -> bytes | None:
+        """Return the content of a record's file, None where it has none of that name.
+
+        Raises FileNotFoundError, and Damaged for what is not what was written.
+        """
+        place = f"{kind}/{fingerprint}"
+        _, manifest = self.read_record(kind, fingerprint)
+        if manifest is None:
+            return self.files.read(f"{place}/{path}") if self.files.exists(f"{place}/{path}") else None
+        listed = next((file for file in manifest.files if file.path == path), None)
+        if listed is None:
+            return None
+        inner = f"{place}/{manifest.folder}/{path}" if manifest.folder else f"{place}/{path}"
+        try:
+            content = self.files.read(inner)
+        except FileNotFoundError:
+            raise Damaged(f"{self.files.for_people(inner)} is missing") from None
+        if len(content) != listed.bytes or checksum_of_stream(io.BytesIO(content)) != listed.blake2b:
+            raise Damaged(f"{self.files.for_people(inner)} is not what was written (checksum)")
+        return content
+
+    def quarantine(self, place: str, is_file: bool = False) -> str | None:
+        """Move what is damaged out of the way, so that it is made again; its new place, None where it was gone.
+
+        place: `runs/<fingerprint>`, or a file.
+        """
+        target = f"quarantine/{place}.{time.time_ns()}"
+        try:
+            (self.files.move if is_file else self.files.move_folder)(place, target)
+        except FileNotFoundError:
+            return None
+        return self.files.for_people(target)
+
     def write(self, kind: str, fingerprint: str, record: dict[str, Any], files: Path | None = None) -> bool:
         """Keeps a folder of files and a record of them, all or nothing; forgets the failure there was.
 
-        Returns whether this writing is the one that is kept: work that has a record keeps that one. Raises StoreFull.
+        Returns whether this writing is the one that is kept: work that has a sound record keeps that one; a damaged
+        one goes to quarantine. Raises StoreFull.
         """
         place = f"{kind}/{fingerprint}"
         with self.files.space_for(place):
             kept = False
             if not self.has(kind, fingerprint):
+                if self._is_in_the_way(place):
+                    self.quarantine(place)
                 keep = self._keep_folder if self.local else self._keep_objects
                 kept = keep(place, record, files)
             self.forget_failure(fingerprint)
         return kept
 
     def folder(self, kind: str, fingerprint: str) -> Path:
-        """The files of a record as a local folder: themselves, or a checked copy in this machine's cache.
+        """The files of a record as a local folder: themselves, or a copy in this machine's cache; both checked.
 
-        Raises FileNotFoundError for work without a record, Damaged when the files are not what was written.
+        Each file is read once per machine as long as it does not change (digests.py). Raises FileNotFoundError for
+        work without a record, Damaged when the files are not what was written.
         """
-        _, manifest = self._parted(kind, fingerprint)
-        if self.local and not (manifest and manifest.folder):
-            return Path(self.root) / kind / fingerprint
-        name = f"{fingerprint}-{manifest.token[:8]}" if manifest else fingerprint
-        copy = cache_folder() / "store" / blake2b(self.url.encode(), digest_size=6).hexdigest() / kind / name
-        if not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{copy}.lock"):  # the workers of a machine wait for one download
-                if not copy.exists():
-                    self._copy_to(copy, f"{kind}/{fingerprint}", manifest)
-        return copy
-
-    def _copy_to(self, copy: Path, place: str, manifest: Manifest | None) -> None:
-        scratch = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}")
-        try:
-            self._copy_out(place, manifest, scratch)
-            scratch.rename(copy)
-        except OSError:
-            if not copy.exists():  # else, where locks do not hold, another worker was faster
-                raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        _, manifest = self.read_record(kind, fingerprint)
+        return local_folder(self.files, f"{kind}/{fingerprint}", manifest)
 
     def lease(self, name: str, **options: Any) -> Lease:
         """The right to work on something in this store, by which a second driver notices the first (lease.py)."""
@@ -116,11 +154,13 @@ class Store:
         self.files.write(_failure(fingerprint), as_json(shown))
 
     def failure(self, fingerprint: str) -> dict[str, Any] | None:
-        """The last failure, None when there is none."""
+        """The last failure, None when there is none. One that cannot be read is of the kind that is tried again."""
         try:
             return parted(self.files.read(_failure(fingerprint)))[0]
         except FileNotFoundError:
             return None
+        except Damaged as error:
+            return {"fingerprint": fingerprint, "label": fingerprint, "kind": "io", "error": str(error)}
 
     def failure_place(self, fingerprint: str) -> str:
         """Where the failure is written, for people."""
@@ -139,6 +179,14 @@ class Store:
         """A file under the root, all of it or nothing. Raises StoreFull."""
         self.files.write(place, content)
 
+    def write_json(self, place: str, value: dict[str, Any]) -> None:
+        """Write a JSON object with its checksum, all of it or nothing. Raises StoreFull."""
+        self.files.write(place, seal(value))
+
+    def read_json(self, place: str) -> Any:
+        """Return what `write_json` wrote, or the JSON of an earlier version. Raises FileNotFoundError, Damaged."""
+        return unseal(self.files.read(place))
+
     def read_bytes(self, place: str) -> bytes:
         """A file under the root. Raises FileNotFoundError."""
         return self.files.read(place)
@@ -151,15 +199,19 @@ class Store:
         """Removes a folder under the root, if it is there."""
         self.files.remove_folder(folder)
 
-    def _parted(self, kind: str, fingerprint: str) -> tuple[dict[str, Any], Manifest | None]:
-        return parted(self.files.read(f"{kind}/{fingerprint}/{RECORD}"))
+    def _is_in_the_way(self, place: str) -> bool:
+        """Return whether something that is no unfinished folder has the place of a record."""
+        if not self.local:
+            return self.files.exists(f"{place}/{RECORD}")
+        target = self.files.path(place)
+        return os.path.lexists(f"{target}/{RECORD}") or (os.path.lexists(target) and not _is_folder(target))
 
     def _keep_folder(self, place: str, record: dict[str, Any], files: Path | None) -> bool:
         """Makes the whole folder under a name of its own, and then gives it the name by which it is known."""
         with self.files.scratch() as scratch:
             scratch.mkdir()
             listed = self._put_all(files, f"{scratch.parent.name}/{scratch.name}")
-            write_new(scratch / RECORD, joined(record, scratch.name, "", listed))
+            write_new(scratch / RECORD, joined(record, scratch.name, "", listed, place))
             target = Path(self.files.path(place))
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -180,7 +232,7 @@ class Store:
             except OSError:
                 if not target.is_dir():
                     raise
-            if (target / RECORD).exists():
+            if os.path.lexists(target / RECORD):
                 return False
             self.files.remove_folder(target.relative_to(self.root).as_posix())
         raise OSError(f"{target} is written by something else")
@@ -194,7 +246,7 @@ class Store:
             self.files.remove_folder(f"{place}/{token}")
             raise
         # An error of this leaves open whether the record is there: the files stay, and gc sees whether it names them.
-        kept = self.files.create(f"{place}/{RECORD}", joined(record, token, token, listed))
+        kept = self.files.create(f"{place}/{RECORD}", joined(record, token, token, listed, place))
         if not kept:
             self.files.remove_folder(f"{place}/{token}")
         return kept
@@ -222,20 +274,6 @@ class Store:
             return None
         return manifest.token if manifest else None
 
-    def _copy_out(self, place: str, manifest: Manifest | None, target: Path) -> None:
-        target.mkdir(parents=True)
-        if manifest is None:
-            for name in self.files.find(place):
-                self.files.fetch(f"{place}/{name}", target / name)
-            return
-        for file in manifest.files:
-            inner = f"{manifest.folder}/{file.path}" if manifest.folder else file.path
-            self.files.fetch(f"{place}/{inner}", target / file.path)
-            if checksum_of(target / file.path) != file.blake2b:
-                where = self.files.for_people(f"{place}/{inner}")
-                raise Damaged(f"{where} is not what was written; flare-ray store verify --repair")
-        self.files.fetch(f"{place}/{RECORD}", target / RECORD)
-
 
 def open_store(url: str) -> Store:
     """The store, tried by writing into it. Raises InputError when it cannot be written, Unreachable."""
@@ -244,7 +282,7 @@ def open_store(url: str) -> Store:
 
 def read_store(url: str) -> Store:
     """The store, tried by reading; it may be empty. Raises InputError when it cannot be read, Unreachable."""
-    return _tried(url, lambda store: store.finished("bases"))
+    return _tried(url, lambda store: store.names("bases") if store.local else store.files.find("bases"))
 
 
 def _tried(url: str, work: Callable[[Store], object]) -> Store:
@@ -254,6 +292,10 @@ def _tried(url: str, work: Callable[[Store], object]) -> Store:
     except (OSError, ValueError, ImportError) as error:
         raise refusal("storage", [problem(error, url)]) from error
     return store
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def _failure(fingerprint: str) -> str:

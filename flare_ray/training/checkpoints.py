@@ -18,7 +18,6 @@ and says so.
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 import uuid
@@ -31,7 +30,7 @@ from typing import Any
 import torch
 
 import flare_ray
-from flare_ray.store import Store
+from flare_ray.store import Damaged, Store
 from flare_ray.store.manifest import CHECKPOINT, checksum_of
 from flare_ray.training.engine import Group
 from flare_ray.training.snapshot import Tensors
@@ -142,7 +141,7 @@ class Checkpoints:
         """Makes a checkpoint of files, and the only one; what went wrong, if anything."""
         keeper = self.keeper
         try:
-            keeper.store.write_bytes(f"{folder}/{MANIFEST}", json.dumps(manifest).encode())
+            keeper.store.write_json(f"{folder}/{MANIFEST}", manifest)
         except Exception as error:
             return [f"{type(error).__name__}: {error}"]
         try:
@@ -170,9 +169,11 @@ class Checkpoints:
         store, found = self.keeper.store, []
         for name in sorted(filter(str.isdecimal, store.names(self.keeper.place)), key=int, reverse=True):
             try:
-                found.append(json.loads(store.read_bytes(f"{self.keeper.place}/{name}/{MANIFEST}")))
-            except (FileNotFoundError, ValueError):
+                manifest = store.read_json(f"{self.keeper.place}/{name}/{MANIFEST}")
+            except (FileNotFoundError, Damaged):
                 continue
+            if _is_manifest(manifest, f"{self.keeper.place}/{name}"):
+                found.append(manifest)
         return found
 
     def _fetch(self, manifest: dict[str, Any]) -> Tensors | None:
@@ -182,7 +183,9 @@ class Checkpoints:
         tensors: Tensors = {}
         with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
             for part in (_SHARED, str(self.group.worker)):
-                listed, file = manifest["files"][part], Path(scratch) / part
+                listed, file = manifest["files"].get(part), Path(scratch) / part
+                if listed is None:
+                    return None
                 try:
                     self.keeper.store.files.fetch(listed["place"], file)
                 except FileNotFoundError:
@@ -208,6 +211,22 @@ class Checkpoints:
         found = [None] * self.group.workers
         torch.distributed.all_gather_object(found, value)
         return found
+
+
+def _is_manifest(value: Any, folder: str) -> bool:
+    """Return whether a checkpoint's manifest is one, of this folder, whose files lie in it."""
+    if not isinstance(value, dict) or not isinstance(value.get("made"), dict):
+        return False
+    files = value.get("files")
+    if not isinstance(files, dict) or not isinstance(value.get("facts"), dict):
+        return False
+    return str(value.get("step")) == folder.rpartition("/")[2] and all(
+        isinstance(listed, dict)
+        and isinstance(listed.get("place"), str)
+        and listed["place"].rpartition("/")[0] == folder
+        and {"bytes", "blake2b"} <= listed.keys()
+        for listed in files.values()
+    )
 
 
 def _differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -95,10 +95,10 @@ def test_a_put_that_fails_leaves_nothing(store: Store, files: Path, monkeypatch:
 
 
 def test_records_without_a_manifest_stay_readable(store: Store, files: Path) -> None:
-    store.write_text("runs/old/record.json", '{"label": "of an earlier version"}')
+    store.write_text("runs/old/record.json", '{"fingerprint": "old", "label": "of an earlier version"}')
     store.write_text("runs/old/adapter/weights.txt", "w")
     assert store.finished("runs") == {"old"}
-    assert store.record("runs", "old") == {"label": "of an earlier version"}
+    assert store.record("runs", "old") == {"fingerprint": "old", "label": "of an earlier version"}
     assert contents(store.folder("runs", "old"))["adapter/weights.txt"] == b"w"
     assert not store.write("runs", "old", RECORD, files)
     assert verify(store).findings == ()

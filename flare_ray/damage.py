@@ -1,0 +1,97 @@
+"""Damaged work of a study: what the store holds of it and is not what was written.
+
+    for one in damaged_work(study): print(one)      # runs/3f…: xlm-r/nusax/ace/lora/seed 1: metrics …
+    quarantine_damaged_inputs(study, study.stages())
+
+Damaged work counts as not done: the next `run` trains it again, and the damaged files go to quarantine/. Reports and
+plans name it, and end with exit code 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from flare_ray.execution.searching import damaged_answers
+from flare_ray.plan.corpora import Corpus
+from flare_ray.plan.grid import Base
+from flare_ray.plan.stages import Stages
+from flare_ray.store import Damaged
+from flare_ray.study import Study
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True, order=True)
+class DamagedWork:
+    """A piece of work whose stored files are not what was written. place: in the store; label: for people."""
+
+    place: str
+    label: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.place} ({self.label}): {self.why}"
+
+
+def damaged_work(study: Study) -> list[DamagedWork]:
+    """Return the damaged runs, base models, translated splits and search answers of a study, sorted by place.
+
+    Records are checked as `store/inspection.py` says; the content of large files is checked when it is read.
+    """
+    labels = {("runs", run.fingerprint): run.label for run in study.runs()}
+    labels |= {("bases", base.fingerprint): base.label for base in study.grid.bases}
+    labels |= {("corpora", corpus.fingerprint): corpus.label for corpus in study.grid.corpora}
+    found = [
+        DamagedWork(f"{kind}/{name}", labels[kind, name], why)
+        for kind in ("runs", "bases", "corpora")
+        for name, why in study.store.damaged(kind).items()
+        if (kind, name) in labels
+    ]
+    answers = {one.place: one.question.label for one in study.searches}
+    found += [
+        DamagedWork(place, answers[place], why)
+        for place, why in damaged_answers(study.searches, study.store).items()
+    ]
+    return sorted(found)
+
+
+def print_damage(damage: Sequence[DamagedWork], console: Console, remedy: str) -> None:
+    """Print a bounded list of damaged work, and what to do about it; nothing where there is none."""
+    if not damage:
+        return
+    for one in damage[:_SHOWN]:
+        console.print(f"damaged: {one}", markup=False, soft_wrap=True)
+    if len(damage) > _SHOWN:
+        console.print(f"damaged: … and {len(damage) - _SHOWN} more", markup=False)
+    console.print(remedy, markup=False, soft_wrap=True)
+
+
+def quarantine_damaged_inputs(study: Study, todo: Stages) -> list[DamagedWork]:
+    """Read the stored base models and translated splits that the work to do starts from, and quarantine damaged ones.
+
+    Each file is read once per machine as long as it does not change. Of an object store nothing is read here: workers
+    check what they copy.
+    """
+    if not study.store.local:
+        return []
+    return list(_quarantined(study, todo))
+
+
+def _quarantined(study: Study, todo: Stages) -> Iterator[DamagedWork]:
+    store = study.store
+    stored = {kind: store.finished(kind) for kind in ("bases", "corpora")}
+    inputs: dict[str, Base | Corpus] = {}
+    for run in todo.todo:
+        inputs |= {f"bases/{run.base.fingerprint}": run.base}
+        inputs |= {f"corpora/{corpus.fingerprint}": corpus for corpus in run.corpora}
+    for place, work in sorted(inputs.items()):
+        kind, _, fingerprint = place.partition("/")
+        if fingerprint not in stored[kind]:
+            continue
+        try:
+            store.folder(kind, fingerprint)
+        except Damaged as error:
+            yield DamagedWork(place, work.label, f"{error}; moved to {store.quarantine(place)}")
