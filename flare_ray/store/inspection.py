@@ -119,7 +119,10 @@ class Inspector:
 
 def _expect_folder(path: str, shown: str) -> None:
     """Raise Damaged unless a path is a folder itself, and FileNotFoundError where nothing is."""
-    mode = os.lstat(path).st_mode
+    try:
+        mode = os.lstat(path).st_mode
+    except NotADirectoryError as error:
+        raise FileNotFoundError(error.errno, error.strerror, path) from error
     if not stat.S_ISDIR(mode):
         raise Damaged(f"{shown} is {'a symbolic link' if stat.S_ISLNK(mode) else 'not a folder'}")
 

@@ -5,8 +5,8 @@
     quarantine(store, checked.findings)  # the next sweep makes that work again
 
 Records are compared with their place, their checksum, their files and, by `scores`, with their predictions; what
-searches and checkpoints keep with its checksum. A record of an earlier version has no checksums: of its files only the
-headers are tried.
+searches and checkpoints keep with its checksum. A record of an earlier version has no checksums: only the headers of
+its files are tried.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from flare_ray.store.addressed import check_addressed
 from flare_ray.store.files import SCRATCH
 from flare_ray.store.inventory import Entry, Inventory
 from flare_ray.store.manifest import (
@@ -38,7 +39,8 @@ from flare_ray.store.records import Store
 _IN_MEMORY = 64 * 2**20
 """Bytes up to which a remote file is read at once, and not in pieces from a connection of its own."""
 _REMOTE_THREADS = 16
-_OTHER_KINDS = ("checkpoints", "diffs", "failures", "searches", "translations")
+_SHARDS = "translations"
+_OTHER_KINDS = ("checkpoints", "failures", "searches", _SHARDS)
 """Folders of files that are no records and are read back."""
 
 
@@ -63,7 +65,7 @@ class Checked:
 
 
 Scores = Callable[[str, str], str | None]
-"""What is wrong with a record's scores, by its kind and fingerprint; None where nothing is, or none can be computed."""
+"""What is wrong with a record's scores, by its kind and fingerprint; None where nothing is or can be computed."""
 
 
 def verify(
@@ -169,6 +171,8 @@ def _problem(store: Store, place: str, size: int, listed: Listed | None) -> str 
         return None
     try:
         with _stream(store, place, size) as stream:
+            if place.startswith(f"{_SHARDS}/"):
+                check_addressed(place, stream.read())
             if listed and checksum_of_stream(stream) != listed.blake2b:
                 return "is not what was written (checksum)"
             if opens:
@@ -176,6 +180,8 @@ def _problem(store: Store, place: str, size: int, listed: Listed | None) -> str 
                 opens(stream, size)
     except FileNotFoundError:
         return "is missing"
+    except Damaged as error:
+        return str(error)
     except Exception as error:  # whatever a reader says of a damaged file
         if isinstance(error, PermissionError) or (not store.local and passes(error)):
             raise  # says nothing about the file

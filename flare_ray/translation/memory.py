@@ -13,23 +13,29 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import sqlite3
+import zlib
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flare_ray.cache import cache_folder
 from flare_ray.plan.fingerprint import fingerprint
-from flare_ray.store import Store
+from flare_ray.store import Damaged, Store
+from flare_ray.store.addressed import addressed_name, check_addressed
+
+log = logging.getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS shards (name TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS entries (
-  digest BLOB PRIMARY KEY, translation TEXT NOT NULL, tokens INTEGER NOT NULL, flags TEXT NOT NULL
+  digest BLOB PRIMARY KEY, translation TEXT NOT NULL, tokens INTEGER NOT NULL, flags TEXT NOT NULL,
+  checksum INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
+_COLUMNS = ["text", "translation", "tokens", "flags"]
 _ASKED_AT_ONCE = 500  # below SQLite's limit of variables in one statement
 
 
@@ -63,7 +69,7 @@ def digest(text: str) -> bytes:
 
 
 def write_shard(store: Store, pair: Pair, prefix: str, entries: Sequence[Entry]) -> None:
-    """Adds translations to the store, all of them or none. The shard's name tells its texts from any other's."""
+    """Adds translations to the store, all of them or none, in a shard whose name has its checksum."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -77,16 +83,29 @@ def write_shard(store: Store, pair: Pair, prefix: str, entries: Sequence[Entry])
     )
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    texts = hashlib.blake2b(b"".join(digest(entry.text) for entry in entries), digest_size=8).hexdigest()
-    store.write_bytes(f"{pair.folder}/{prefix}-{texts}.parquet", buffer.getvalue())
+    name = addressed_name(pair.folder, prefix, buffer.getvalue(), ".parquet")
+    store.write_bytes(f"{pair.folder}/{name}", buffer.getvalue())
 
 
 def shard_texts(store: Store, pair: Pair, name: str) -> list[str]:
-    """The texts of one shard, by its name in the store."""
+    """The texts of one shard, by its name in the store; none of a damaged one."""
+    shard = _sound_shard(store, pair, name)
+    return [] if shard is None else shard["text"].to_pylist()
+
+
+def _sound_shard(store: Store, pair: Pair, name: str) -> Any:
+    """Return a shard as a table; a damaged one goes to quarantine, so that its texts are translated again: None."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    content = io.BytesIO(store.read_bytes(f"{pair.folder}/{name}"))
-    return pq.read_table(content, columns=["text"])["text"].to_pylist()
+    place = f"{pair.folder}/{name}"
+    content = store.read_bytes(place)
+    try:
+        check_addressed(place, content)
+        return pq.read_table(io.BytesIO(content), columns=_COLUMNS)
+    except (Damaged, pa.ArrowException, OSError) as error:
+        log.warning("%s: %s; its texts are translated again", store.quarantine(place, is_file=True), error)
+        return None
 
 
 class Memory:
@@ -119,27 +138,40 @@ class Memory:
             self.pair.folder
         )  # asked last: another process may copy a new shard meanwhile
         if not known <= set(there):
-            with self._database:
-                self._database.execute("DELETE FROM entries")
-                self._database.execute("DELETE FROM shards")
+            self._clear()
             known = set()
         for name in there:
             if name not in known:
                 self._copy(name)
 
-    def _copy(self, name: str) -> None:
-        import pyarrow.parquet as pq
+    def _clear(self) -> None:
+        with self._database:
+            self._database.execute("DELETE FROM entries")
+            self._database.execute("DELETE FROM shards")
 
-        content = self.store.read_bytes(f"{self.pair.folder}/{name}")
-        with self._database, closing(pq.ParquetFile(io.BytesIO(content))) as shard:
-            for batch in shard.iter_batches():
-                columns = (batch[column].to_pylist() for column in ("text", "translation", "tokens", "flags"))
-                rows = [(digest(text), *rest) for text, *rest in zip(*columns, strict=True)]
-                self._database.executemany("INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?)", rows)
+    def _copy(self, name: str) -> None:
+        shard = _sound_shard(self.store, self.pair, name)
+        if shard is None:
+            return
+        with self._database:
+            for batch in shard.to_batches():
+                columns = (batch[column].to_pylist() for column in _COLUMNS)
+                rows = [(digest(text), *rest, _checksum(*rest)) for text, *rest in zip(*columns, strict=True)]
+                self._database.executemany("INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?)", rows)
             self._database.execute("INSERT OR IGNORE INTO shards VALUES (?)", (name,))
 
     def get(self, texts: Iterable[str]) -> dict[str, Entry]:
-        """The translations of those texts that have one."""
+        """The translations of those texts that have one. A damaged copy is made anew from the store."""
+        asked = list(texts)
+        try:
+            return self._get(asked)
+        except _DamagedCopy as error:
+            log.warning("%s: %s; copying the shards anew", self._file, error)
+            self._clear()
+            self.refresh()
+            return self._get(asked)
+
+    def _get(self, texts: Iterable[str]) -> dict[str, Entry]:
         wanted = {digest(text): text for text in texts}
         found: dict[str, Entry] = {}
         keys = list(wanted)
@@ -147,8 +179,10 @@ class Memory:
             some = keys[start : start + _ASKED_AT_ONCE]
             marks = ",".join("?" * len(some))
             rows = self._database.execute(f"SELECT * FROM entries WHERE digest IN ({marks})", some)
-            for key, translation, tokens, flags in rows:
+            for key, translation, tokens, flags, checksum in rows:
                 text = wanted[key]
+                if checksum != _checksum(translation, tokens, flags):
+                    raise _DamagedCopy(f"the entry of {text[:40]!r} is not what was written")
                 found[text] = Entry(text, translation, tokens, tuple(flags.split()))
         return found
 
@@ -160,8 +194,16 @@ class Memory:
         return int(self._database.execute("SELECT count(*) FROM entries").fetchone()[0])
 
 
+class _DamagedCopy(Exception):
+    """An entry of the cache that is not what was written."""
+
+
+def _checksum(translation: str, tokens: int, flags: str) -> int:
+    return zlib.crc32(f"{translation}\0{tokens}\0{flags}".encode())
+
+
 def _copy_of(store: Store, pair: Pair) -> Path:
-    key = fingerprint({"store": store.url, "pair": vars(pair)})
+    key = fingerprint({"store": store.url, "pair": vars(pair), "schema": _SCHEMA})
     return cache_folder() / "translations" / f"{key}.sqlite"
 
 

@@ -131,15 +131,17 @@ def test_a_running_sweep_and_a_broken_store_are_reported(
     Path(store.root, "runs", zero.fingerprint, RECORD).write_text("{torn")
     Path(store.root, "runs", lora.fingerprint, "predictions.parquet").write_bytes(b"PAR1torn")
     done = call("report", file, "--format", "md,csv", "--out", tmp_path / "out")
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 1, done.output
+    assert zero.fingerprint in done.output
+    assert lora.fingerprint in done.output
     outcomes = {line["fingerprint"]: line["outcome"] for line in read(tmp_path / "out" / "runs.csv")}
-    assert outcomes[zero.fingerprint] == "damaged"
+    assert outcomes[zero.fingerprint] == outcomes[lora.fingerprint] == "damaged"
     assert {outcomes[run.fingerprint] for run in absent} == {"failed"}
     text = (tmp_path / "out" / "report.md").read_text()
     assert "loss is nan" in text
     assert "cannot be read" in text
-    assert f"Predictions that cannot be read: {lora.label}" in text.replace("\\", "")
-    assert call("report", file).exit_code == 0
+    assert "predictions.parquet has 8 bytes" in text.replace("\\", "")
+    assert call("report", file).exit_code == 1
 
 
 def test_runs_that_wait_for_a_base_model_that_failed_failed_with_it(

@@ -104,7 +104,7 @@ def test_every_damage_is_listed(filled: Store) -> None:
 def test_without_a_manifest_headers_are_tried(store: Store, files: Path, end: int) -> None:
     save_file({"a": np.ones(100, np.float32)}, files / "model.safetensors")
     content = (files / "model.safetensors").read_bytes()
-    store.write_text("bases/old/record.json", json.dumps(RECORD))
+    store.write_text("bases/old/record.json", json.dumps(RECORD | {"fingerprint": "old"}))
     store.write_bytes("bases/old/model.safetensors", content)
     store.write_bytes("bases/old/rows.parquet", (files / "predictions.parquet").read_bytes())
     assert verify(store).findings == ()
