@@ -66,13 +66,12 @@ class Inspector:
         signature = (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
         manifest = self._manifest(place, signature)
         inner = f"{folder}/{manifest.folder}" if manifest and manifest.folder else folder
-        folders = {file.path.rpartition("/")[0] for file in manifest.files} - {""} if manifest else set()
-        for one in sorted(folders):
+        for one in sorted(_folders_of(manifest)):
             _expect_folder(f"{inner}/{one}", one)
         for file in manifest.files if manifest else ():
             try:
                 actual = os.lstat(f"{inner}/{file.path}")
-            except (FileNotFoundError, NotADirectoryError):
+            except FileNotFoundError:
                 raise Damaged(f"{file.path} is missing") from None
             if not stat.S_ISREG(actual.st_mode):
                 raise Damaged(f"{file.path} is not a regular file")
@@ -115,6 +114,12 @@ class Inspector:
 
         with ThreadPoolExecutor(_READERS) as pool:
             return dict(zip(whole, pool.map(inspect, whole), strict=True))
+
+
+def _folders_of(manifest: Manifest | None) -> set[str]:
+    """Return every folder that a record's files lie in, as paths below the record's."""
+    paths = (file.path.split("/") for file in (manifest.files if manifest else ()))
+    return {"/".join(parts[:depth]) for parts in paths for depth in range(1, len(parts))}
 
 
 def _expect_folder(path: str, shown: str) -> None:

@@ -32,6 +32,7 @@ import torch
 import flare_ray
 from flare_ray.store import Damaged, Store
 from flare_ray.store.manifest import CHECKPOINT, checksum_of
+from flare_ray.store.paths import path_problem
 from flare_ray.training.engine import Group
 from flare_ray.training.snapshot import Tensors
 
@@ -214,7 +215,7 @@ class Checkpoints:
 
 
 def _is_manifest(value: Any, folder: str) -> bool:
-    """Return whether a checkpoint's manifest is one, of this folder, whose files lie in it."""
+    """Return whether a checkpoint's manifest is one, of this folder, whose files are the same work's."""
     if not isinstance(value, dict) or not isinstance(value.get("made"), dict):
         return False
     files = value.get("files")
@@ -223,7 +224,8 @@ def _is_manifest(value: Any, folder: str) -> bool:
     return str(value.get("step")) == folder.rpartition("/")[2] and all(
         isinstance(listed, dict)
         and isinstance(listed.get("place"), str)
-        and listed["place"].rpartition("/")[0] == folder
+        and path_problem(listed["place"]) is None
+        and listed["place"].startswith(folder.rpartition("/")[0] + "/")
         and {"bytes", "blake2b"} <= listed.keys()
         for listed in files.values()
     )

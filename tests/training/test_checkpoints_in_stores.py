@@ -82,8 +82,8 @@ def test_a_file_without_a_manifest_is_no_checkpoint(kept: Checkpoints, store: St
 
 def test_the_one_before_is_read_where_the_newest_is_damaged(kept: Checkpoints, store: Store) -> None:
     """As when a machine goes down after a manifest is written and before the former one is removed."""
-    whole = json.loads(store.read_bytes(f"checkpoints/work/20/{MANIFEST}"))
-    store.write_bytes(f"checkpoints/work/30/{MANIFEST}", json.dumps(whole | {"step": 30}).encode())
+    whole = store.read_json(f"checkpoints/work/20/{MANIFEST}")
+    store.write_json(f"checkpoints/work/30/{MANIFEST}", whole | {"step": 30})
     place = whole["files"]["shared"]["place"]
     found = kept.newest()
     assert found is not None
@@ -169,3 +169,30 @@ def test_a_run_goes_on_from_an_s3_that_is_busy_and_loses_answers(
     run(replace(keeper, every_seconds=NEVER))
     asked = [request for request in server.requests if "checkpoints" in request]
     assert len(asked) <= 2, "work that takes less than the interval pays one look"
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda facts: facts["files"]["shared"].update(place="/etc/passwd"),
+        lambda facts: facts["files"]["shared"].update(place="checkpoints/work/20/../../../../x"),
+        lambda facts: facts["files"]["shared"].update(place="runs/f1/record.json"),
+        lambda facts: facts.pop("files"),
+        lambda facts: facts.update(step="20/../5"),
+        lambda facts: facts.update(facts=[]),
+        lambda facts: facts["files"].pop("shared"),
+    ],
+)
+def test_a_forged_checkpoint_is_none(kept: Checkpoints, store: Store, forge: Callable[[Any], Any]) -> None:
+    """Nothing is read from a place that a manifest names outside of its own work's folder."""
+    place = f"checkpoints/work/20/{MANIFEST}"
+    facts = store.read_json(place)
+    forge(facts)
+    store.write_json(place, facts)
+    assert kept.newest() is None
+
+
+def test_a_checkpoint_with_one_digit_changed_is_none(kept: Checkpoints, store: Store) -> None:
+    place = f"checkpoints/work/20/{MANIFEST}"
+    store.write_bytes(place, store.read_bytes(place).replace(b"0.5", b"0.6"))
+    assert kept.newest() is None
