@@ -24,7 +24,7 @@ def score_problem(metrics: Any, predictions: Predictions | None, score: Score, m
     recorded: dict[str, float] = {}
     for name in sorted({metric, *metrics}):
         value = metrics.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
             return f"got {name} {_shown(value)}; expected a finite number"
         recorded[name] = value
     if predictions is None or not len(predictions.ids):

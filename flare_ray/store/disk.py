@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from flare_ray.store.manifest import Damaged, blocks, checksum
 
@@ -33,15 +33,23 @@ def write_new(file: Path, content: bytes) -> None:
 
 
 def read_regular(path: str) -> bytes:
-    """Return a file's content. Raises Damaged for what is no file: reading a pipe would wait for its writer."""
+    """Return a file's content. Raises Damaged for what is no file."""
+    with open_regular(path) as stream:
+        return stream.read()
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open a file to be read. Raises Damaged for what is no file: reading a pipe would wait for its writer."""
     try:
-        with open(path, "rb", opener=_open_without_waiting) as stream:
-            if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                return stream.read()
+        stream = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115  (the caller closes it)
     except OSError as error:
-        if not isinstance(error, IsADirectoryError) and error.errno != errno.ENXIO:  # ENXIO: a socket
-            raise
-    raise Damaged(f"{path} is not a regular file")
+        if isinstance(error, IsADirectoryError) or error.errno == errno.ENXIO:  # ENXIO: a socket
+            raise Damaged(f"{path} is not a regular file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise Damaged(f"{path} is not a regular file")
+    return stream
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

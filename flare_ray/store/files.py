@@ -26,7 +26,17 @@ import fsspec
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.redaction import has_password
-from flare_ray.store.disk import FULL, Info, copy, free_bytes, open_new, read_regular, walk, write_new
+from flare_ray.store.disk import (
+    FULL,
+    Info,
+    copy,
+    free_bytes,
+    open_new,
+    open_regular,
+    read_regular,
+    walk,
+    write_new,
+)
 from flare_ray.store.manifest import RECORD, Damaged, checksum_of
 from flare_ray.store.patience import http_status
 from flare_ray.store.reach import asked
@@ -84,12 +94,18 @@ class Files:
         return asked(lambda: self.fs.cat_file(self.path(place)))
 
     def open(self, place: str) -> BinaryIO:
-        """A file, to be read in pieces."""
+        """A file, to be read in pieces. Raises FileNotFoundError, and Damaged for what is no file."""
+        if self.local:
+            return open_regular(self.path(place))
         return asked(lambda: self.fs.open(self.path(place), "rb"))
 
     def fetch(self, place: str, target: Path) -> None:
         """Copies a file to this machine."""
         target.parent.mkdir(parents=True, exist_ok=True)
+        if self.local:
+            with open_regular(self.path(place)) as stream, target.open("wb") as copied:
+                shutil.copyfileobj(stream, copied)
+            return
         asked(lambda: self.fs.get_file(self.path(place), str(target)))
 
     def write(self, place: str, content: bytes) -> None:
@@ -198,9 +214,8 @@ class Files:
     def modified(self, place: str) -> float | None:
         """When a file was written, by the storage's clock; None if it does not say. Raises FileNotFoundError."""
         if self.local:
-            with open(
-                self.path(place), "rb"
-            ) as stream:  # an open file's times are fresh on NFS, a name's may not be
+            # an open file's times are fresh on NFS, a name's may not be
+            with open_regular(self.path(place)) as stream:
                 return os.fstat(stream.fileno()).st_mtime
         return _modified(asked(lambda: self.fs.info(self.path(place))))
 

@@ -125,6 +125,9 @@ def _findings(store: Store, entry: Entry, scores: Scores | None) -> Iterator[Fin
         for inner, what in _record_findings(store, entry, scores):
             yield Finding(entry.place, store.files.for_people(f"{entry.place}/{inner}"), what, is_record=True)
         return
+    if entry.kind == "failures" and not entry.is_file:
+        yield Finding(entry.place, store.files.for_people(entry.place), "is not a file", is_record=False)
+        return
     for inner, info in entry.files.items():
         place = f"{entry.place}/{inner}" if inner else entry.place
         problem = None if place.endswith(SCRATCH) else _problem(store, place, info.bytes, None)

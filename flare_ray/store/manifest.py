@@ -3,9 +3,10 @@
 `record.json` is the work's record and, under `manifest`:
 
     {"version": 1, "token": "5c…", "folder": "", "written": 1763870000.0, "record": "ab…", "of": "runs/3f…",
-     "files": [{"path": "predictions.parquet", "bytes": 5124, "blake2b": "9f…"}]}
+     "files": [{"path": "predictions.parquet", "bytes": 5124, "blake2b": "9f…"}], "blake2b": "07…"}
 
-of: the place that the record was written for; records of version 0.1 lack it and name their fingerprint themselves.
+of: the place that the record was written for. blake2b: of the manifest itself. Earlier records have neither and name
+their fingerprint themselves.
 token: one writing of it. folder: where the files lie beside record.json; on an object store each writer has a folder
 of its own, as keys cannot be renamed together. written: Unix time. record: the checksum of the record without its
 manifest. Checksums are BLAKE2b of 20 bytes, in hex. Every path in it is relative and stays below the record's folder:
@@ -75,7 +76,8 @@ def joined(record: dict[str, Any], token: str, folder: str, files: list[Listed],
         raise ValueError(f"a record has no {_KEY!r} of its own: the store writes it")
     body = json.loads(as_json(record))
     made = Manifest(token, folder, time.time(), _digest_of(body), tuple(files), of)
-    return as_json({**record, _KEY: {"version": VERSION, **asdict(made)}})
+    facts = json.loads(as_json({"version": VERSION, **asdict(made)}))
+    return as_json({**record, _KEY: {**facts, _SEAL: _digest_of(facts)}})
 
 
 def parted(content: bytes) -> tuple[dict[str, Any], Manifest | None]:
@@ -109,6 +111,9 @@ def checked(content: bytes, place: str) -> tuple[dict[str, Any], Manifest | None
 
 def _parse_manifest(raw: Any) -> Manifest:
     """Return the manifest. Raises ValueError, TypeError or KeyError for one that the store cannot have written."""
+    seal = raw.pop(_SEAL, None)
+    if seal is not None and seal != _digest_of(raw):
+        raise ValueError("the manifest is not what was written (checksum)")
     files = tuple(Listed(**file) for file in raw["files"])
     for file in files:
         if problem := path_problem(file.path):

@@ -23,7 +23,6 @@ from flare_ray.store.manifest import (
     Damaged,
     Listed,
     Manifest,
-    as_json,
     checked,
     checksum_of_stream,
     joined,
@@ -151,16 +150,20 @@ class Store:
         shown = {
             name: redacted(value) if isinstance(value, str) else value for name, value in failure.items()
         }
-        self.files.write(_failure(fingerprint), as_json(shown))
+        self.write_json(_failure(fingerprint), shown)
 
     def failure(self, fingerprint: str) -> dict[str, Any] | None:
         """The last failure, None when there is none. One that cannot be read is of the kind that is tried again."""
         try:
-            return parted(self.files.read(_failure(fingerprint)))[0]
+            failure = self.read_json(_failure(fingerprint))
+            if not isinstance(failure, dict) or not isinstance(failure.get("error"), str):
+                raise Damaged("is no failure")
         except FileNotFoundError:
             return None
         except Damaged as error:
-            return {"fingerprint": fingerprint, "label": fingerprint, "kind": "io", "error": str(error)}
+            why = f"what was written about the failure is damaged: {error}"
+            return {"fingerprint": fingerprint, "label": fingerprint, "kind": "io", "error": why}
+        return dict(failure)
 
     def failure_place(self, fingerprint: str) -> str:
         """Where the failure is written, for people."""
