@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import struct
 import time
@@ -21,6 +22,7 @@ from typing import BinaryIO
 
 from flare_ray.store.files import SCRATCH
 from flare_ray.store.inventory import Entry, Inventory
+from flare_ray.store.layout import KINDS, REMEDY, misplaced_kinds
 from flare_ray.store.manifest import (
     RECORD,
     Damaged,
@@ -31,8 +33,10 @@ from flare_ray.store.manifest import (
     same_record,
 )
 from flare_ray.store.patience import passes
+from flare_ray.store.reach import StoreAway
 from flare_ray.store.records import Store
 
+log = logging.getLogger(__name__)
 _IN_MEMORY = 64 * 2**20
 """Bytes up to which a remote file is read at once, and not in pieces from a connection of its own."""
 _REMOTE_THREADS = 16
@@ -66,7 +70,7 @@ def verify(store: Store, there: Inventory | None = None, kinds: Collection[str] 
     entries = [
         entry
         for kind in wanted
-        for entry in there.entries(kind)
+        for entry in there.own(kind)
         if (entry.whole and kind in there.record_kinds) or kind in ("failures", _SHARDS)
     ]
     threads = min(8, os.cpu_count() or 1) if store.local else _REMOTE_THREADS
@@ -78,18 +82,37 @@ def verify(store: Store, there: Inventory | None = None, kinds: Collection[str] 
         records=sum(entry.whole for entry in entries),
         files=sum(len(entry.files) for entry in entries),
         bytes=sum(entry.bytes for entry in entries),
-        findings=tuple(sorted(found)),
+        findings=tuple(sorted({*found, *_misplaced(store, there, kinds)})),
     )
 
 
 def quarantine(store: Store, findings: Collection[Finding]) -> dict[str, str]:
-    """Moves what is damaged out of the way; where each entry is now."""
+    """Moves what is damaged out of the way; where each entry is now. What cannot be moved stays where it is."""
     moved = {}
     for entry, is_record in sorted({(finding.entry, finding.is_record) for finding in findings}):
+        if entry in KINDS:  # a link in the place of a kind's folder: its owner knows what it is for
+            continue
         target = f"quarantine/{entry}.{time.time_ns()}"
-        (store.files.move_folder if is_record else store.files.move)(entry, target)
+        try:
+            (store.files.move_folder if is_record else store.files.move)(entry, target)
+        except StoreAway:
+            raise
+        except OSError as error:
+            log.warning("%s: not moved: %s", entry, error)
+            continue
         moved[entry] = store.files.for_people(target)
     return moved
+
+
+def _misplaced(store: Store, there: Inventory, kinds: Collection[str] | None) -> Iterator[Finding]:
+    """Yield what counts as finished work for a reader and does not lie in the store: links, pipes, mounts."""
+    for kind, problem in misplaced_kinds(store.files).items():
+        if kinds is None or kind in kinds:
+            yield Finding(kind, store.files.for_people(kind), f"{problem}: {REMEDY}", is_record=False)
+    for entry in there.misplaced:
+        if kinds is None or entry.kind in kinds:
+            what = "has a link, a pipe, a device or a mount in it or in its place"
+            yield Finding(entry.place, store.files.for_people(entry.place), what, not entry.is_file)
 
 
 def _findings(store: Store, entry: Entry) -> Iterator[Finding]:

@@ -14,10 +14,12 @@ from typing import Any
 from filelock import FileLock
 
 from flare_ray.cache import cache_folder
-from flare_ray.errors import refusal
+from flare_ray.errors import InputError, refusal
 from flare_ray.redaction import redacted
 from flare_ray.store.disk import write_new
 from flare_ray.store.files import Files
+from flare_ray.store.identity import identity
+from flare_ray.store.layout import layout_problems
 from flare_ray.store.lease import Lease
 from flare_ray.store.manifest import RECORD, Damaged, Listed, Manifest, as_json, checksum_of, joined, parted
 from flare_ray.store.reach import problem
@@ -238,8 +240,18 @@ class Store:
 
 
 def open_store(url: str) -> Store:
-    """The store, tried by writing into it. Raises InputError when it cannot be written, Unreachable."""
-    return _tried(url, lambda store: store.write_text(".writable", ""))
+    """The store, tried by writing into it, and known by its id from now on: every write looks for that first.
+
+    Raises InputError when it cannot be written or its folders lie elsewhere (layout.py), Unreachable.
+    """
+    return _tried(url, _prepare)
+
+
+def _prepare(store: Store) -> None:
+    if problems := layout_problems(store.files):
+        raise InputError("storage", problems)
+    store.write_text(".writable", "")
+    identity(store.files)
 
 
 def read_store(url: str) -> Store:
