@@ -76,10 +76,10 @@ class Files:
         self.url = self.root if self.local else url  # absolute: processes have working folders of their own
         self.guard: Guard | None = None
 
-    def check(self) -> None:
+    def check(self, afresh: bool = False) -> None:
         """Raise OtherStore when what is at the root is not the store that is known; nothing where none is."""
         if self.guard:
-            self.guard.check()
+            self.guard.check(afresh)
 
     def path(self, place: str) -> str:
         """The driver's own path of a place."""

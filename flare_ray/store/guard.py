@@ -34,9 +34,9 @@ class Guard:
         self._seen: tuple[int, ...] | None = None
         self._checked = float("-inf")
 
-    def check(self) -> None:
-        """Raise OtherStore when the store is not there any more."""
-        if self.file is None and time.monotonic() - self._checked < self.every:
+    def check(self, afresh: bool = False) -> None:
+        """Raise OtherStore when the store is not there any more. afresh: ask an object store in any case."""
+        if not afresh and self.file is None and time.monotonic() - self._checked < self.every:
             return
         try:
             seen = self._facts()

@@ -18,7 +18,7 @@ from flare_ray.errors import InputError, refusal
 from flare_ray.redaction import redacted
 from flare_ray.store.disk import write_new
 from flare_ray.store.files import Files
-from flare_ray.store.identity import identity
+from flare_ray.store.identity import check, identity
 from flare_ray.store.layout import layout_problems
 from flare_ray.store.lease import Lease
 from flare_ray.store.manifest import RECORD, Damaged, Listed, Manifest, as_json, checksum_of, joined, parted
@@ -29,10 +29,15 @@ _READERS = 16
 
 
 class Store:
-    """Records and files under one root, given as a folder or an fsspec URL (`s3://bucket/study`)."""
+    """Records and files under one root, given as a folder or an fsspec URL (`s3://bucket/study`).
 
-    def __init__(self, url: str):
+    known: the store's id, which every write looks for first. Raises OtherStore when something else is there.
+    """
+
+    def __init__(self, url: str, known: str | None = None):
         self.files = Files(url)
+        if known:
+            check(self.files, known)
         self.local, self.url = self.files.local, self.files.url
         self.fs, self.root = self.files.fs, self.files.root
 
