@@ -12,6 +12,7 @@ from flare_ray.commands.estimate import Estimate, Wall
 from flare_ray.commands.store import size_text
 from flare_ray.plan.cost import Sum
 from flare_ray.plan.stages import Stages
+from flare_ray.store.layout import layout_problems
 from flare_ray.study import Study
 
 _LISTED = 8  # packs that a plan prints by name
@@ -30,6 +31,8 @@ def print_plan(study: Study, console: Console, places: int | None = None) -> Non
         f"  base models: {len(stages.bases)} to train, {stages.bases_done} stored\n"
         f"  runs: {len(stages.todo)} to do in {len(stages.packs)} packs, {len(stages.done)} done"
     )
+    for problem in layout_problems(study.store.files):
+        console.print(f"  warning: run refuses this: {problem}", markup=False, soft_wrap=True)
     for search in study.searches:
         section = search.question.section
         text = (
@@ -134,6 +137,7 @@ def plan_json(study: Study, places: int | None = None) -> dict[str, Any]:
             {"label": one.question.label, "sampler": one.sampler, "fingerprint": one.question.fingerprint}
             for one in study.searches
         ],
+        "warnings": [str(problem) for problem in layout_problems(study.store.files)],
         "skipped": [{"label": skipped.label, "reason": skipped.reason} for skipped in grid.skipped],
     }
 
