@@ -72,7 +72,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 def mounts_below(folder: str) -> set[str]:
     """Return where other file systems are mounted below a folder, by their paths from there; on Linux."""
-    top = f"{os.path.realpath(folder)}/"
+    top = os.path.realpath(folder).rstrip("/") + "/"
     try:
         lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
     except OSError:

@@ -14,14 +14,15 @@ from typing import Any
 from filelock import FileLock
 
 from flare_ray.cache import cache_folder
-from flare_ray.errors import InputError, refusal
+from flare_ray.errors import refusal
 from flare_ray.redaction import redacted
 from flare_ray.store.disk import write_new
 from flare_ray.store.files import Files
-from flare_ray.store.identity import check, identity
+from flare_ray.store.identity import check, identity, known_id
 from flare_ray.store.layout import layout_problems
 from flare_ray.store.lease import Lease
 from flare_ray.store.manifest import RECORD, Damaged, Listed, Manifest, as_json, checksum_of, joined, parted
+from flare_ray.store.mounts import mount_problems, remember_mount
 from flare_ray.store.reach import problem
 
 _READERS = 16
@@ -253,10 +254,12 @@ def open_store(url: str) -> Store:
 
 
 def _prepare(store: Store) -> None:
-    if problems := layout_problems(store.files):
-        raise InputError("storage", problems)
+    problems = layout_problems(store.files) or ([] if known_id(store.files) else mount_problems(store.files))
+    if problems:
+        raise refusal("storage", problems)
     store.write_text(".writable", "")
     identity(store.files)
+    remember_mount(store.files)
 
 
 def read_store(url: str) -> Store:

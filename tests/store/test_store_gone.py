@@ -234,3 +234,33 @@ def test_the_whole_storage_may_be_a_link_or_a_mount(tmp_path: Path, files: Path)
     store = open_store(str(tmp_path / "results"))
     assert store.write("runs", R1, RECORD, files)
     assert store.record("runs", R1) == RECORD
+
+
+def test_a_driver_that_starts_while_the_disk_is_unmounted_begins_nothing_beneath(
+    tmp_path: Path, files: Path
+) -> None:
+    disk, mount = tmp_path / "disk", tmp_path / "a mount"
+    for folder in (disk, mount):
+        folder.mkdir()
+    bind = ["mount", "--bind", str(disk), str(mount)]
+    try:
+        subprocess.run(bind, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("nothing can be mounted here")
+    try:
+        open_store(str(mount / "study")).write("runs", R1, RECORD, files)
+    finally:
+        subprocess.run(["umount", mount], check=True)
+    for _ in range(2):
+        with pytest.raises(InputError, match=f"nothing is mounted at {mount}") as error:
+            open_store(str(mount / "study"))
+        assert error.value.exit_code == 75, "the disk may come back"
+        assert not list(mount.iterdir())
+    open_store(str(mount / "another study"))
+    subprocess.run(bind, check=True)
+    try:
+        assert open_store(str(mount / "study")).record("runs", R1) == RECORD
+        os.rename(mount / "study", mount / "of last year")
+        assert not open_store(str(mount / "study")).has("runs", R1), "a folder that was moved is a new store"
+    finally:
+        subprocess.run(["umount", mount], check=True)
