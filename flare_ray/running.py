@@ -22,7 +22,7 @@ from flare_ray.plan.checkpoints import SANDBOX
 from flare_ray.plan.grid import Grid, Run
 from flare_ray.plan.stages import Stages
 from flare_ray.recording import Recording
-from flare_ray.store import Lease
+from flare_ray.store import Lease, StoreAway
 from flare_ray.store.guard import OtherStore
 from flare_ray.study import Study
 
@@ -72,8 +72,13 @@ def execute(
     )
 
     def on_dead_ray(what: str) -> None:
-        if lease.gone:
+        try:
+            study.store.files.check(afresh=True)
+        except OtherStore as error:  # a new start would begin anew in whatever lies in its place
+            console.print(f"stopped: {error}", markup=False, soft_wrap=True)
             os._exit(UNREACHABLE)
+        except StoreAway:  # a new start waits for it
+            pass
         if stop.stopping():
             console.print(f"Ray's {what} ended before the sweep had stopped: what is finished is kept")
             lease.release()
@@ -93,12 +98,12 @@ def execute(
 
 def _stop_soon(stop: _Stop, lease: Lease, console: Console) -> None:
     """Stops the driver; where its storage is gone, by force if Ray, which keeps files of its own there, hangs."""
+    stop()
     if lease.gone:
-        console.print(f"stopping: {lease.gone}", markup=False, soft_wrap=True)
         end = threading.Timer(_STOPPING_SECONDS, os._exit, (UNREACHABLE,))
         end.daemon = True
         end.start()
-    stop()
+        console.print(f"stopping: {lease.gone}", markup=False, soft_wrap=True)
 
 
 class _Stop:

@@ -82,9 +82,9 @@ class Execution:
                 if self.stopped:
                     attempt.stop()  # asked before it was there
                 error = attempt.run()
-            self.store.files.check(afresh=True)  # nothing can be concluded from an empty folder in its place
             if self.stopped:
                 raise Interrupted("stopped before everything was done; the same command goes on from here")
+            self.store.files.check(afresh=True)  # nothing can be concluded from an empty folder in its place
             if error is None:
                 return
             stages = self.plan()

@@ -29,6 +29,8 @@ from flare_ray.store.records import Store
 HOUR = 3600.0
 """Seconds since the last write after which what is not whole belongs to no living writer."""
 _THREADS = 16
+_OTHERS_FILES = ("ray", "mlflow-artifacts", "quarantine")
+"""Kinds in whose entries the store itself writes no files."""
 _UNFINISHED, _UNNEEDED, _RAY = "unfinished", "needed by no given sweep", "Ray's files of an ended sweep"
 _FAILURE, _CHECKPOINT = "failure of finished work", "checkpoint of finished work"
 
@@ -189,6 +191,8 @@ class _Search:
             if self._old(entry):
                 yield self._of(entry, _UNFINISHED)
         for kind in self.there.kinds:
+            if kind in _OTHERS_FILES:
+                continue
             for entry in self.there.own(kind):
                 for name, info in entry.files.items():
                     part = Entry(entry.kind, f"{entry.name}/{name}" if name else entry.name, {"": info})

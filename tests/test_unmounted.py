@@ -65,6 +65,8 @@ def test_a_sweep_whose_storage_goes_away_ends_and_goes_on_when_it_is_back(
     after = kills.records(storage)
     assert len(after) == 12
     assert {key: after[key] for key in before} == before, "nothing is trained twice"
+    if beneath == "nothing":
+        return
     calm = tmp_path / "calm"
     assert start(file, tmp_path / "calm.log", calm).wait(600) == 0
     quiet = kills.records(calm)
