@@ -98,7 +98,7 @@ def check_removable(root: str, place: str) -> None:
     if not stat.S_ISDIR(facts.st_mode):
         return
     mounted = any(f"{mount}/".startswith(f"{place}/") for mount in mounts_below(root))
-    if mounted or facts.st_dev != os.lstat(path).st_dev:
+    if mounted or facts.st_dev != os.stat(path).st_dev:
         raise OSError(errno.EBUSY, "is a mount point, or has one inside", target)
 
 

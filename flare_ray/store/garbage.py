@@ -20,7 +20,7 @@ from flare_ray.store.disk import Info
 from flare_ray.store.files import SCRATCH
 from flare_ray.store.holder import holders
 from flare_ray.store.inventory import Entry, Inventory
-from flare_ray.store.layout import TOKEN, WORK_KINDS, is_left_over
+from flare_ray.store.layout import TOKEN, WORK_KINDS, is_left_over, layout_problems
 from flare_ray.store.lease import TTL
 from flare_ray.store.manifest import RECORD, Damaged, parted
 from flare_ray.store.reach import StoreAway
@@ -82,6 +82,8 @@ def garbage(store: Store, there: Inventory, needed: Needed | None = None, age: f
     now = store.files.now()
     if needed:
         _refuse_at_work(store)
+        if problems := layout_problems(store.files):  # what the searches have chosen cannot be read
+            raise InputError("store gc --sweep", problems)
     search = _Search(store, there, now - age, needed, bool(holders(store.files, TTL)))
     found_places = {one.place: one for one in search.all()}
     return [found_places[place] for place in sorted(found_places) if not _inside(place, found_places)]

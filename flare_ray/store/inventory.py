@@ -94,7 +94,12 @@ class Inventory:
     def foreign(self) -> list[str]:
         """Return the places of what is not the store's; of a folder whose name is of no kind, that folder's."""
         mounted = {"/".join(mount.split("/")[:2]) for mount in self._mounts}
-        return sorted(mounted | {_shown(entry) for entry in self.every() if not self._is_own(entry)})
+        return sorted(mounted | {self._shown(entry) for entry in self.every() if not self._is_own(entry)})
+
+    def _shown(self, entry: Entry) -> str:
+        """Return by which place a foreign entry is named; tens of thousands below one foreign folder are one."""
+        whole_kind = entry.kind not in KINDS or entry.kind in self._mounts
+        return (entry.kind or entry.name) if whole_kind else entry.place
 
     def own(self, kind: str) -> list[Entry]:
         """Return a kind's entries that the store itself has made, and that lie in it alone."""
@@ -105,7 +110,7 @@ class Inventory:
         """Return what has a name of finished work, or of a failure, and does not lie in the store alone."""
         named = [entry for kind in (*RECORD_KINDS, "failures") for entry in self.entries(kind)]
         own_names = [one for one in named if is_own(one.place, False) or is_own(one.place, True)]
-        return [entry for entry in own_names if not self._is_own(entry)]
+        return [one for one in own_names if not self._is_own(one) and one.kind not in self._mounts]
 
     def _is_own(self, entry: Entry) -> bool:
         place = f"{entry.place}/"
@@ -115,7 +120,7 @@ class Inventory:
     @cached_property
     def finished(self) -> dict[str, str]:
         """The places of all records, of whatever kind, by their fingerprints."""
-        return {e.name: e.place for kind in self.record_kinds for e in self.entries(kind) if e.whole}
+        return {e.name: e.place for kind in self.record_kinds for e in self.own(kind) if e.whole}
 
     def entries(self, kind: str) -> list[Entry]:
         """A kind's entries, by name."""
@@ -128,8 +133,3 @@ class Inventory:
     def bytes(self, kind: str) -> int:
         """Of all files of a kind."""
         return sum(entry.bytes for entry in self.entries(kind))
-
-
-def _shown(entry: Entry) -> str:
-    """Return by which place a foreign entry is named; tens of thousands below one foreign folder are one."""
-    return entry.place if entry.kind in KINDS else entry.kind or entry.name

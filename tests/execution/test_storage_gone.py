@@ -195,3 +195,73 @@ def test_a_driver_refuses_links_before_anything_is_trained(tmp_path: Path) -> No
     with pytest.raises(InputError, match="symbolic link") as error:
         Study.open(file)
     assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("Tune broke down")])
+def test_the_driver_does_not_begin_anew_in_an_empty_folder(
+    error: Exception | None,
+    store: Store,
+    swap: Callable[[], Callable[[], None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither when Tune ended by itself, as all seems given up, nor when it broke down and all seems left to do."""
+    from flare_ray.execution import driver
+
+    plans: list[int] = []
+
+    class Attempt:
+        def __init__(self, *_: Any):
+            pass
+
+        def run(self) -> Exception | None:
+            swap()
+            return error
+
+    monkeypatch.setattr(driver, "_Attempt", Attempt)
+    execution: Any = driver.Execution(
+        plan=lambda: plans.append(1),  # type: ignore[arg-type,return-value]
+        store=store,
+        common=Resources(),
+        resources_of=lambda model, task: Resources(),
+        provenance={},
+        expected=lambda work: 1.0,
+        on_event=lambda event: None,
+    )
+    with pytest.raises(OtherStore, match="sees no store"):
+        execution.run()
+    assert plans == [1]
+
+
+def test_a_driver_that_waits_is_stopped_and_ends_with_75_and_the_reason(
+    tmp_path: Path,
+    swap: Callable[[], Callable[[], None]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """While its workers train nothing is written: the renewal of the lease is what sees it."""
+    from functools import partial
+    from threading import Event
+
+    from rich.console import Console
+
+    from flare_ray import running
+    from flare_ray.commands.guard import guarded
+    from flare_ray.execution.driver import Interrupted
+    from flare_ray.store.lease import Lease
+    from flare_ray.study import Study
+
+    def waits(study: Study, console: Console, retry: bool, stop: Any, on_death: Any) -> Any:
+        stopped = Event()
+        stop.by(stopped.set)
+        swap()
+        assert stopped.wait(30)
+        raise Interrupted("stopped before everything was done")
+
+    study = Study.open(write_sweep(tmp_path / "small.yaml", write_study(tmp_path)), to_execute=False)
+    identity(study.store.files)
+    monkeypatch.setattr(study.store, "lease", partial(Lease, study.store.files, ttl=0.6))
+    monkeypatch.setattr(running, "_execute", waits)
+    assert guarded(lambda: int(bool(running.execute(study, Console())))) == 75
+    said = capsys.readouterr()
+    assert f"sees no store at {study.store.root}" in said.err
+    assert "taken over" not in said.err + said.out

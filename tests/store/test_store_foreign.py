@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from written import RECORD, contents, key
 
+from flare_ray.errors import InputError
 from flare_ray.store import Store
-from flare_ray.store.garbage import Garbage, Removal, garbage, remove
+from flare_ray.store.garbage import Garbage, Needed, Removal, garbage, remove
 from flare_ray.store.integrity import quarantine, verify
 from flare_ray.store.inventory import Inventory
 
@@ -287,3 +288,24 @@ def test_a_link_in_the_place_of_a_kind_is_damage_that_only_its_owner_repairs(
 def test_a_piece_of_garbage_is_what_it_was_found_as(filled: Store) -> None:
     found = {one.place: one for one in garbage(filled, Inventory.of(filled))}
     assert found[f"checkpoints/{R1}"] == Garbage(f"checkpoints/{R1}", "checkpoint of finished work", 1, False)
+
+
+def test_a_mount_in_the_place_of_a_kind_is_named_once(
+    filled: Store, tmp_path: Path, mount: Callable[..., None]
+) -> None:
+    """And nothing in it goes, though all of it looks like the store's own; the storage itself may be a link."""
+    elsewhere = tmp_path / "elsewhere"
+    os.rename(filled.files.path("runs"), elsewhere)
+    os.mkdir(filled.files.path("runs"))
+    mount(filled.files.path("runs"), str(elsewhere))
+    (tmp_path / "link").symlink_to(filled.root)
+    store = Store(str(tmp_path / "link"))
+    before = contents(elsewhere)
+    assert f"checkpoints/{R1}" not in {one.place for one in tidy(store).removed}, "not known to be finished"
+    assert contents(elsewhere) == before
+    assert Inventory.of(store).foreign == ["runs"]
+    findings = verify(store).findings
+    assert [(one.entry, "is a mount of its own" in one.what) for one in findings] == [("runs", True)]
+    with pytest.raises(InputError, match="is a mount of its own"):
+        garbage(store, Inventory.of(store), Needed(fingerprints=()))
+    assert quarantine(store, findings) == {}
