@@ -193,7 +193,9 @@ class World:
             return False
         name = self.rng.choice(found)
         content = self._read(name)
-        middle = self.rng.randrange(len(content) or 1)
+        if not content:
+            return False
+        middle = self.rng.randrange(len(content))
         damaged = {
             "cut": content[:middle],
             "a bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],

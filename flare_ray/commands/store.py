@@ -198,9 +198,9 @@ def _print_garbage(store: Store, found: Sequence[Garbage], removal: Removal | No
     ]
     total = size_text(sum(one.bytes for one in gone))
     _print(rows, {"bytes": size_text}, f"{'removed' if removal else 'can go'}: {total} in {store.url}")
-    for one in gone[:_LISTED]:
+    for one in gone if removal else gone[:_LISTED]:  # what is removed cannot be listed later
         print(f"  {store.files.for_people(one.place)}")
-    if len(gone) > _LISTED:
+    if len(gone) > _LISTED and not removal:
         print(f"  … and {len(gone) - _LISTED} more (--json lists all)")
     for place, why in _left(removal).items():
         print(f"not removed: {store.files.for_people(place)}: {why}")
