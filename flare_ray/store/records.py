@@ -254,7 +254,9 @@ def open_store(url: str) -> Store:
 
 
 def _prepare(store: Store) -> None:
-    problems = layout_problems(store.files) or ([] if known_id(store.files) else mount_problems(store.files))
+    problems = layout_problems(store.files)
+    if store.local and not known_id(store.files):
+        problems += mount_problems(store.files)
     if problems:
         raise refusal("storage", problems)
     store.write_text(".writable", "")
