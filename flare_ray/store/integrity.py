@@ -111,7 +111,9 @@ def _misplaced(store: Store, there: Inventory, kinds: Collection[str] | None) ->
             yield Finding(kind, store.files.for_people(kind), f"{problem}: {REMEDY}", is_record=False)
     for entry in there.misplaced:
         if kinds is None or entry.kind in kinds:
-            what = "has a link, a pipe, a device or a mount in it or in its place"
+            what = (
+                "is, or has in it, what the store does not make: a link, a pipe, a mount, a file for a folder"
+            )
             yield Finding(entry.place, store.files.for_people(entry.place), what, not entry.is_file)
 
 
