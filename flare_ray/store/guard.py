@@ -52,7 +52,7 @@ class Guard:
         except OSError as error:  # the answer of a mount whose server is gone
             raise OtherStore(self._message("no store", f"{type(error).__name__}: {error}")) from error
         if found != self.known:
-            raise OtherStore(self._message("another store", "another disk mounted there?"))
+            raise OtherStore(self._message("another store", "unmounted, or another disk mounted there?"))
         self._seen, self._checked = seen, time.monotonic()
 
     def _facts(self) -> tuple[int, ...] | None:
