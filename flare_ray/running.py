@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from rich.console import Console
 from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.damage import print_damage, quarantine_damaged_inputs
+from flare_ray.errors import UNREACHABLE
 from flare_ray.execution.failed import forget, given_up, is_given_up
 from flare_ray.execution.pruning import Curve
 from flare_ray.execution.searching import Searches
@@ -21,6 +23,8 @@ from flare_ray.plan.checkpoints import SANDBOX
 from flare_ray.plan.grid import Grid, Run
 from flare_ray.plan.stages import Stages
 from flare_ray.recording import Recording
+from flare_ray.store import Lease, StoreAway
+from flare_ray.store.guard import OtherStore
 from flare_ray.study import Study
 
 if TYPE_CHECKING:
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
     from flare_ray.execution.prefetch import Wanted
     from flare_ray.execution.progress import Progress
 
+_STOPPING_SECONDS = 120.0
+"""What runs may take to stop when the storage is gone: its checkpoints could not be kept anyway."""
 STOPPED = 130
 """The exit code of a sweep that was stopped."""
 
@@ -59,14 +65,21 @@ def execute(
     LeaseHeld. on_death: called from another thread when the Ray that was started here has died.
     """
     stop = _Stop()
-    lease = study.store.lease(
+    lease: Lease = study.store.lease(
         study.sweep.name,
         wait=wait,
         on_wait=lambda holder: console.print(f"waiting for another driver: {holder}", markup=False),
-        on_lost=stop,
+        on_lost=lambda: _stop_soon(stop, lease, console),
     )
 
     def on_dead_ray(what: str) -> None:
+        try:
+            study.store.files.check(afresh=True)
+        except OtherStore as error:  # a new start would begin anew in whatever lies in its place
+            console.print(f"stopped: {error}", markup=False, soft_wrap=True)
+            os._exit(UNREACHABLE)
+        except StoreAway:  # a new start waits for it
+            pass
         if stop.stopping():
             console.print(f"Ray's {what} ended before the sweep had stopped: what is finished is kept")
             lease.release()
@@ -76,7 +89,22 @@ def execute(
         on_death(what)
 
     with lease:
-        return _execute(study, console, retry_failed, stop, on_dead_ray)
+        try:
+            return _execute(study, console, retry_failed, stop, on_dead_ray)
+        except Exception as error:
+            if lease.gone and not isinstance(error, OtherStore):
+                raise lease.gone from error
+            raise
+
+
+def _stop_soon(stop: _Stop, lease: Lease, console: Console) -> None:
+    """Stops the driver; where its storage is gone, by force if Ray, which keeps files of its own there, hangs."""
+    stop()
+    if lease.gone:
+        end = threading.Timer(_STOPPING_SECONDS, os._exit, (UNREACHABLE,))
+        end.daemon = True
+        end.start()
+        console.print(f"stopping: {lease.gone}", markup=False, soft_wrap=True)
 
 
 class _Stop:
@@ -119,6 +147,7 @@ def _execute(
             with Watchdog(on_death) as watchdog:
                 stop.watchdog = watchdog
                 _train(study, retry_failed, todo, recording, facts, console, stop)
+    study.store.files.check(afresh=True)
     finished = study.store.finished("runs")
     failed = [run for run in study.runs() if run.fingerprint not in finished]
     return Outcome(tuple(failed), tuple(recording.writer.errors), tuple(study.unanswered()))

@@ -14,6 +14,7 @@ from flare_ray.commands.store import size_text
 from flare_ray.damage import DamagedWork, print_damage
 from flare_ray.plan.cost import Sum
 from flare_ray.plan.stages import Stages
+from flare_ray.store.layout import layout_problems
 from flare_ray.study import Study
 
 _LISTED = 8  # packs that a plan prints by name
@@ -34,6 +35,8 @@ def print_plan(
         f"  base models: {len(stages.bases)} to train, {stages.bases_done} stored\n"
         f"  runs: {len(stages.todo)} to do in {len(stages.packs)} packs, {len(stages.done)} done"
     )
+    for problem in layout_problems(study.store.files):
+        console.print(f"  warning: run refuses this: {problem}", markup=False, soft_wrap=True)
     for search in study.searches:
         section = search.question.section
         text = (
@@ -140,6 +143,7 @@ def plan_json(study: Study, places: int | None = None, damage: Sequence[DamagedW
             for one in study.searches
         ],
         "damaged": [vars(one) for one in damage],
+        "warnings": [str(problem) for problem in layout_problems(study.store.files)],
         "skipped": [{"label": skipped.label, "reason": skipped.reason} for skipped in grid.skipped],
     }
 

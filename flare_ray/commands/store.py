@@ -24,7 +24,8 @@ from rich.table import Table
 from flare_ray.commands.guard import guarded
 from flare_ray.errors import InputError, Problem
 from flare_ray.store import Damaged, Store
-from flare_ray.store.garbage import Garbage, Needed, garbage, remove
+from flare_ray.store.garbage import Garbage, Needed, Removal, garbage, remove
+from flare_ray.store.identity import require_identity
 from flare_ray.store.integrity import Checked, quarantine, verify
 from flare_ray.store.inventory import Entry, Inventory
 
@@ -109,7 +110,9 @@ def _ls(store: Store, kinds: list[str] | None, long: bool, as_json: bool) -> int
     if as_json:
         print(
             json.dumps(
-                {"storage": store.url, "kinds": rows} | ({"entries": entries} if long else {}), indent=1
+                {"storage": store.url, "kinds": rows, "foreign": there.foreign}
+                | ({"entries": entries} if long else {}),
+                indent=1,
             )
         )
     elif long:
@@ -117,6 +120,8 @@ def _ls(store: Store, kinds: list[str] | None, long: bool, as_json: bool) -> int
     else:
         total = sum(row["bytes"] for row in rows)
         _print(rows, {"bytes": size_text}, f"{size_text(total)} in {store.url}")
+    if not as_json:
+        _print_foreign(store, there)
     return 0
 
 
@@ -157,32 +162,58 @@ def _label(store: Store, entry: Entry) -> str | None:
 
 def _gc(storage: str | None, sweeps: list[Path], overrides: Sequence[str], yes: bool, as_json: bool) -> int:
     store = _opened(storage, sweeps, overrides)
+    require_identity(store.files)
     needed = _needed(sweeps, overrides) if sweeps else None
     there = Inventory.of(store)
     found = garbage(store, there, needed)
-    if yes:
-        remove(store, found)
+    removal = remove(store, found) if yes else None
     if as_json:
-        facts = {"storage": store.url, "removed": yes, "garbage": [asdict(one) for one in found]}
+        facts: dict[str, Any] = {"storage": store.url, "removed": yes}
+        facts |= {"garbage": [_facts(one) for one in (removal.removed if removal else found)]}
+        facts |= {"foreign": there.foreign, "left": _left(removal)}
         print(json.dumps(facts, indent=1))
-        return 0
+    else:
+        _print_garbage(store, found, removal)
+        _print_foreign(store, there)
+    return 1 if removal and removal.failed else 0
+
+
+def _facts(one: Garbage) -> dict[str, Any]:
+    return {"place": one.place, "reason": one.reason, "bytes": one.bytes, "is_file": one.is_file}
+
+
+def _left(removal: Removal | None) -> dict[str, str]:
+    """Return why what could go was not removed, by place."""
+    return {one.place: why for one, why in (*removal.stays, *removal.failed)} if removal else {}
+
+
+def _print_garbage(store: Store, found: Sequence[Garbage], removal: Removal | None) -> None:
+    gone = removal.removed if removal else tuple(found)
     reasons: dict[str, list[Garbage]] = {}
-    for one in found:
+    for one in gone:
         reasons.setdefault(one.reason, []).append(one)
     rows = [
         {"reason": reason, "entries": len(some), "bytes": sum(one.bytes for one in some)}
         for reason, some in reasons.items()
     ]
-    total = size_text(sum(one.bytes for one in found))
-    _print(rows, {"bytes": size_text}, f"{'removed' if yes else 'can go'}: {total} in {store.url}")
-    if not yes:
-        for one in found[:_LISTED]:
-            print(f"  {store.files.for_people(one.place)}")
-        if len(found) > _LISTED:
-            print(f"  … and {len(found) - _LISTED} more (--json lists all)")
-        if found:
-            print("nothing was removed; --yes removes it")
-    return 0
+    total = size_text(sum(one.bytes for one in gone))
+    _print(rows, {"bytes": size_text}, f"{'removed' if removal else 'can go'}: {total} in {store.url}")
+    for one in gone if removal else gone[:_LISTED]:  # what is removed cannot be listed later
+        print(f"  {store.files.for_people(one.place)}")
+    if len(gone) > _LISTED and not removal:
+        print(f"  … and {len(gone) - _LISTED} more (--json lists all)")
+    for place, why in _left(removal).items():
+        print(f"not removed: {store.files.for_people(place)}: {why}")
+    if gone and not removal:
+        print("nothing was removed; --yes removes it")
+
+
+def _print_foreign(store: Store, there: Inventory) -> None:
+    """Names what lies in the store and is not its own."""
+    for place in there.foreign[:_LISTED]:
+        print(f"left alone: {store.files.for_people(place)}: not the store's")
+    if len(there.foreign) > _LISTED:
+        print(f"left alone: … and {len(there.foreign) - _LISTED} more (--json lists all)")
 
 
 def _needed(files: Sequence[Path], overrides: Sequence[str]) -> Needed:
@@ -204,13 +235,15 @@ def _needed(files: Sequence[Path], overrides: Sequence[str]) -> Needed:
 
 
 def _verify(store: Store, kinds: list[str] | None, repair: bool, as_json: bool) -> int:
+    if repair:
+        require_identity(store.files)
     checked = verify(store, kinds=kinds, scores=lambda kind, name: _score_problem(store, kind, name))
     moved = quarantine(store, checked.findings) if repair else {}
     if as_json:
         print(json.dumps({"storage": store.url, **asdict(checked), "moved": moved}, indent=1))
     else:
-        _print_checked(store, checked, moved)
-    return 1 if checked.findings and not repair else 0
+        _print_checked(store, checked, moved, repair)
+    return 1 if any(finding.entry not in moved for finding in checked.findings) else 0
 
 
 def _score_problem(store: Store, kind: str, fingerprint: str) -> str | None:
@@ -226,7 +259,7 @@ def _score_problem(store: Store, kind: str, fingerprint: str) -> str | None:
     return record_problem(store, fingerprint, record, registry.load("tasks", record["task"]))
 
 
-def _print_checked(store: Store, checked: Checked, moved: dict[str, str]) -> None:
+def _print_checked(store: Store, checked: Checked, moved: dict[str, str], repair: bool) -> None:
     for finding in checked.findings:
         print(f"{finding.place}: {finding.what}")
     for entry, place in moved.items():
@@ -234,7 +267,7 @@ def _print_checked(store: Store, checked: Checked, moved: dict[str, str]) -> Non
     looked = f"{checked.records} records, {checked.files} files, {size_text(checked.bytes)} in {store.url}"
     damaged = len({finding.entry for finding in checked.findings})
     print(f"{looked}: {f'{damaged} damaged' if damaged else 'all whole'}")
-    if damaged and not moved:
+    if damaged and not repair:
         print("--repair moves what is damaged to quarantine/; the next sweep makes it again")
 
 

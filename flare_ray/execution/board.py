@@ -15,11 +15,12 @@ from typing import Any
 
 from flare_ray.execution.attempts import Attempts, Outcomes
 from flare_ray.execution.durations import Durations, Starts, Work
-from flare_ray.execution.retries import Failure, Retries, kind_of_death
+from flare_ray.execution.retries import STORAGE, Failure, Retries, kind_of_death
 from flare_ray.execution.waiting import Fits, Waiting, inputs
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.stages import Pack, Stages, Translating
+from flare_ray.store.guard import OtherStore
 
 
 def _whatever(work: Base | Translating) -> bool:
@@ -183,13 +184,19 @@ class Board:
         self.waiting.translated(fingerprint)
 
     def finish(self, key: str, error: str | None = None) -> None:
-        """A stage ended, by itself or (with an error) with its worker group."""
+        """A stage ended, by itself or (with an error) with its worker group.
+
+        Raises OtherStore when no group sees the store any more.
+        """
         stage = self.running.pop(key)
         if isinstance(stage.work, Translating):
             self.starts.anew()
-        if not self.starts.end(key) and self._never_began(stage):
-            return
+        began = self.starts.end(key)
         death = Failure(kind_of_death(error), error) if error else _SILENT
+        if not began and self._never_began(stage):
+            return
+        if death.kind == STORAGE and not began and not all(map(self.outcomes.done, works_of(stage))):
+            raise OtherStore(death.error)  # one group after another; the work has nothing to do with it
         if isinstance(stage.work, Translating):
             self._finish_translations(stage.work, death)
         elif isinstance(stage.work, Base):

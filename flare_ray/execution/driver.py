@@ -69,7 +69,8 @@ class Execution:
     def run(self) -> None:
         """Executes every stage. Needs a Ray to be joined (`cluster.connect`) first.
 
-        Raises InputError for a stage that the cluster could never hold, Interrupted after a signal.
+        Raises InputError for a stage that the cluster could never hold, Interrupted after a signal, OtherStore when
+        the storage is not there any more.
         """
         from flare_ray.execution.stopping import OnSignal
 
@@ -83,6 +84,7 @@ class Execution:
                 error = attempt.run()
             if self.stopped:
                 raise Interrupted("stopped before everything was done; the same command goes on from here")
+            self.store.files.check(afresh=True)  # nothing can be concluded from an empty folder in its place
             if error is None:
                 return
             stages = self.plan()

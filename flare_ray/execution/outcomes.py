@@ -28,7 +28,8 @@ class Outcomes:
         self.store, self.provenance, self.on_event = store, provenance, on_event
 
     def done(self, work: Run | Base | Corpus) -> bool:
-        """Whether it is finished."""
+        """Whether it is finished. Raises OtherStore where the storage is not there to say so."""
+        self.store.files.check(afresh=True)
         return self.store.has(KINDS[type(work)], work.fingerprint)
 
     def failure(self, work: Run | Base | Corpus) -> Failure | None:

@@ -27,7 +27,6 @@ from flare_ray.plan.stages import Stages
 from flare_ray.sandbox import world
 from flare_ray.store import Store, shelf
 from flare_ray.store.disk import FULL
-from flare_ray.store.identity import check
 from flare_ray.store.patience import causes, passes, patiently
 from flare_ray.store.shelf import Shelf
 from flare_ray.tasks.base import SANDBOX as SANDBOX_DATA
@@ -110,10 +109,7 @@ def read_from(storage: str, offline: bool, known: str | None = None) -> None:
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    store = Store(storage)
-    if known:
-        check(store.files, known)
-    shelf.use(Shelf(store))
+    shelf.use(Shelf(Store(storage, known)))
 
 
 def fetch(store: Store, what: Wanted, report: Callable[[str], None]) -> None:

@@ -3,6 +3,7 @@
 A lost node says nothing about the run that was on it; a bug says the same thing every time. Kinds:
 
     lost      the worker or its node died                      tried again
+    storage   its node does not see the store any more         tried again, and counts as no attempt
     memory    it ran out of memory and was killed              tried again, fewer times
     io        a disk, a network, a service                     tried again, later each time
     input     the data or a checkpoint is not as it must be    not tried again in this sweep
@@ -15,10 +16,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flare_ray.errors import InputError
+from flare_ray.store.guard import OtherStore
 
 CURABLE = ("lost", "memory", "io", "input")
 """Kinds that a new start of the sweep tries again by itself: what was wrong lay outside the code."""
+STORAGE = "storage"
+"""The kind of what says nothing about the work: its worker did not see the store any more."""
 _DEATHS = {
+    STORAGE: (OtherStore.__name__,),
     "memory": ("OutOfMemoryError", "running low on memory", "out of memory", "CUDA out of memory"),
     "io": ("No space left on device", "ConnectionError", "Read timed out"),
 }
@@ -48,7 +53,12 @@ class Retries:
     delay: float = 15.0
 
     def wait(self, kind: str, failures: int) -> float | None:
-        """Seconds until the next attempt after so many failures of a kind; None when it is given up."""
+        """Seconds until the next attempt after so many failures of a kind; None when it is given up.
+
+        A storage that is not there is waited for without end.
+        """
+        if kind == STORAGE:
+            return self.delay
         most = {"lost": self.max_attempts, "memory": min(2, self.max_attempts), "io": self.max_attempts + 1}
         if failures >= most.get(kind, 1):
             return None

@@ -24,6 +24,7 @@ from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.schema import Resources
 from flare_ray.redaction import redacted
 from flare_ray.store import Store
+from flare_ray.store.guard import OtherStore
 from flare_ray.translation.memory import Pair
 from flare_ray.translation.stage import Stopped, build
 
@@ -57,7 +58,7 @@ class _Translators:
         torch.set_num_threads(threads)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.translator = Translator(
-            Store(storage),
+            Store(storage, reading[1]),
             Pair(**pair),
             settings,
             resources["translation_tokens"],
@@ -164,7 +165,7 @@ class _Stage:
     def __init__(self, config: dict[str, Any]):
         from flare_ray.execution.desk import Errand
 
-        self.config, self.store = config, Store(config["storage"])
+        self.config, self.store = config, Store(config["storage"], config.get("store"))
         self.corpora = [Corpus(**value) for value in config["stage"]["corpora"]]
         self.provenance = config["provenance"] | {"host": socket.gethostname()}
         self.errand, self.granted = Errand(config.get("desk")), 1
@@ -205,6 +206,8 @@ class _Stage:
 
     def failed(self, corpus: Corpus, error: Exception) -> None:
         """The boundary between one corpus and the others, which go on."""
+        if isinstance(root_cause(error), OtherStore):
+            raise error
         failure = _failure(corpus, error) | {"provenance": self.provenance}
         self.store.write_failure(corpus.fingerprint, failure)
         self._report("failed", corpus, {"error": failure["error"]})

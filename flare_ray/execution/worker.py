@@ -31,6 +31,7 @@ from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.wire import base_from_dict, run_facts, run_from_dict
 from flare_ray.redaction import redacted
 from flare_ray.store import Damaged, Store
+from flare_ray.store.guard import OtherStore
 from flare_ray.training.checkpoints import Keeper
 from flare_ray.training.engine import Group, join_group
 from flare_ray.training.fit import OnValidation, Stopped
@@ -103,7 +104,7 @@ class StageWorker:
         self, config: dict[str, Any], stage: dict[str, Any], group: Group, errand: Errand, reports: Reports
     ):
         self.resources = config["resources"]
-        self.store = Store(config["storage"])
+        self.store = Store(config["storage"], config.get("store"))
         self.provenance = config["provenance"] | {"host": socket.gethostname(), "device": _device_name()}
         self.stage, self.errand, self.reports = stage, errand, reports
         self.base = base_from_dict(stage["base"])
@@ -122,6 +123,11 @@ class StageWorker:
                 self.pack()
         except Stopped as stopped:
             log.info("%s: %s", self.stage["key"], stopped)
+        except Exception:
+            self.store.files.check(
+                afresh=True
+            )  # of a storage that is gone no error says anything about the work
+            raise
 
     def base_model(self) -> None:
         """Trains the base model and keeps it, unless another worker already has."""
@@ -271,8 +277,9 @@ class StageWorker:
         except Stopped as stopped:
             return stopped
         except Exception as error:
-            if kind_of(error) == "lost" or _is_broken():
+            if isinstance(error, OtherStore) or kind_of(error) == "lost" or _is_broken():
                 raise  # this process can do no more: another one tries again
+            self.store.files.check(afresh=True)
             self.store.write_failure(item.fingerprint, self._failure(item, error))
             self._report("failed", item, {"error": redacted(f"{type(error).__name__}: {error}")})
             return error
@@ -295,7 +302,8 @@ class StageWorker:
         }
 
     def _stored(self, kind: str, fingerprint: str) -> bool:
-        """Whether the record is there."""
+        """Whether the record is there. Raises OtherStore where no record could be."""
+        self.store.files.check()
         return bool(agreed(self.store.has(kind, fingerprint), self.group))
 
     def _barrier(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from flare_ray.report.results import Score
 from flare_ray.report.statistics import Predictions
 
+_LARGEST = 1e9  # a metric is in points; NaN is not below it either
 _TOLERANCE = 1e-6
 """Points; the same code on the same predictions gives the same score to rounding."""
 
@@ -24,7 +25,7 @@ def score_problem(metrics: Any, predictions: Predictions | None, score: Score, m
     recorded: dict[str, float] = {}
     for name in sorted({metric, *metrics}):
         value = metrics.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
             return f"got {name} {_shown(value)}; expected a finite number"
         recorded[name] = value
     if predictions is None or not len(predictions.ids):

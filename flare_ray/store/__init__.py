@@ -13,6 +13,7 @@
     ray/<time>/                     Ray's own files
     quarantine/<kind>/              damaged records, out of the way (integrity.py)
     .unfinished/                    what is being written
+    .store                          the store's id (identity.py)
 
 Work that has a record is whole, work that has none does not exist. A record is never overwritten: of two writers of
 the same work the first is kept. The store is the truth; MLflow and the reports are views of it.

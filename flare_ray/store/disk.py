@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -19,10 +20,14 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True)
 class Info:
-    """A file's size in bytes and when it was written (Unix time by the storage's clock; None if it does not say)."""
+    """A file's size in bytes and when it was written (Unix time by the storage's clock; None if it does not say).
+
+    regular: False for a link, a pipe, a socket or a device.
+    """
 
     bytes: int
     modified: float | None
+    regular: bool = True
 
 
 def write_new(file: Path, content: bytes) -> None:
@@ -77,6 +82,38 @@ def copy(file: Path, target: Path) -> tuple[int, str]:
     return size, made.hexdigest()
 
 
+def mounts_below(folder: str) -> set[str]:
+    """Return where other file systems are mounted below a folder, by their paths from there; on Linux."""
+    top = os.path.realpath(folder).rstrip("/") + "/"
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return set()
+    found = (_unescaped(line.split(" ")[4]) for line in lines)
+    return {place.removeprefix(top) for place in found if place.startswith(top)}
+
+
+def _unescaped(path: str) -> str:
+    """Return a path of mountinfo, in which spaces and such are octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), path)
+
+
+def check_removable(root: str, place: str) -> None:
+    """Raise OSError when removing a file or folder would reach beyond the root: through a link, or into a mount."""
+    path = root
+    for part in place.split("/")[:-1]:
+        path = f"{path}/{part}"
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise OSError(errno.ELOOP, "is a link, or no folder: nothing is removed through it", path)
+    target = f"{root}/{place}"
+    facts = os.lstat(target)
+    if not stat.S_ISDIR(facts.st_mode):
+        return
+    mounted = any(f"{mount}/".startswith(f"{place}/") for mount in mounts_below(root))
+    if mounted or facts.st_dev != os.stat(path).st_dev:
+        raise OSError(errno.EBUSY, "is a mount point, or has one inside", target)
+
+
 def _to_disk(stream: Any) -> None:
     """The content before the name: a machine that goes down must not leave a name without content."""
     stream.flush()
@@ -100,7 +137,8 @@ def walk(top: str) -> Iterator[tuple[str, Info]]:
                 facts = entry.stat(follow_symlinks=False)
             except FileNotFoundError:  # finished or removed meanwhile
                 continue
-            yield entry.path[len(top) + 1 :], Info(facts.st_size, facts.st_mtime)
+            regular = stat.S_ISREG(facts.st_mode)
+            yield entry.path[len(top) + 1 :], Info(facts.st_size, facts.st_mtime, regular)
 
 
 def free_bytes(folder: str) -> int:

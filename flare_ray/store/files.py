@@ -29,6 +29,7 @@ from flare_ray.redaction import has_password
 from flare_ray.store.disk import (
     FULL,
     Info,
+    check_removable,
     copy,
     free_bytes,
     open_new,
@@ -37,6 +38,7 @@ from flare_ray.store.disk import (
     walk,
     write_new,
 )
+from flare_ray.store.guard import Guard
 from flare_ray.store.manifest import RECORD, Damaged, checksum_of
 from flare_ray.store.patience import http_status
 from flare_ray.store.reach import asked
@@ -52,7 +54,10 @@ class StoreFull(OSError):
 
 
 class Files:
-    """One root. `local`: whether it is a folder that this machine sees as one. Raises InputError."""
+    """One root. `local`: whether it is a folder that this machine sees as one. Raises InputError.
+
+    guard: what every change asks first whether the storage is still there (identity.py); it raises OtherStore.
+    """
 
     def __init__(self, url: str):
         if has_password(url):  # it would go to every worker, and into Ray's own files
@@ -70,6 +75,12 @@ class Files:
         protocols = self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
         self.local = "file" in protocols
         self.url = self.root if self.local else url  # absolute: processes have working folders of their own
+        self.guard: Guard | None = None
+
+    def check(self, afresh: bool = False) -> None:
+        """Raise OtherStore when what is at the root is not the store that is known; nothing where none is."""
+        if self.guard:
+            self.guard.check(afresh)
 
     def path(self, place: str) -> str:
         """The driver's own path of a place. Raises Damaged for one that data named to get out of the root."""
@@ -112,6 +123,7 @@ class Files:
         """A file, all of it or nothing, in the place of any other. Raises StoreFull."""
         with self.space_for(place):
             if not self.local:
+                self.check()
                 asked(lambda: self.fs.pipe_file(self.path(place), content))
                 return
             with self.scratch() as scratch:
@@ -128,6 +140,7 @@ class Files:
 
     def put(self, file: Path, place: str) -> tuple[int, str]:
         """Copies a local file to a place that no one else writes, in a folder that is there; bytes and checksum."""
+        self.check()
         if self.local:
             return copy(file, Path(self.path(place)))
         made = file.stat().st_size, checksum_of(file)
@@ -135,31 +148,61 @@ class Files:
         return made
 
     def remove(self, place: str) -> None:
-        """Removes a file, if it is there."""
-
+        """Removes a file, if it is there. Raises OSError for one behind a link."""
+        self.check()
         try:
             if self.local:
+                check_removable(self.root, place)
                 os.remove(self.path(place))
             else:
                 asked(lambda: self.fs.rm_file(self.path(place)))
         except FileNotFoundError:
             return
 
-    def remove_folder(self, place: str) -> None:
-        """Removes a folder, if it is there: on a file system its name is gone at once."""
+    def remove_folder(self, place: str, unless: str | None = None) -> bool:
+        """Removes a folder, if it is there: on a file system its name is gone at once. Returns whether it did.
+
+        unless: a file by which a folder is to stay. Raises OSError for a folder behind a link, and for one with a
+        mount inside.
+        """
+        self.check()
         if not self.local:
-            for name in _record_first(self.find(place)):
+            names = self.find(place)
+            if unless in names:
+                return False
+            for name in _record_first(names):
                 self.remove(f"{place}/{name}")
-            return
+            return bool(names)
+        try:
+            check_removable(self.root, place)
+        except FileNotFoundError:
+            return False
+        return self._remove_folder(place, unless)
+
+    def _remove_folder(self, place: str, unless: str | None) -> bool:
+        """Takes the folder out of the way first: what was written into it until then is seen, and put back."""
+        path = self.path(place)
         with self.scratch() as scratch:
             try:
-                os.rename(self.path(place), scratch)
+                os.rename(path, scratch)
             except FileNotFoundError:
-                return
+                return False
+            if unless is None or not os.path.lexists(scratch / unless):
+                return True
+            try:
+                os.rename(scratch, path)
+            except OSError:
+                if not os.path.lexists(
+                    f"{path}/{unless}"
+                ):  # else another writer's is there, as whole as this one
+                    raise
+        return False
 
     def move_folder(self, place: str, target: str) -> None:
         """Gives a folder another place, which is free."""
+        self.check()
         if self.local:
+            check_removable(self.root, place)
             os.makedirs(os.path.dirname(self.path(target)), exist_ok=True)
             os.rename(self.path(place), self.path(target))
             return
@@ -171,7 +214,9 @@ class Files:
 
     def move(self, place: str, target: str) -> None:
         """Gives a file another place."""
+        self.check()
         if self.local:
+            check_removable(self.root, place)
             os.makedirs(os.path.dirname(self.path(target)), exist_ok=True)
             os.replace(self.path(place), self.path(target))
             return
@@ -222,6 +267,7 @@ class Files:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A name of one's own for what is not whole yet; whatever has it afterwards is removed."""
+        self.check()
         token = uuid.uuid4().hex
         if not self.local:
             try:
@@ -234,7 +280,7 @@ class Files:
         try:
             yield path
         finally:
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
@@ -256,6 +302,7 @@ class Files:
         try:
             work()
         except FileNotFoundError:
+            self.check()
             os.makedirs(os.path.dirname(self.path(place)), exist_ok=True)
             work()
 
@@ -277,6 +324,7 @@ class Files:
         return True
 
     def _put_new(self, place: str, content: bytes) -> bool:
+        self.check()
         try:
             asked(lambda: self.fs.pipe_file(self.path(place), content, mode="create"))
         except Exception as error:

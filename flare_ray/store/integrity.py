@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import struct
 import time
@@ -24,6 +25,7 @@ from typing import BinaryIO
 from flare_ray.store.addressed import check_addressed
 from flare_ray.store.files import SCRATCH
 from flare_ray.store.inventory import Entry, Inventory
+from flare_ray.store.layout import KINDS, RECORD_KINDS, REMEDY, is_own, misplaced_kinds
 from flare_ray.store.manifest import (
     RECORD,
     Damaged,
@@ -34,8 +36,10 @@ from flare_ray.store.manifest import (
     unseal,
 )
 from flare_ray.store.patience import passes
+from flare_ray.store.reach import StoreAway
 from flare_ray.store.records import Store
 
+log = logging.getLogger(__name__)
 _IN_MEMORY = 64 * 2**20
 """Bytes up to which a remote file is read at once, and not in pieces from a connection of its own."""
 _REMOTE_THREADS = 16
@@ -80,7 +84,7 @@ def verify(
     entries = [
         entry
         for kind in wanted
-        for entry in there.entries(kind)
+        for entry in there.own(kind)
         if (entry.whole and kind in there.record_kinds) or kind in _OTHER_KINDS
     ]
     threads = min(8, os.cpu_count() or 1) if store.local else _REMOTE_THREADS
@@ -95,16 +99,24 @@ def verify(
         records=sum(entry.whole for entry in entries),
         files=sum(len(entry.files) for entry in entries),
         bytes=sum(entry.bytes for entry in entries),
-        findings=tuple(sorted(found)),
+        findings=tuple(sorted({*found, *_misplaced(store, there, kinds)})),
     )
 
 
 def quarantine(store: Store, findings: Collection[Finding]) -> dict[str, str]:
-    """Moves what is damaged out of the way; where each entry is now."""
+    """Moves what is damaged out of the way; where each entry is now. What cannot be moved stays where it is."""
     moved = {}
     for entry, is_record in sorted({(finding.entry, finding.is_record) for finding in findings}):
+        if entry in KINDS:  # a link in the place of a kind's folder: its owner knows what it is for
+            continue
         target = f"quarantine/{entry}.{time.time_ns()}"
-        (store.files.move_folder if is_record else store.files.move)(entry, target)
+        try:
+            (store.files.move_folder if is_record else store.files.move)(entry, target)
+        except StoreAway:
+            raise
+        except OSError as error:
+            log.warning("%s: not moved: %s", entry, error)
+            continue
         moved[entry] = store.files.for_people(target)
     return moved
 
@@ -113,11 +125,23 @@ def _unlisted(store: Store, kinds: Collection[str], found: Collection[Finding]) 
     """Yield records that are damaged and that a listing of files does not show: folders and links in their place."""
     known = {finding.entry for finding in found}
     for kind in kinds:
-        if kind not in ("", *_OTHER_KINDS, "quarantine"):
-            for name, problem in store.damaged(kind).items():
-                if f"{kind}/{name}" not in known:
-                    place = store.place(kind, name, RECORD)
-                    yield Finding(f"{kind}/{name}", place, problem, is_record=True)
+        for name, problem in store.damaged(kind).items() if kind in RECORD_KINDS else ():
+            place = f"{kind}/{name}"
+            if place not in known and is_own(place, is_file=False):
+                yield Finding(place, store.place(kind, name, RECORD), problem, is_record=True)
+
+
+def _misplaced(store: Store, there: Inventory, kinds: Collection[str] | None) -> Iterator[Finding]:
+    """Yield what counts as finished work for a reader and does not lie in the store: links, pipes, mounts."""
+    for kind, problem in misplaced_kinds(store.files).items():
+        if kinds is None or kind in kinds:
+            yield Finding(kind, store.files.for_people(kind), f"{problem}: {REMEDY}", is_record=False)
+    for entry in there.misplaced:
+        if kinds is None or entry.kind in kinds:
+            what = (
+                "is, or has in it, what the store does not make: a link, a pipe, a mount, a file for a folder"
+            )
+            yield Finding(entry.place, store.files.for_people(entry.place), what, not entry.is_file)
 
 
 def _findings(store: Store, entry: Entry, scores: Scores | None) -> Iterator[Finding]:

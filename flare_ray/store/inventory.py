@@ -6,15 +6,14 @@ for kind in there.kinds: print(kind, len(there.entries(kind)), there.bytes(kind)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from flare_ray.store.disk import Info
+from flare_ray.store.disk import Info, mounts_below
+from flare_ray.store.layout import KINDS, RECORD_KINDS, is_own
 from flare_ray.store.manifest import RECORD
 from flare_ray.store.records import Store
-
-RECORD_KINDS = ("bases", "corpora", "runs")
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,13 @@ class Entry:
     @property
     def whole(self) -> bool:
         """Whether it is a finished record."""
-        return RECORD in self.files
+        return RECORD in self.files and self.files[RECORD].regular
+
+    @property
+    def is_own(self) -> bool:
+        """Return whether the store itself can have made it: a name of its kind, and no link, pipe or device."""
+        own = is_own(self.place, self.is_file)
+        return own and (self.kind == "ray" or all(info.regular for info in self.files.values()))
 
     @property
     def bytes(self) -> int:
@@ -57,9 +62,13 @@ class Entry:
 
 
 class Inventory:
-    """Everything in a store at one time. Files beside the kinds' folders are of the kind ""."""
+    """Everything in a store at one time. Files beside the kinds' folders are of the kind "".
 
-    def __init__(self, files: Mapping[str, Info]):
+    mounts: places where other file systems are mounted; what reaches into one is not the store's.
+    """
+
+    def __init__(self, files: Mapping[str, Info], mounts: Collection[str] = ()):
+        self._mounts = mounts
         self._kinds: dict[str, dict[str, dict[str, Info]]] = {}
         for place, info in files.items():
             kind, rest = place.split("/", 1) if "/" in place else ("", place)
@@ -69,7 +78,7 @@ class Inventory:
     @classmethod
     def of(cls, store: Store) -> Inventory:
         """One listing of the whole store."""
-        return cls(store.files.find())
+        return cls(store.files.find(), mounts_below(store.root) if store.local else ())
 
     @property
     def kinds(self) -> list[str]:
@@ -79,14 +88,39 @@ class Inventory:
     @cached_property
     def record_kinds(self) -> list[str]:
         """Kinds whose entries are records."""
-        return [
-            kind for kind in self.kinds if kind in RECORD_KINDS or any(e.whole for e in self.entries(kind))
-        ]
+        return [kind for kind in self.kinds if kind in RECORD_KINDS]
 
     @cached_property
-    def finished(self) -> set[str]:
-        """Fingerprints of all records, of whatever kind."""
-        return {entry.name for kind in self.record_kinds for entry in self.entries(kind) if entry.whole}
+    def foreign(self) -> list[str]:
+        """Return the places of what is not the store's; of a folder whose name is of no kind, that folder's."""
+        mounted = {"/".join(mount.split("/")[:2]) for mount in self._mounts}
+        return sorted(mounted | {self._shown(entry) for entry in self.every() if not self._is_own(entry)})
+
+    def _shown(self, entry: Entry) -> str:
+        """Return by which place a foreign entry is named; tens of thousands below one foreign folder are one."""
+        whole_kind = entry.kind not in KINDS or entry.kind in self._mounts
+        return (entry.kind or entry.name) if whole_kind else entry.place
+
+    def own(self, kind: str) -> list[Entry]:
+        """Return a kind's entries that the store itself has made, and that lie in it alone."""
+        return [entry for entry in self.entries(kind) if self._is_own(entry)]
+
+    @cached_property
+    def misplaced(self) -> list[Entry]:
+        """Return what has a name of finished work, or of a failure, and does not lie in the store alone."""
+        named = [entry for kind in (*RECORD_KINDS, "failures") for entry in self.entries(kind)]
+        own_names = [one for one in named if is_own(one.place, False) or is_own(one.place, True)]
+        return [one for one in own_names if not self._is_own(one) and one.kind not in self._mounts]
+
+    def _is_own(self, entry: Entry) -> bool:
+        place = f"{entry.place}/"
+        mounted = any(place.startswith(f"{one}/") or f"{one}/".startswith(place) for one in self._mounts)
+        return entry.is_own and not mounted
+
+    @cached_property
+    def finished(self) -> dict[str, str]:
+        """The places of all records, of whatever kind, by their fingerprints."""
+        return {e.name: e.place for kind in self.record_kinds for e in self.own(kind) if e.whole}
 
     def entries(self, kind: str) -> list[Entry]:
         """A kind's entries, by name."""

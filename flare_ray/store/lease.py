@@ -27,6 +27,7 @@ from types import TracebackType
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.store.files import Files
+from flare_ray.store.guard import OtherStore
 from flare_ray.store.holder import TOKENS, Chain, Holder
 
 log = logging.getLogger(__name__)
@@ -48,8 +49,8 @@ class Lease:
     """The right to work on `name`; a context manager, used once.
 
     wait: whether to wait for a holder to end, and not raise LeaseHeld. on_wait: called once with the holder waited
-    for. on_lost: called once, from another thread, when another driver has taken it over. ttl: seconds, the same for
-    all drivers of a store. settle: seconds, see above.
+    for. on_lost: called once, from another thread, when another driver has taken it over, or the storage is not there
+    any more (`gone`). ttl: seconds, the same for all drivers of a store. settle: seconds, see above.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Lease:
         self._number = 0
         self._since = self._renewed = 0.0
         self._lost = False
+        self.gone: OtherStore | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lease {name}", daemon=True)
 
@@ -78,7 +80,7 @@ class Lease:
     def held(self) -> bool:
         """Whether it is still this process's, as far as it can know."""
         fresh = time.monotonic() - self._renewed < self.ttl
-        return self._number > 0 and not self._lost and not self._ended.is_set() and fresh
+        return self._number > 0 and not self._lost and not self.gone and not self._ended.is_set() and fresh
 
     def __enter__(self) -> Lease:
         told = False
@@ -135,18 +137,24 @@ class Lease:
                     break
                 self.files.write(self._chain.place(self._number), self._content())
                 self._renewed = started
+            except (
+                OtherStore
+            ) as error:  # an empty folder has no leases either, and no one has taken them over
+                self.gone = error
+                break
             except Exception as error:
                 log.warning("lease %s: not renewed: %s: %s", self.name, type(error).__name__, error)
-        if self._lost:
-            log.warning("lease %s: taken over by another driver", self.name)
+        if self._lost or self.gone:
+            log.warning("lease %s: %s", self.name, self.gone or "taken over by another driver")
             if self.on_lost:
                 self.on_lost()
 
     def _is_mine(self, number: int) -> bool:
-        """Whether no one has come after, and the file of this number is this process's."""
-        if self._chain.newest() != number:
-            return False
-        return self._chain.token(number) == self._token
+        """Whether no one has come after, and the file of this number is this process's. Raises OtherStore."""
+        mine = self._chain.newest() == number and self._chain.token(number) == self._token
+        if not mine:
+            self.files.check(afresh=True)
+        return mine
 
     def _forget_earlier(self) -> None:
         for number in self._chain.numbers():

@@ -16,7 +16,9 @@ from flare_ray.redaction import redacted
 from flare_ray.store.copies import local_folder
 from flare_ray.store.disk import write_new
 from flare_ray.store.files import Files
+from flare_ray.store.identity import check, identity, known_id
 from flare_ray.store.inspection import Inspector
+from flare_ray.store.layout import layout_problems
 from flare_ray.store.lease import Lease
 from flare_ray.store.manifest import (
     RECORD,
@@ -30,6 +32,7 @@ from flare_ray.store.manifest import (
     seal,
     unseal,
 )
+from flare_ray.store.mounts import mount_problems, remember_mount
 from flare_ray.store.reach import problem
 
 _READERS = 16
@@ -37,10 +40,15 @@ _READERS = 16
 
 
 class Store:
-    """Records and files under one root, given as a folder or an fsspec URL (`s3://bucket/study`)."""
+    """Records and files under one root, given as a folder or an fsspec URL (`s3://bucket/study`).
 
-    def __init__(self, url: str):
+    known: the store's id, which every write looks for first. Raises OtherStore when something else is there.
+    """
+
+    def __init__(self, url: str, known: str | None = None):
         self.files = Files(url)
+        if known:
+            check(self.files, known)
         self.local, self.url = self.files.local, self.files.url
         self.fs, self.root = self.files.fs, self.files.root
         self._inspector = Inspector(self.files)
@@ -279,8 +287,22 @@ class Store:
 
 
 def open_store(url: str) -> Store:
-    """The store, tried by writing into it. Raises InputError when it cannot be written, Unreachable."""
-    return _tried(url, lambda store: store.write_text(".writable", ""))
+    """The store, tried by writing into it, and known by its id from now on: every write looks for that first.
+
+    Raises InputError when it cannot be written or its folders lie elsewhere (layout.py), Unreachable.
+    """
+    return _tried(url, _prepare)
+
+
+def _prepare(store: Store) -> None:
+    problems = layout_problems(store.files)
+    if store.local and not known_id(store.files):
+        problems += mount_problems(store.files)
+    if problems:
+        raise refusal("storage", problems)
+    store.write_text(".writable", "")
+    identity(store.files)
+    remember_mount(store.files)
 
 
 def read_store(url: str) -> Store:

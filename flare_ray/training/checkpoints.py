@@ -31,6 +31,7 @@ import torch
 
 import flare_ray
 from flare_ray.store import Damaged, Store
+from flare_ray.store.guard import OtherStore
 from flare_ray.store.manifest import CHECKPOINT, checksum_of
 from flare_ray.store.paths import path_problem
 from flare_ray.training.engine import Group
@@ -117,7 +118,8 @@ class Checkpoints:
     def save(self, step: int, facts: Mapping[str, Any], shared: Mapping[str, Any], own: Tensors) -> bool:
         """Keeps a checkpoint in the place of any other; whether that went well, which is the same on every worker.
 
-        shared: the first worker's are kept. Storage that fails costs the checkpoint, not the training.
+        shared: the first worker's are kept. Storage that fails costs the checkpoint, not the training. Raises
+        OtherStore on every worker when one of them does not see the store any more: nothing could be kept at the end.
         """
         token, folder = self._from_first(uuid.uuid4().hex), f"{self.keeper.place}/{step}"
         listed: dict[str, Any] = {}
@@ -136,7 +138,10 @@ class Checkpoints:
             log.warning(
                 "%s: no checkpoint at step %s: %s", self.keeper.fingerprint, step, "; ".join(problems)
             )
-        return not self._from_first(problems)
+        problems = self._from_first(problems)
+        if gone := next((one for one in problems if one.startswith(OtherStore.__name__)), None):
+            raise OtherStore(gone)
+        return not problems
 
     def _finish(self, folder: str, manifest: dict[str, Any]) -> list[str]:
         """Makes a checkpoint of files, and the only one; what went wrong, if anything."""
@@ -157,6 +162,7 @@ class Checkpoints:
         from safetensors.torch import save_file
 
         files, place = self.keeper.store.files, f"{folder}/{name}.safetensors"
+        files.check()
         with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch, files.space_for(place):
             file = Path(scratch) / "file"
             save_file(dict(tensors), file)

@@ -195,10 +195,10 @@ def report(study: Study, out: Path) -> tuple[int, str, dict[str, str]]:
 
 
 def is_seen_by_verify(kind: str, fault: Callable[[Path], None], missing: bool) -> bool:
-    """What is deleted or replaced without a record to miss it cannot be seen, and a link is read through."""
+    """What goes without a record to miss it cannot be seen; a link is read through, a pipe is not the store's."""
     if kind in OF_RECORDS:
         return not missing
-    if kind not in WITH_CHECKSUM or fault in (delete, link):
+    if kind not in WITH_CHECKSUM or fault in (delete, link, pipe):
         return False
     if fault is foreign:
         return kind == "translations"  # a JSON file without a checksum is an earlier version's

@@ -141,3 +141,31 @@ def test_it_is_all_told_to_people_too(sweep_file: Made) -> None:
         assert words in done.stdout
     assert "base models" in done.stdout.split("disk:")[1]
     assert "unknown" not in done.stdout
+
+
+def test_work_behind_a_link_is_not_called_done_without_a_word(sweep_file: Made, tmp_path: Path) -> None:
+    """`run` refuses it: what lies there is not checked, and nothing can be renamed to it."""
+    file = sweep_file()
+    finish(Study.open(file, to_execute=False))
+    storage = Path(Study.open(file, to_execute=False).store.root)
+    assert plan(file)["warnings"] == []
+    (storage / "runs").rename(tmp_path / "big")
+    (storage / "runs").symlink_to(tmp_path / "big")
+    for warning in (
+        *plan(file)["warnings"],
+        next(
+            line
+            for line in CliRunner().invoke(app, ["plan", str(file)]).output.splitlines()
+            if "warn" in line
+        ),
+    ):
+        assert f"{storage / 'runs'}, which is a symbolic link to {tmp_path / 'big'}" in warning
+    for command in ("run", "doctor"):
+        done = CliRunner().invoke(app, [command, str(file)])
+        assert done.exit_code == 2
+        assert "symbolic link" in done.output
+    translate = ["translate", "--task", "nusax", "--data", str(tmp_path / "data"), "--to", "ace"]
+    done = CliRunner().invoke(
+        app, [*translate, "--model", "nllb-200-distilled-600m", "--storage", str(storage)]
+    )
+    assert (done.exit_code, "symbolic link" in done.output) == (2, True)

@@ -10,25 +10,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from written import RECORD
+from written import RECORD, key
 
 from flare_ray.store import Store
 from flare_ray.store.integrity import quarantine, verify
+
+R1, R2, R3, T1 = "a" * 20, "b" * 20, "c" * 20, key("t1")
 
 
 @pytest.fixture
 def filled(store: Store, files: Path) -> Store:
     save_file({"a": np.ones(100, np.float32)}, files / "adapter" / "model.safetensors")
     (files / "adapter" / "config.json").write_text("{}")
-    for name in ("r1", "r2"):
+    for name in (R1, R2):
         store.write("runs", name, RECORD | {"fingerprint": name}, files)
-    store.write_failure("r3", {"error": "x"})
+    store.write_failure(R3, {"error": "x"})
     return store
 
 
 def place_of(store: Store, ending: str) -> str:
     (place,) = [
-        place for place in store.files.find() if place.startswith("runs/r1/") and place.endswith(ending)
+        place for place in store.files.find() if place.startswith(f"runs/{R1}/") and place.endswith(ending)
     ]
     return place
 
@@ -69,47 +71,47 @@ def test_damage_is_found_named_and_repaired(filled: Store, files: Path, damage: 
     if content is not None:
         filled.write_bytes(place, content)
     (finding,) = verify(filled).findings
-    assert finding.entry == "runs/r1"
+    assert finding.entry == f"runs/{R1}"
     assert finding.place.endswith(ending)
     assert what in finding.what
     moved = quarantine(filled, [finding])
-    assert filled.finished("runs") == {"r2"}
+    assert filled.finished("runs") == {R2}
     assert verify(filled).findings == ()
     assert len(filled.files.find("quarantine/runs")) == (4 if damage == "gone" else 5)
-    assert "quarantine/runs/r1." in moved["runs/r1"]
-    assert filled.write("runs", "r1", RECORD, files)
-    assert filled.finished("runs") == {"r1", "r2"}
+    assert f"quarantine/runs/{R1}." in moved[f"runs/{R1}"]
+    assert filled.write("runs", R1, RECORD, files)
+    assert filled.finished("runs") == {R1, R2}
 
 
 def test_every_damage_is_listed(filled: Store) -> None:
     for ending in ("predictions.parquet", "config.json"):
         filled.files.remove(place_of(filled, ending))
-    filled.write_text("failures/r3.json", "{")
-    filled.write_text("translations/t/eng-ace/one.parquet", "no table")
+    filled.write_text(f"failures/{R3}.json", "{")
+    filled.write_text(f"translations/{T1}/eng-ace/one.parquet", "no table")
     findings = verify(filled).findings
     assert [finding.entry for finding in findings] == [
-        "failures/r3.json",
-        "runs/r1",
-        "runs/r1",
-        "translations/t/eng-ace/one.parquet",
+        f"failures/{R3}.json",
+        f"runs/{R1}",
+        f"runs/{R1}",
+        f"translations/{T1}/eng-ace/one.parquet",
     ]
     assert len(verify(filled, kinds=["runs"]).findings) == 2
     quarantine(filled, findings)
     assert verify(filled).findings == ()
-    assert filled.failure("r3") is None
-    assert filled.names("translations/t/eng-ace") == []
+    assert filled.failure(R3) is None
+    assert filled.names(f"translations/{T1}/eng-ace") == []
 
 
 @pytest.mark.parametrize("end", [0, 7, 100])
 def test_without_a_manifest_headers_are_tried(store: Store, files: Path, end: int) -> None:
     save_file({"a": np.ones(100, np.float32)}, files / "model.safetensors")
     content = (files / "model.safetensors").read_bytes()
-    store.write_text("bases/old/record.json", json.dumps(RECORD | {"fingerprint": "old"}))
-    store.write_bytes("bases/old/model.safetensors", content)
-    store.write_bytes("bases/old/rows.parquet", (files / "predictions.parquet").read_bytes())
+    store.write_text(f"bases/{R1}/record.json", json.dumps(RECORD | {"fingerprint": R1}))
+    store.write_bytes(f"bases/{R1}/model.safetensors", content)
+    store.write_bytes(f"bases/{R1}/rows.parquet", (files / "predictions.parquet").read_bytes())
     assert verify(store).findings == ()
-    store.write_bytes("bases/old/model.safetensors", content[:end] if end else struct.pack("<Q", 2**60))
-    store.write_bytes("bases/old/rows.parquet", b"PAR1")
+    store.write_bytes(f"bases/{R1}/model.safetensors", content[:end] if end else struct.pack("<Q", 2**60))
+    store.write_bytes(f"bases/{R1}/rows.parquet", b"PAR1")
     places = [finding.place.rsplit("/", 1)[1] for finding in verify(store).findings]
     assert places == ["model.safetensors", "rows.parquet"]
 
@@ -117,7 +119,7 @@ def test_without_a_manifest_headers_are_tried(store: Store, files: Path, end: in
 def test_a_storage_out_of_reach_is_no_damage(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else --repair would throw away what is whole."""
     store = Store("memory://far/store")
-    store.write("runs", "r1", RECORD, files)
+    store.write("runs", R1, RECORD, files)
     read = store.files.read
 
     def down(place: str) -> bytes:

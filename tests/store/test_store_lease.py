@@ -251,4 +251,4 @@ def test_a_store_that_is_opened_by_many_has_one_clock(tmp_path: Path) -> None:
     one, two = open_store(str(tmp_path)), open_store("memory://clock/store")
     for store in (one, two):
         assert abs(store.files.now() - time.time()) < 5
-        assert store.files.find().keys() == {".writable"}
+        assert store.files.find().keys() == {".store", ".writable"}

@@ -91,7 +91,7 @@ def test_a_put_that_fails_leaves_nothing(store: Store, files: Path, monkeypatch:
     monkeypatch.setattr(store.files, "put", failing)
     with pytest.raises(PermissionError):
         store.write("runs", "f1", RECORD, files)
-    assert store.files.find().keys() == {".writable"}
+    assert store.files.find().keys() == {".store", ".writable"}
 
 
 def test_records_without_a_manifest_stay_readable(store: Store, files: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_write_that_finds_no_space_leaves_nothing(
     if step < 3:
         with pytest.raises(StoreFull, match=r"runs/f1; [\d,]+ bytes are free there"):
             local.write("runs", "f1", RECORD, files)
-        assert local.files.find().keys() == {".writable"}
+        assert local.files.find().keys() == {".store", ".writable"}
     else:
         assert local.write("runs", "f1", RECORD, files)
     assert verify(local).findings == ()

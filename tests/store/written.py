@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from pathlib import Path
 
 RECORD = {
@@ -10,6 +11,11 @@ RECORD = {
     "history": [{"epoch": 1}],
     "x": None,
 }
+
+
+def key(word: str, letters: int = 20) -> str:
+    """A fingerprint, or a token, that stands for a word."""
+    return blake2b(word.encode(), digest_size=letters // 2).hexdigest()
 
 
 def contents(folder: Path) -> dict[str, bytes]:

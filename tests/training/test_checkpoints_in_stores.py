@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from flare_ray.store import Store, patience
+from flare_ray.store import Store, open_store, patience
+from flare_ray.store.guard import OtherStore
 from flare_ray.training.checkpoints import MANIFEST, Checkpoints, Keeper
 from flare_ray.training.engine import Group
 from flare_ray.training.stages import train_run
@@ -196,3 +198,23 @@ def test_a_checkpoint_with_one_digit_changed_is_none(kept: Checkpoints, store: S
     place = f"checkpoints/work/20/{MANIFEST}"
     store.write_bytes(place, store.read_bytes(place).replace(b"0.5", b"0.6"))
     assert kept.newest() is None
+
+
+@pytest.mark.parametrize("beneath", [True, False])
+def test_a_storage_that_is_gone_stops_the_training(beneath: bool, tmp_path: Path) -> None:
+    """Nothing could be kept at its end either; other storage that fails costs one checkpoint."""
+    store = open_store(str(tmp_path / "store"))
+    checkpoints = Checkpoints(Keeper(store, "work"), Group())
+    assert checkpoints.save(5, FACTS, SHARED, OWN)
+    os.rename(store.root, tmp_path / "away")
+    if beneath:
+        os.mkdir(store.root)
+    with pytest.raises(OtherStore, match="sees no store"):
+        checkpoints.save(20, FACTS, SHARED, OWN)
+    assert not list(Path(store.root).rglob("*"))
+    if beneath:
+        os.rmdir(store.root)
+    os.rename(tmp_path / "away", store.root)
+    assert steps(store) == {"5"}
+    assert checkpoints.save(20, FACTS, SHARED, OWN)
+    assert steps(store) == {"20"}
