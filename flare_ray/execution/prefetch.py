@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from flare_ray import registry
 from flare_ray.errors import InputError, Problem, refusal
+from flare_ray.loading import code_problems
 from flare_ray.plan.checkpoints import SANDBOX, is_local
 from flare_ray.plan.grid import Run
 from flare_ray.plan.schema import Resources
@@ -184,6 +185,8 @@ def _download_model(reference: str, folder: Path) -> dict[str, Any]:
         )
     )
     shutil.rmtree(folder / ".cache", ignore_errors=True)
+    if problems := code_problems(folder, "models", reference):
+        raise InputError(reference, problems)
     return {"commit": about.sha}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import ctranslate2
 
 from flare_ray.cache import cache_folder
+from flare_ray.loading import load_model, load_tokenizer
 from flare_ray.models.base import origin
 from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.plan.fingerprint import fingerprint
@@ -92,10 +93,10 @@ def _convert(checkpoint: str, stored: str, folder: Path) -> None:
         """
 
         def load_model(self, model_class: Any, model_name_or_path: str, **settings: Any) -> Any:
-            return model_class.from_pretrained(**place, **settings)
+            return load_model(model_class, **place, **settings)
 
         def load_tokenizer(self, tokenizer_class: Any, model_name_or_path: str, **settings: Any) -> Any:
-            tokenizer = tokenizer_class.from_pretrained(**place, **settings)
+            tokenizer = load_tokenizer(**place, **settings)
             vocabulary = tokenizer.get_vocab() | getattr(tokenizer, "lang_token_to_id", {})
             tokenizer.get_vocab = lambda: vocabulary
             return tokenizer
