@@ -31,6 +31,7 @@ from flare_ray.store.disk import FULL
 from flare_ray.store.identity import check
 from flare_ray.store.patience import causes, passes, patiently
 from flare_ray.store.shelf import Shelf
+from flare_ray.tasks._rows import file_name
 from flare_ray.tasks.base import SANDBOX as SANDBOX_DATA
 from flare_ray.tasks.base import SPLITS, sandbox_folder
 
@@ -195,7 +196,7 @@ def _download_rows(split: Split, folder: Path) -> dict[str, Any]:
     task = registry.load("tasks", split.task)
     try:
         file = patiently(lambda: task.fetch(split.data, split.language, split.split))
-        shutil.copyfile(file, folder / file.name)
+        shutil.copyfile(file, folder / file_name(task.fetched_as(split.data, split.language, split.split)))
     except InputError:
         if not split.optional:
             raise

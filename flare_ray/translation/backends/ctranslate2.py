@@ -1,6 +1,7 @@
 """Translation by CTranslate2 (extra `[ct2]`): quantised weights, and no time spent on padding.
 
-A checkpoint is converted once per precision into the cache, whole or not at all.
+A checkpoint is converted once per precision into the cache, whole or not at all, and converted again when it
+is damaged there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import ctranslate2
 
 from flare_ray.cache import cache_folder
+from flare_ray.checked_cache import discard, is_whole, seal
 from flare_ray.loading import load_model, load_tokenizer
 from flare_ray.models.base import origin
 from flare_ray.plan.checkpoints import checkpoint_identity
@@ -67,7 +69,8 @@ def converted(checkpoint: str, stored: str) -> Path:
     folder = cache_folder() / "ct2" / key
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f"{key}.lock")):
-        if not folder.is_dir():
+        if not is_whole(folder):
+            discard(folder)
             for abandoned in folder.parent.glob(f"{key}.making-*"):  # we hold the lock: nobody is making it
                 shutil.rmtree(abandoned, ignore_errors=True)
             staging = Path(tempfile.mkdtemp(prefix=f"{key}.making-", dir=folder.parent))
@@ -75,6 +78,7 @@ def converted(checkpoint: str, stored: str) -> Path:
                 _convert(checkpoint, stored, staging)
                 staging.chmod(0o755)
                 staging.rename(folder)
+                seal(folder)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
     return folder
