@@ -2,8 +2,8 @@
 
 A split is cleaned row by row, written whole or not at all under the hash of what determines it, and from then on
 memory-mapped by every process. The file's name has its checksum and its head the key: a file that is damaged, or in
-another's place, is noticed, removed and made again. Rows that cannot be used are left out and counted by reason, and some
-are kept as examples in the file's metadata, so that how many are too many can be decided at every read:
+another's place, is noticed, removed and made again. Rows that cannot be used are left out and counted by reason, and
+some are kept as examples in the file's metadata, so that how many are too many can be decided at every read:
 
     >>> Unusable("22", "unknown label", "label 'mixed'", "negative | neutral | positive").reason
     'unknown label'
