@@ -110,7 +110,7 @@ def build(name: str, form: str, small: bool, device: str) -> Any:
     with torch.device(device):
         torch.set_default_dtype(torch.bfloat16)
         try:
-            model = loader.from_config(config, attn_implementation=family.attention)
+            model = loader.from_config(config, attn_implementation=family.attention, trust_remote_code=False)
         finally:
             torch.set_default_dtype(torch.float32)
     if facts["quantization"] == "nf4":

@@ -106,7 +106,9 @@ def contenders(shape: str, fusion: str, dtype: torch.dtype, device: str) -> dict
         "flare": FlareConfig(**shared, fusion=fusion),
     }.items():
         torch.manual_seed(0)
-        base = AutoModelForSequenceClassification.from_config(config).to(device, dtype)
+        base = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).to(
+            device, dtype
+        )
         models[name] = get_peft_model(base, peft_config).to(device).train()
     return models
 

@@ -20,9 +20,11 @@ _NAMES = re.compile(
 """How variables are named that hold secrets; those that hold a secret's place end otherwise (`…_FILE`, `…_PATH`)."""
 _SHORTEST = 6  # characters of a secret; a shorter one would blank ordinary words
 _NO_SECRETS = ("default", "disabled", "enabled")
-_PASSWORD = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.\-]*://)[^/?#\s'\"]*:[^/?#\s'\"]*@")
-_USER = re.compile(r"(\b(?!abfs|wasb|hdfs|sftp|ssh)[a-zA-Z][a-zA-Z0-9+.\-]*://)[^/?#\s'\":]*@")
-"""The one part of a URI may be a token; of some protocols it is a container's or a user's name."""
+_USERINFO = re.compile(r"://([^/?#\s'\"]*)@")
+_SCHEME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+.-")
+_LONGEST_SCHEME = 64
+_USERS = ("abfs", "wasb", "hdfs", "sftp", "ssh")
+"""Schemes whose part before the `@` is a container's or a user's name; of others it may be a token."""
 _PARAMETER = re.compile(
     r"([?&](?:password|passwd|token|access_token|api_?key|secret|sig|signature|x-amz-[\w-]+)=)[^&\s'\"]+",
     re.IGNORECASE,
@@ -38,8 +40,6 @@ _TOKENS = re.compile(
 )
 _KEYS = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _FORMS = (
-    (_PASSWORD, r"\1***@"),
-    (_USER, r"\1***@"),
     (_PARAMETER, r"\1***"),
     (_HEADER, r"\1 ***"),
     (_ASSIGNED, r"\1***"),
@@ -48,18 +48,46 @@ _FORMS = (
 )
 
 
+LIMIT = 4 * 2**20
+"""Characters of a text that are looked at and kept; what is longer is cut."""
+
+
 def redacted(text: str) -> str:
-    """The text without what the environment keeps secret, and without what looks like a secret."""
+    """Return the text without what the environment keeps secret, and without what looks like a secret.
+
+    Takes time in proportion to the text's length, whatever is in it. A text beyond `LIMIT` is cut where a word ends,
+    so that no half of a secret is left, and says so.
+    """
     for secret in secrets():
         text = text.replace(secret, "***").replace(urllib.parse.quote(secret, safe=""), "***")
+    cut = ""
+    if len(text) > LIMIT:
+        end = max(text.rfind(blank, 0, LIMIT) for blank in " \n\t\r")
+        cut = f" [{len(text) - max(end, 0)} more characters were cut]"
+        text = text[: max(end, 0)]
+    text = _USERINFO.sub(_without_userinfo, text)
     for form, instead in _FORMS:
         text = form.sub(instead, text)
-    return text
+    return text + cut
 
 
 def has_password(url: str) -> bool:
-    """Whether a URL has a secret of its own: a password, or a parameter named as one."""
-    return bool(_PASSWORD.search(url) or _PARAMETER.search(url))
+    """Return whether a URL has a secret of its own: a password, or a parameter named as one."""
+    return any(":" in match[1] for match in _USERINFO.finditer(url)) or bool(_PARAMETER.search(url))
+
+
+def _without_userinfo(match: re.Match[str]) -> str:
+    """Return `://***@`, or the match as it is where only a name is before the `@`."""
+    if ":" in match[1]:
+        return "://***@"
+    start, text = match.start(), match.string
+    first = start
+    while first > max(0, start - _LONGEST_SCHEME) and text[first - 1] in _SCHEME:
+        first -= 1
+    words = re.split(r"[+.-]", text[first:start])
+    return (
+        "://***@" if any(word[:1].isalpha() and not word.startswith(_USERS) for word in words) else match[0]
+    )
 
 
 def secrets() -> list[str]:

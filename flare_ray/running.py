@@ -315,6 +315,6 @@ def _build_sandbox(study: Study, console: Console) -> None:
     uses_models = any(checkpoint.startswith(SANDBOX) for checkpoint in checkpoints)
     if not uses_models and "sandbox" not in study.sweep.data.values():
         return
-    from flare_ray.sandbox.build import ensure
+    from flare_ray.tasks._sandbox import built_sandbox
 
-    ensure(cache_folder(), report=console.print)
+    built_sandbox(cache_folder(), console.print)

@@ -140,10 +140,10 @@ def _task_source(
 
 def _ensure_sandbox(translation: Translation, source: str, console: Console) -> None:
     from flare_ray.plan.checkpoints import translator
-    from flare_ray.sandbox.build import ensure
+    from flare_ray.tasks._sandbox import built_sandbox
 
     if source == "sandbox" or translator(translation.model).startswith(SANDBOX):
-        ensure(cache_folder(), report=console.print)
+        built_sandbox(cache_folder(), console.print)
 
 
 def _pool(store: Store, resources: Resources, console: Console) -> RayPool:

@@ -20,7 +20,10 @@ import typer
 from flare_ray.errors import InputError, Problem
 from flare_ray.execution.jobs import Job
 from flare_ray.execution.provenance import CHECKOUT, checkout
-from flare_ray.execution.working_dir import EXCLUDES, check
+from flare_ray.execution.working_dir import select, staged
+from flare_ray.plan.extends import extended, extended_files
+from flare_ray.plan.load import apply_overrides
+from flare_ray.plan.schema import Sweep
 from flare_ray.redaction import redacted
 
 _STOP_SECONDS = 600
@@ -36,7 +39,14 @@ def submit(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field. Repeatable.")
     ] = None,
-    working_dir: Annotated[Path, typer.Option(help="What goes along: code and sweep files.")] = Path("."),
+    working_dir: Annotated[
+        Path,
+        typer.Option(help="The job's folder: its flare_ray/, the sweep's files and what they name go along."),
+    ] = Path("."),
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Something else of the folder that goes along. Repeatable."),
+    ] = None,
     env: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,20 +69,28 @@ def submit(
     words += ["--retry-failed"] if retry_failed else []
     job: Job | None = None
     try:
-        job = Job(
-            checked_name(file, overrides or []),
-            shlex.join(["python", "-m", "flare_ray.sweep", _inside(file, working_dir), *words]),
-            runtime_env(working_dir, env or []),
-            lambda: client(address),
-            lambda text: print(text, end="", flush=True),
-            lambda line: print(redacted(f"flare-ray: {line}"), flush=True),
-            wait_for,
-            patience,
-            resubmit,
+        fields = apply_overrides(extended(file), overrides or [], str(file))
+        name, sweep, variables = (
+            checked_name(file, fields),
+            _inside(file, working_dir),
+            job_variables(env or []),
         )
-        size = check(working_dir, _inside(file, working_dir))
-        job.say(f"{working_dir.absolute()}: {len(size.files)} files, {size.size / 2**20:.1f} MiB go along")
-        code = job.run()
+        selection = select(working_dir, sweep, extended_files(file), fields, include or [])
+        for line in selection.lines():
+            _say(line)
+        with staged(selection) as folder:
+            job = Job(
+                name,
+                shlex.join(["python", "-m", "flare_ray.sweep", sweep, *words]),
+                {"working_dir": str(folder), "env_vars": variables},
+                lambda: client(address),
+                lambda text: print(text, end="", flush=True),
+                _say,
+                wait_for,
+                patience,
+                resubmit,
+            )
+            code = job.run()
     except InputError as error:
         print(error, file=sys.stderr)
         code = 2
@@ -83,16 +101,15 @@ def submit(
     raise typer.Exit(code)
 
 
-def checked_name(file: Path, overrides: list[str]) -> str:
-    """The sweep's name. Raises InputError also for a storage that the cluster's nodes would not share.
+def _say(line: str) -> None:
+    print(redacted(f"flare-ray: {line}"), flush=True)
 
-    Only what can be seen from here is looked at: data and checkpoints lie on the cluster.
+
+def checked_name(file: Path, raw: dict[str, Any]) -> str:
+    """Return the sweep's name. Raises InputError also for a storage that the cluster's nodes would not share.
+
+    Only what can be seen from here is looked at: absolute paths of data and checkpoints are the cluster's.
     """
-    from flare_ray.plan.extends import extended
-    from flare_ray.plan.load import apply_overrides
-    from flare_ray.plan.schema import Sweep
-
-    raw = apply_overrides(extended(file), overrides, str(file))
     name, problems = raw.get("name"), []
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         problems.append(Problem("name", repr(name), "the sweep's name: letters, digits, - _ ."))
@@ -105,14 +122,13 @@ def checked_name(file: Path, overrides: list[str]) -> str:
     return str(name)
 
 
-def runtime_env(working_dir: Path, env: list[str]) -> dict[str, Any]:
-    """What Ray sets up for the job. Raises InputError for what is not NAME=VALUE."""
+def job_variables(env: list[str]) -> dict[str, str]:
+    """Return the job's environment variables. Raises InputError for what is not NAME=VALUE."""
     wrong = [one for one in env if not one.partition("=")[0] or "=" not in one]
     if wrong:
         raise InputError("submit", [Problem("--env", repr(one), "NAME=VALUE") for one in wrong])
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS), CHECKOUT: checkout()}
-    variables |= dict(one.split("=", 1) for one in env)
-    return {"working_dir": str(working_dir.absolute()), "excludes": list(EXCLUDES), "env_vars": variables}
+    return variables | dict(one.split("=", 1) for one in env)
 
 
 def client(address: str) -> Any:

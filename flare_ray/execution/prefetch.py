@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from flare_ray import registry
 from flare_ray.errors import InputError, Problem, refusal
+from flare_ray.loading import code_problems
 from flare_ray.plan.checkpoints import SANDBOX, is_local
 from flare_ray.plan.grid import Run
 from flare_ray.plan.schema import Resources
@@ -29,6 +30,7 @@ from flare_ray.store import Store, shelf
 from flare_ray.store.disk import FULL
 from flare_ray.store.patience import causes, passes, patiently
 from flare_ray.store.shelf import Shelf
+from flare_ray.tasks._rows import file_name
 from flare_ray.tasks.base import SANDBOX as SANDBOX_DATA
 from flare_ray.tasks.base import SPLITS, sandbox_folder
 
@@ -180,6 +182,8 @@ def _download_model(reference: str, folder: Path) -> dict[str, Any]:
         )
     )
     shutil.rmtree(folder / ".cache", ignore_errors=True)
+    if problems := code_problems(folder, "models", reference):
+        raise InputError(reference, problems)
     return {"commit": about.sha}
 
 
@@ -188,7 +192,7 @@ def _download_rows(split: Split, folder: Path) -> dict[str, Any]:
     task = registry.load("tasks", split.task)
     try:
         file = patiently(lambda: task.fetch(split.data, split.language, split.split))
-        shutil.copyfile(file, folder / file.name)
+        shutil.copyfile(file, folder / file_name(task.fetched_as(split.data, split.language, split.split)))
     except InputError:
         if not split.optional:
             raise

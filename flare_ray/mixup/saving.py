@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peft import PeftModel
 from peft.utils import CONFIG_NAME
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from flare_ray.loading import load_adapter
 from flare_ray.mixup.config import MixupConfig
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def load(kind: type[MixupModel], base: nn.Module, folder: Path, is_trainable: bo
     """
     config = MixupConfig(**json.loads((folder / SETTINGS).read_text()))
     if (folder / CONFIG_NAME).exists():
-        base = PeftModel.from_pretrained(base, str(folder), is_trainable=is_trainable)
+        base = load_adapter(base, folder, is_trainable=is_trainable)
     model = kind(base, config)
     model.mixup.load_state_dict(load_file(folder / WEIGHTS))
     model.mixup.requires_grad_(is_trainable)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from flare_ray import registry
+from flare_ray.loading import load_model, load_tokenizer
 from flare_ray.plan.checkpoints import SANDBOX, is_local, local_path
 from flare_ray.store import shelf
 from flare_ray.tasks.base import Kind, sandbox_folder
@@ -65,9 +66,7 @@ class Family:
 
     def tokenizer(self, checkpoint: str) -> PreTrainedTokenizerBase:
         """The checkpoint's tokenizer; its end token pads where it has no padding token of its own."""
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(**origin(checkpoint))
+        tokenizer = load_tokenizer(**origin(checkpoint))
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
@@ -87,8 +86,6 @@ class Family:
         A head that the checkpoint lacks is drawn from the current random state. Quantised weights stay
         differentiable (QLoRA, paper section 4.1); heads and output embeddings are not quantised.
         """
-        import transformers
-
         settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention or self.attention}
         if form.name == "classification":
             settings["num_labels"] = labels
@@ -97,8 +94,7 @@ class Family:
                 "quantization_config": quantized(quantization, dtype, self.heads[form.name]),
                 "device_map": {"": device},
             }
-        loader = getattr(transformers, form.auto_class)
-        model = loader.from_pretrained(**origin(checkpoint), **settings)
+        model = load_model(form.auto_class, **origin(checkpoint), **settings)
         if quantization == "none":
             return model.to(device).requires_grad_(False)
         from flare_ray.fusion.quantised import keep_differentiable

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache
@@ -84,18 +85,36 @@ def files_digest(files: Iterable[Path]) -> str:
 
 
 def _file_digest(file: Path) -> str:
-    """Hash of one file, remembered by (path, size, time of change): a 16 GB checkpoint is read once."""
+    """Hash of one file, remembered by its path, inode, size and times of change: a 16 GB checkpoint is read once."""
     facts = file.stat()
     if facts.st_size < 1 << 20:
         return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
-    key = json.dumps([str(file.resolve()), facts.st_size, facts.st_mtime_ns])
+    times = [facts.st_mtime_ns, facts.st_ctime_ns]
+    key = json.dumps([str(file.resolve()), facts.st_dev, facts.st_ino, facts.st_size, *times])
     memory = cache_folder() / "digests" / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-    if memory.exists():
-        return memory.read_text()
+    if (known := _remembered(memory)) is not None:
+        return known
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     memory.parent.mkdir(parents=True, exist_ok=True)
     scratch = memory.with_suffix(f".{os.getpid()}")
-    scratch.write_text(digest)
+    scratch.write_text(_signed(memory.name, digest))
+    if memory.is_dir():
+        shutil.rmtree(memory, ignore_errors=True)
     scratch.replace(memory)
     return digest
+
+
+def _remembered(memory: Path) -> str | None:
+    """Return a remembered hash; None where it is not there, damaged, or of another file."""
+    try:
+        content = memory.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return None
+    digest = content.partition(" ")[0]
+    return digest if content == _signed(memory.name, digest) else None
+
+
+def _signed(name: str, digest: str) -> str:
+    """Return a hash with a checksum of it and of the file's key."""
+    return f"{digest} {hashlib.blake2b(f'{name} {digest}'.encode(), digest_size=16).hexdigest()}"

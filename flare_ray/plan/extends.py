@@ -36,6 +36,20 @@ def extended(file: Path) -> dict[str, Any]:
     return merged
 
 
+def extended_files(file: Path) -> list[tuple[Path, str]]:
+    """Return all files that a sweep file extends, and how each is named. Raises InputError as `extended`."""
+    found: dict[Path, str] = {}
+    pending = [file]
+    while pending:
+        one = pending.pop()
+        for name in _names(read_yaml(one).get(KEY), (one,), []):
+            other = one.parent / os.path.expanduser(name)
+            if other not in found:
+                found[other] = name
+                pending.append(other)
+    return list(found.items())
+
+
 def read_yaml(file: Path) -> dict[str, Any]:
     """A YAML file whose top is a mapping. Raises InputError with line and column."""
     if not file.is_file():

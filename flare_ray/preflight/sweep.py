@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from flare_ray.execution.capacity import translator_gpus
+from flare_ray.loading import code_problems
 from flare_ray.plan.checkpoints import is_local, local_path
 from flare_ray.plan.cost import Work
 from flare_ray.plan.disk import Disk, in_flight
@@ -150,6 +151,9 @@ def cache_findings(store: Store, todo: Stages, nodes: Sequence[Node]) -> Iterato
 def model_findings(models: Iterable[ModelSpec]) -> Iterator[Finding]:
     """Local checkpoints as pickles, and kernels that are not installed."""
     for model in models:
+        if is_local(model.checkpoint):
+            for one in code_problems(local_path(model.checkpoint), model.name):
+                yield bad(one.where, one.found, one.wanted)
         if is_local(model.checkpoint) and _only_pickled(local_path(model.checkpoint)):
             found = "weights as PyTorch pickles, which are read without running what is in them"
             remedy = "load the model with transformers and save_pretrained it: that writes safetensors"

@@ -6,7 +6,6 @@ away: the average over languages is taken seed by seed, over the seeds that have
 
 from __future__ import annotations
 
-import csv
 import io
 import statistics
 from collections import Counter, defaultdict
@@ -16,6 +15,8 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+
+from flare_ray.report.csv_cells import CsvWriter
 
 AVERAGE = "avg"
 
@@ -168,7 +169,7 @@ def as_markdown(block: Block) -> str:
 def as_csv(all_blocks: Sequence[Block]) -> str:
     """One line per model, task, method and language: mean, std, n, planned, failed."""
     text = io.StringIO()
-    out = csv.writer(text, lineterminator="\n")
+    out = CsvWriter(text)
     out.writerow(
         ["model", "task", "method", "language", "metric", "mean", "std", "n", "planned", "failed", "damaged"]
     )

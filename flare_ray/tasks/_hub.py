@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from flare_ray.loading import load_hub_dataset
+
 _CHUNK = 5000
 
 
@@ -13,7 +15,7 @@ def hub_rows(reference: str, config: str, split: str, columns: tuple[str, ...]) 
     import datasets
 
     name, _, revision = reference.partition("@")
-    loaded = datasets.load_dataset(name, config, split=split, revision=revision or None)
+    loaded = load_hub_dataset(name, config, split, revision or None)
     classes = {
         column: feature.names
         for column, feature in loaded.features.items()

@@ -1,8 +1,9 @@
 """Clean rows, kept once as a memory-mapped Arrow file in this machine's cache.
 
 A split is cleaned row by row, written whole or not at all under the hash of what determines it, and from then on
-memory-mapped by every process. Rows that cannot be used are left out, counted by reason, and a few are kept as
-examples in the file's metadata, so that how many are too many can be decided at every read:
+memory-mapped by every process. The file's name has its checksum and its head the key: a file that is damaged, or in
+another's place, is noticed, removed and made again. Rows that cannot be used are left out and counted by reason, and
+some are kept as examples in the file's metadata, so that how many are too many can be decided at every read:
 
     >>> Unusable("22", "unknown label", "label 'mixed'", "negative | neutral | positive").reason
     'unknown label'
@@ -11,7 +12,9 @@ examples in the file's metadata, so that how many are too many can be decided at
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +25,13 @@ from typing import TYPE_CHECKING, Any
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.fingerprint import fingerprint
+from flare_ray.store.digests import has_checksum
+from flare_ray.store.manifest import checksum_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+log = logging.getLogger(__name__)
 
 ROWS_VERSION = "1"
 """Bumped by hand when a change of code changes the rows that come out of the same files."""
@@ -78,59 +85,89 @@ def rows_key(identity: Mapping[str, Any]) -> str:
     return fingerprint({"version": ROWS_VERSION, **identity})
 
 
-def rows_file(key: str) -> Path:
-    """Where they are kept on this machine."""
-    return cache_folder() / "rows" / f"{key}.arrow"
+def file_name(key: str) -> str:
+    """Return the name of a key's rows where the store keeps them, with a checksum of its own."""
+    return f"{key}.arrow"
+
+
+def cached_file(key: str) -> Path | None:
+    """Return a key's whole file in this machine's cache; what is damaged there is removed."""
+    folder = cache_folder() / "rows"
+    for file in sorted(folder.glob(f"{key}.*.arrow")):
+        if _is_whole(file, key):
+            return file
+        log.warning("%s is not what was written: its rows are read again", file)
+        _discard(file)
+    return None
 
 
 def cached(
     identity: Mapping[str, Any], schema: pa.Schema, rows: Callable[[], Iterator[Row | Unusable]]
 ) -> Rows:
     """The rows of this identity: from the cache, else made by `rows` and put there."""
-    file = rows_file(rows_key(identity))
-    kept = opened(file)
+    key = rows_key(identity)
+    file = cached_file(key) or _write(key, schema, rows())
+    kept = opened(file, key)
     if kept is None:
-        _write(file, schema, rows())
-        kept = opened(file)
-        assert kept is not None
+        raise OSError(f"{file} is not what was just written; check the disk of FLARE_RAY_CACHE")
     return kept
 
 
-def opened(file: Path) -> Rows | None:
-    """A file of rows, memory-mapped; None when it is not there, or cut short by a machine that went down."""
+def opened(file: Path, key: str) -> Rows | None:
+    """Return a file of a key's rows, memory-mapped; None when it is not there, damaged, or of another key."""
     import pyarrow as pa
 
     try:
         table = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
         facts = json.loads(table.schema.metadata[_METADATA])
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        if facts.get("key", key) != key:  # files of earlier versions in a store have none
+            return None
+        examples = tuple(Unusable(**one) for one in facts["examples"])
+        return Rows(table.replace_schema_metadata(), facts["dropped"], examples)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    examples = tuple(Unusable(**one) for one in facts["examples"])
-    return Rows(table.replace_schema_metadata(), facts["dropped"], examples)
 
 
-def _write(file: Path, schema: pa.Schema, rows: Iterator[Row | Unusable]) -> None:
+def _is_whole(file: Path, key: str) -> bool:
+    """Return whether a cached file has the checksum of its name, and the key in its head."""
+    try:
+        return has_checksum(file, file.name.split(".")[1]) and opened(file, key) is not None
+    except OSError:
+        return False
+
+
+def _discard(file: Path) -> None:
+    if file.is_dir() and not file.is_symlink():
+        shutil.rmtree(file, ignore_errors=True)
+    else:
+        file.unlink(missing_ok=True)
+
+
+def _write(key: str, schema: pa.Schema, rows: Iterator[Row | Unusable]) -> Path:
     """Writes a scratch file chunk by chunk, copies it with the counts in its head, and renames the copy.
 
     The counts are known at the end only and stand at the beginning: hence the copy, which holds one chunk at a time.
     """
     import pyarrow as pa
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{file.stem}-", dir=file.parent) as scratch:
+    folder = cache_folder() / "rows"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{key}-", dir=folder) as scratch:
         first, whole = os.path.join(scratch, "rows"), os.path.join(scratch, "whole")
         dropped: Counter[str] = Counter()
         examples: list[Unusable] = []
         with pa.ipc.new_file(first, schema) as sink:
             for chunk in _chunks(rows, dropped, examples):
                 sink.write_batch(pa.RecordBatch.from_pylist(chunk, schema=schema))
-        facts = {"dropped": dict(dropped), "examples": [asdict(one) for one in examples]}
+        facts = {"key": key, "dropped": dict(dropped), "examples": [asdict(one) for one in examples]}
         reader = pa.ipc.open_file(pa.memory_map(first))
         headed = schema.with_metadata({_METADATA: json.dumps(facts).encode()})
         with pa.ipc.new_file(whole, headed) as sink:
             for number in range(reader.num_record_batches):
                 sink.write_batch(reader.get_batch(number))
+        file = folder / f"{key}.{checksum_of(Path(whole))}.arrow"
         os.replace(whole, file)
+    return file
 
 
 def _chunks(

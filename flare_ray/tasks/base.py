@@ -22,7 +22,8 @@ from flare_ray.errors import InputError, Problem
 from flare_ray.plan.checkpoints import files_digest, is_local, local_path
 from flare_ray.sandbox import world
 from flare_ray.store import shelf
-from flare_ray.tasks._rows import Row, Rows, Unusable, cached, opened, rows_file, rows_key
+from flare_ray.tasks._rows import Row, Rows, Unusable, cached, cached_file, file_name, opened, rows_key
+from flare_ray.tasks._sandbox import built_sandbox
 from flare_ray.tasks._translations import beside, merged
 
 if TYPE_CHECKING:
@@ -272,7 +273,10 @@ class Task(ABC):
     def fetch(self, source: str, language: str, split: str) -> Path:
         """Reads a split from the hub; its file on this machine, for others (store/shelf.py). Raises InputError."""
         self._from_hub(source, language, split)
-        return rows_file(self.fetched_as(source, language, split))
+        file = cached_file(self.fetched_as(source, language, split))
+        if file is None:
+            raise OSError("rows that were just read are not in the cache; check the disk of FLARE_RAY_CACHE")
+        return file
 
     def fetched_as(self, source: str, language: str, split: str) -> str:
         """The key of a split's rows."""
@@ -293,7 +297,7 @@ class Task(ABC):
         key = self.fetched_as(source, language, split)
         if (folder := shelf.found("rows", key)) is None:
             return None
-        if (rows := opened(folder / rows_file(key).name)) is None:
+        if (rows := opened(folder / file_name(key), key)) is None:
             raise self._absent(source, language, split, "there was none when it was fetched")
         return rows
 
@@ -314,6 +318,4 @@ class Task(ABC):
 
 def sandbox_folder() -> Path:
     """The built sandbox, on the shelf or on this machine; builds it first when it is nowhere."""
-    from flare_ray.sandbox.build import ensure
-
-    return shelf.found("sandbox", world.VERSION) or ensure(cache_folder())
+    return shelf.found("sandbox", world.VERSION) or built_sandbox(cache_folder())

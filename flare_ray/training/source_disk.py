@@ -1,6 +1,6 @@
 """Source states on this machine's disk, for the packs that come after: written once, read by memory map.
 
-    <root>/<fingerprint>/about.json                 what the name stands for; bytes; the shards and their sizes
+    <root>/<fingerprint>/about.json                 what the name stands for; bytes; shards, sizes, checksums
     <root>/<fingerprint>/states-00000.safetensors   states.<stack> [tokens, fused layers, d], starts [sequences + 1]
     <root>/<fingerprint>.<token>.unfinished/        what is being written
 
@@ -30,12 +30,17 @@ import numpy as np
 import psutil
 import torch
 
+from flare_ray.store.digests import has_checksum
+from flare_ray.store.manifest import checksum_of
+
 log = logging.getLogger(__name__)
 
 VERSION = 1
 """Raised when the same text would get other states, or the files another form."""
 SHARD_BYTES = 512 << 20
 _ABOUT = "about.json"
+_NAME = "entry"
+"""In about.json: the entry's name, by which one in another's place is noticed."""
 _UNFINISHED = ".unfinished"
 _OLD = 3600.0
 """Seconds without a write after which another machine's unfinished entry is a dead process's."""
@@ -115,14 +120,13 @@ class SourceDisk:
         if scratch is None:
             return None
         try:
-            shards = {}
+            shards, sums = {}, {}
             for number, pieces in enumerate(self._shards(passes)):
                 file = scratch / f"states-{number:05}.safetensors"
                 _save(file, pieces)
-                shards[file.name] = file.stat().st_size
-            _write_about(
-                scratch, {**about, "bytes": sum(shards.values()), "shards": shards}
-            )  # no writer: whole
+                shards[file.name], sums[file.name] = file.stat().st_size, checksum_of(file)
+            whole = {"bytes": sum(shards.values()), "shards": shards, "checksums": sums, _NAME: name}
+            _write_about(scratch, {**about, **whole})  # no writer: whole
             try:
                 scratch.rename(self.root / name)
             except OSError:
@@ -237,24 +241,27 @@ def _save(file: Path, pieces: Sequence[States]) -> None:
 def _whole(folder: Path) -> list[tuple[States, np.ndarray]] | None:
     """The shards of an entry; None where one is not whole."""
     try:
-        listed = json.loads((folder / _ABOUT).read_text())["shards"]
-    except (FileNotFoundError, ValueError, KeyError):
+        about = json.loads((folder / _ABOUT).read_text())
+        if about[_NAME] != folder.name:
+            return None
+        listed = [(folder / file, about["checksums"][file]) for file in about["shards"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    found = [_shard(folder / file, size) for file, size in listed.items()]
+    found = [_shard(file, digest) for file, digest in listed]
     return None if None in found else [shard for shard in found if shard is not None]
 
 
-def _shard(file: Path, size: int) -> tuple[States, np.ndarray] | None:
+def _shard(file: Path, digest: str) -> tuple[States, np.ndarray] | None:
     """The stacks of a shard by memory map, and where each sequence begins; None where it is not whole."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        if file.stat().st_size != size:
+        if not has_checksum(file, digest):
             return None
-        with safe_open(file, "pt") as tensors:  # checks the file's size against its header
+        with safe_open(file, "pt") as tensors:
             names = sorted((name for name in tensors.keys() if name != "starts"), key=_stack)  # noqa: SIM118
             return tuple(map(tensors.get_tensor, names)), tensors.get_tensor("starts").numpy().copy()
-    except (SafetensorError, FileNotFoundError):
+    except (SafetensorError, OSError):
         return None
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from flare_ray.errors import InputError, Problem
+from flare_ray.loading import load_tokenizer
 from flare_ray.models.base import origin
 from flare_ray.plan.checkpoints import TRANSLATORS, is_local, translator
 from flare_ray.plan.schema import Translation
@@ -42,12 +43,12 @@ def _in_flores(code: str, sandbox: bool) -> bool:
 
 
 def _unknown_to_tokenizer(checkpoint: str, languages: Iterable[str], where: str) -> list[Problem]:
-    from transformers import AutoTokenizer
-
     from flare_ray.translation.backends.codes import codes_of
 
     try:
-        codes = codes_of(AutoTokenizer.from_pretrained(**origin(checkpoint)))
+        codes = codes_of(load_tokenizer(**origin(checkpoint)))
+    except InputError as error:
+        return [Problem(where, one.found, one.wanted) for one in error.problems]
     except (OSError, ValueError, ImportError) as error:
         return [Problem(where, f"{checkpoint}: {error}", "a checkpoint with a tokenizer that can be loaded")]
     problems: list[Problem] = []

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from flare_ray.loading import load_config, load_model, load_tokenizer
 from flare_ray.models.base import origin
 from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.translation.checkpoints import flores
@@ -33,23 +34,17 @@ class TranslationEncoder:
     @cached_property
     def width(self) -> int:
         """d_M, of the states."""
-        from transformers import AutoConfig
-
-        return int(AutoConfig.from_pretrained(**origin(self.checkpoint)).d_model)
+        return int(load_config(**origin(self.checkpoint)).d_model)
 
     @cached_property
     def tokenizer(self) -> Any:
         """The translation model's tokenizer."""
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(**origin(self.checkpoint))
+        return load_tokenizer(**origin(self.checkpoint))
 
     @cached_property
     def encoder(self) -> Any:
         """The encoder alone, on its device."""
-        from transformers import AutoModelForSeq2SeqLM
-
-        model: Any = AutoModelForSeq2SeqLM.from_pretrained(**origin(self.checkpoint), dtype=self.dtype)
+        model = load_model("AutoModelForSeq2SeqLM", **origin(self.checkpoint), dtype=self.dtype)
         return model.get_encoder().to(self.device).eval().requires_grad_(False)
 
     def unload(self) -> None:

@@ -247,6 +247,7 @@ def _lines(place: Path, rows: Rows, names: Sequence[str], suffix: str) -> None:
         if suffix == ".jsonl":
             stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         else:
+            # The user's own texts, to be read by programs: what a spreadsheet would compute stays as it is.
             table = csv.DictWriter(stream, names, dialect=_TABS if suffix == ".tsv" else "excel")
             table.writeheader()
             table.writerows(_one_line(row) if suffix == ".tsv" else row for row in rows)

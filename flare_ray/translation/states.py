@@ -4,9 +4,11 @@ A folder is for one encoder, language, dtype and length limit, and named by them
 digest, so splits, tasks and sweeps share what they share. One shard is one file, renamed into place when it is whole:
 
     <root>/<fingerprint>/about.json                 what the name stands for, for people
-    <root>/<fingerprint>/states-00000.safetensors   states [tokens, d_M], digests [texts, 16], starts [texts + 1]
+    <root>/<fingerprint>/states-00000-<checksum>.safetensors
+                                                    states [tokens, d_M], digests [texts, 16], starts [texts + 1]
 
-The folder's index is what its shards say of themselves. Killed at any moment, the next start encodes what is in no
+A shard is read when it has the checksum of its name and the folder's name in its head; else it is made again. The
+folder's index is what its shards say of themselves. Killed at any moment, the next start encodes what is in no
 whole shard, in the same batches: the folder is then what it would have been.
 
     states = ensure(root, encoder, texts, "sw", max_length=128)
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -29,9 +32,13 @@ import numpy as np
 import torch
 
 from flare_ray.plan.fingerprint import fingerprint
+from flare_ray.store.digests import has_checksum
+from flare_ray.store.manifest import checksum_of
 from flare_ray.translation.batching import batches
 from flare_ray.translation.checkpoints import flores
 from flare_ray.translation.encoder import TranslationEncoder
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
 """Raised when the same text would get other states, or the files another form."""
@@ -40,6 +47,8 @@ BUDGET = 8192
 """Tokens in one pass, padding included."""
 _DIGEST = 16
 _SHARDS = "states-*.safetensors"
+_FOLDER = "folder"
+"""In a shard's metadata: the name of its folder."""
 
 
 class StatesFolder:
@@ -129,7 +138,10 @@ def ensure(
     with FileLock(folder / "lock"):
         found = StatesFolder(folder)  # whoever held the lock may have done it
         for file in found.broken:
-            file.unlink()
+            log.warning("%s is not what was written: its texts are encoded again", file)
+            file.rename(file.with_name("broken"))  # also a folder
+            shutil.rmtree(file.with_name("broken"), ignore_errors=True)
+            file.with_name("broken").unlink(missing_ok=True)
         missing = [text for text, place in zip(texts, found.places(texts), strict=True) if place < 0]
         if missing:
             (folder / "about.json").write_text(json.dumps(about, indent=1))
@@ -183,16 +195,15 @@ def _save(folder: Path, states: torch.Tensor, digests: np.ndarray, starts: np.nd
     """A shard under the lowest free number, on the disk before it has its name."""
     from safetensors.torch import save_file
 
-    taken = {file.name for file in folder.glob(_SHARDS)}
-    numbers = (_SHARDS.replace("*", f"{number:05}") for number in range(len(taken) + 1))
-    file = folder / next(name for name in numbers if name not in taken)
-    scratch = file.with_suffix(".unfinished")
+    taken = {file.name.split("-")[1] for file in folder.glob(_SHARDS)}
+    number = next(one for one in (f"{number:05}" for number in range(len(taken) + 1)) if one not in taken)
+    scratch = folder / f"states-{number}.unfinished"
     index = {"digests": torch.tensor(digests), "starts": torch.tensor(starts)}
-    save_file({"states": states, **index}, scratch)
+    save_file({"states": states, **index}, scratch, metadata={_FOLDER: folder.name})
     shutil.copymode(folder / "about.json", scratch)  # save_file's own mode is for one user
     with scratch.open("rb+") as stream:
         os.fsync(stream.fileno())
-    scratch.replace(file)
+    scratch.replace(folder / _SHARDS.replace("*", f"{number}-{checksum_of(scratch)}"))
 
 
 def _open(file: Path) -> tuple[torch.Tensor, np.ndarray, np.ndarray] | None:
@@ -200,9 +211,13 @@ def _open(file: Path) -> tuple[torch.Tensor, np.ndarray, np.ndarray] | None:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, "pt") as tensors:  # checks the file's size against its header
+        if not has_checksum(file, file.stem.rpartition("-")[2]):
+            return None
+        with safe_open(file, "pt") as tensors:
+            if (tensors.metadata() or {}).get(_FOLDER) != file.parent.name:
+                return None
             states, digests, starts = (tensors.get_tensor(name) for name in ("states", "digests", "starts"))
-    except (SafetensorError, FileNotFoundError):
+    except (SafetensorError, OSError):
         return None
     names = np.frombuffer(digests.numpy().tobytes(), f"S{_DIGEST}")
     rows = starts.numpy().copy()

@@ -45,6 +45,8 @@ def faults(source: str) -> list[str]:
             found.append("yaml.load without a loader")
         if keyword(call, "shell") not in (None, "False") or name in ("os.system", "os.popen"):
             found.append("a shell")
+        if last in ("extractall", "unpack_archive", "extract"):
+            found.append(f"{name}: an archive's members may be links, absolute paths or have ..")
         if last in ("getoutput", "getstatusoutput", "create_subprocess_shell"):
             found.append("a shell")
         if keyword(call, "trust_remote_code") not in (None, "False"):
@@ -80,6 +82,9 @@ def test_nothing_that_runs_code_from_files_or_strings_is_called(file: Path) -> N
         "requests.get(u, verify=False)",
         "server.bind('0.0.0.0')",
         "pd.read_pickle(f)",
+        "tar.extractall(d)",
+        "shutil.unpack_archive(f, d)",
+        "zipfile.ZipFile(f).extractall(d)",
     ],
 )
 def test_the_walk_finds_what_it_looks_for(source: str) -> None:

@@ -1,15 +1,25 @@
 """Names out of a sweep file in reports: text, never markup, code or a formula of the format."""
 
+import ast
+import csv
+import io
+import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+import flare_ray
 from flare_ray.report.build import build
+from flare_ray.report.csv_cells import as_text
 from flare_ray.report.document import Report
 from flare_ray.report.render import FORMATS
+from flare_ray.report.render.csv import runs
 from flare_ray.report.results import Outcome
+from flare_ray.report.table import Block, Value, as_csv
 from tests.report.handmade import results
 
+PACKAGE = Path(flare_ray.__file__).parent
 EVIL = (
     """"><script>alert(1)</script><img src=x onerror=alert(1)> }\\input{/etc/passwd}\\write18{touch x} """
     "[a](javascript:alert(1)) $x$ `b`"
@@ -68,3 +78,73 @@ def test_markdown_has_no_link_or_element_of_a_name(report: Report) -> None:
     assert r"\<script\>" in text
     assert "<script" not in text.replace(r"\<", "")
     assert "](" not in text.replace(r"\]", "")
+
+
+FORMULA = "=HYPERLINK(\"http://evil.example\",1)|' /C calc'!A0"
+STARTS = ("=", "+", "-", "@", "\t", "\r", " =", "\n=", "＝")
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_no_cell_of_a_csv_is_a_formula(start: str) -> None:
+    name = f"{start}{FORMULA[1:]}"
+    made = results(models=(name,), languages=("ace", "jav"), fate=_fate, error=name)
+    texts = [FORMATS["csv"][1](build(made, resamples=50)), runs(made), as_csv([_block(name)])]
+    for text in texts:
+        cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+        assert any(FORMULA[1:] in cell for cell in cells), "the name is there"
+        formulas = [cell for cell in cells if cell.lstrip()[:1] in tuple("=+-@＝") and not is_number(cell)]
+        assert not [cell for cell in formulas if cell], text
+
+
+def _block(name: str) -> Block:
+    return Block(
+        name, name, "accuracy", 2, ("ace",), {name: {"ace": Value((-1.5, -2.5), planned=2, failed=0)}}
+    )
+
+
+def is_number(cell: str) -> bool:
+    """Of what our tables print: letters but those of "to" are in none."""
+    return bool(re.fullmatch(r"[-+0-9.%e ±]+( to [-+0-9.]+)?", cell))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        -0.4,
+        "-0.4",
+        "+3",
+        "-1e-05",
+        "-.5",
+        -3,
+        None,
+        "",
+        "plain",
+        "a-b",
+        "5 = 5",
+        "-0.4 ± 1.2 (n=2)",
+        "+26.8 to +51.9",
+    ],
+)
+def test_numbers_and_plain_texts_stay(cell: object) -> None:
+    assert as_text(cell) == cell
+
+
+@pytest.mark.parametrize("cell", ["-1+2", "-x", "+1 2", "=1", "@A1", "--1", "-1e5x", "-0.4 ± x", "+1 to =2"])
+def test_what_is_no_number_is_text(cell: str) -> None:
+    assert as_text(cell) == f"'{cell}"
+
+
+def test_negative_numbers_are_read_back_as_such() -> None:
+    (row,) = csv.DictReader(io.StringIO(as_csv([_block("plain")])))
+    assert float(row["mean"]) == -2.0
+
+
+def test_a_csv_of_ours_is_written_by_one_writer() -> None:
+    writing = {
+        file.relative_to(PACKAGE).as_posix()
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("csv.writer", "csv.DictWriter")
+    }
+    # The sandbox's corpora and translated files are data, to be read back as they are.
+    assert writing == {"report/csv_cells.py", "sandbox/corpora.py", "translation/files.py"}

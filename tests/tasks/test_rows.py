@@ -1,9 +1,12 @@
 """The cache of clean rows: whole or not there, known by content, shared by processes."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -123,3 +126,69 @@ def test_nusax_translations_lie_beside_the_split(tmp_path: Path) -> None:
     assert TASK.read_translation(str(folder), "ace", "train") is None
     assert TASK.read_translation("org/corpus", "ace", "train") is None
     assert TASK.problems(str(folder), ["ace"], paired=True) == []
+
+
+def _truncated(file: Path, other: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _flipped(file: Path, other: Path) -> None:
+    content = bytearray(file.read_bytes())
+    place = content.index(b"wanted")
+    content[place : place + 6] = b"forged"
+    file.write_bytes(content)
+
+
+def _empty(file: Path, other: Path) -> None:
+    file.write_bytes(b"")
+
+
+def _swapped(file: Path, other: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def _copied_over_under_its_own_checksum(file: Path, other: Path) -> None:
+    key = file.name.partition(".")[0]
+    shutil.copyfile(other, file.with_name(f"{key}.{other.name.partition('.')[2]}"))
+    file.unlink()
+
+
+def _linked(file: Path, other: Path) -> None:
+    file.unlink()
+    file.symlink_to(other)
+
+
+def _folder(file: Path, other: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+DAMAGES = (_truncated, _flipped, _empty, _swapped, _copied_over_under_its_own_checksum, _linked, _folder)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_noticed_and_made_again(cache: Path, damage: Any) -> None:
+    calls = []
+
+    def rows(word: str) -> Iterator[dict[str, str]]:
+        calls.append(word)
+        return iter([{"id": f"{word} {number}"} for number in range(100)])
+
+    wanted = cached({"a": 1}, SCHEMA, lambda: rows("wanted")).table.to_pylist()
+    [file] = kept(cache)
+    cached({"a": 2}, SCHEMA, lambda: rows("others"))
+    [other] = [one for one in kept(cache) if one != file]
+    damage(file, other)
+    assert cached({"a": 1}, SCHEMA, lambda: rows("wanted")).table.to_pylist() == wanted
+    assert calls == ["wanted", "others", "wanted"]
+    assert cached({"a": 1}, SCHEMA, lambda: rows("wanted")).table.to_pylist() == wanted
+    assert calls == ["wanted", "others", "wanted"], "once"
+
+
+def test_rows_of_an_earlier_version_s_cache_are_not_believed(cache: Path) -> None:
+    cached({"a": 1}, SCHEMA, lambda: iter([{"id": "right"}]))
+    [file] = kept(cache)
+    file.rename(file.with_name(f"{file.name.partition('.')[0]}.arrow"))
+    assert cached({"a": 1}, SCHEMA, lambda: iter([{"id": "again"}])).table["id"].to_pylist() == ["again"]

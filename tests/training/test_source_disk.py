@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -74,7 +75,9 @@ def test_the_least_recently_used_makes_room(tmp_path: Path) -> None:
     assert names(disk) == {"a", "c", "d"}, "and removes nothing"
 
 
-@pytest.mark.parametrize("how", ["short", "missing", "no json"])
+@pytest.mark.parametrize(
+    "how", ["short", "missing", "no json", "flipped", "a folder", "of another", "swapped"]
+)
 def test_an_entry_that_is_not_whole_is_computed_again(how: str, tmp_path: Path) -> None:
     disk = SourceDisk(tmp_path, 1e9)
     written(disk, "some", 5, 4, 3)
@@ -83,13 +86,26 @@ def test_an_entry_that_is_not_whole_is_computed_again(how: str, tmp_path: Path) 
         file.write_bytes(file.read_bytes()[:-1])
     elif how == "missing":
         file.unlink()
+    elif how == "flipped":
+        file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+    elif how == "a folder":
+        file.unlink()
+        file.mkdir()
+    elif how == "of another":
+        written(disk, "other", 7, 4, 3)
+        shutil.copy(tmp_path / "other" / file.name, file)
+    elif how == "swapped":
+        written(disk, "other", 7, 4, 3)
+        shutil.rmtree(tmp_path / "some")
+        (tmp_path / "other").rename(tmp_path / "some")
     else:
         (tmp_path / "some" / "about.json").write_text("{")
     assert disk.open("some") is None
     found = written(disk, "some", 5, 4, 3)
     assert found is not None
     assert torch.equal(found[2][1], states(2, 3)[1])
-    assert names(disk) == {"some"}
+    assert [len(one[0]) for one in found] == [5, 4, 3]
+    assert names(disk) - {"other"} == {"some"}
 
 
 def test_of_two_that_write_the_same_the_first_is_kept(tmp_path: Path) -> None:

@@ -303,3 +303,30 @@ def test_the_index_finds_every_text_among_many(tmp_path: Path, checkpoint: str) 
     assert np.array_equal(
         [len(found.at(place)) for place in places.tolist()], encoder.lengths(texts, "qal", LENGTH)
     )
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize(
+    "how", ["flipped", "cut", "empty", "a folder", "of another language", "without a checksum"]
+)
+def test_a_damaged_shard_is_encoded_again(tmp_path: Path, encoder: TranslationEncoder, how: str) -> None:
+    found = ensure(tmp_path, encoder, TEXTS, "qal", LENGTH, SMALL)
+    before, file = contents(found), shards(found)[1]
+    if how == "flipped":
+        file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
+    elif how == "cut":
+        file.write_bytes(file.read_bytes()[:-1])
+    elif how == "empty":
+        file.write_bytes(b"")
+    elif how == "a folder":
+        file.unlink()
+        file.mkdir()
+    elif how == "without a checksum":
+        file.rename(file.with_name("states-00001.safetensors"))
+    else:
+        other = shards(ensure(tmp_path, encoder, TEXTS, "qtu", LENGTH, SMALL))[1]
+        file.unlink()
+        (file.parent / other.name).write_bytes(other.read_bytes())
+    again = ensure(tmp_path, encoder, TEXTS, "qal", LENGTH, SMALL)
+    assert contents(again) == before
+    assert not again.broken

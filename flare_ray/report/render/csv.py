@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 
+from flare_ray.report.csv_cells import CsvWriter
 from flare_ray.report.document import Report
 from flare_ray.report.results import Results
 
@@ -24,7 +24,7 @@ _COST = (
 def render(report: Report) -> str:
     """table, group, row, column, shown, value, then what is known of the cell. Empty cells are left out."""
     text = io.StringIO()
-    out = csv.writer(text, lineterminator="\n")
+    out = CsvWriter(text)
     out.writerow(["table", "group", "row", "column", "shown", "value", *FACTS])
     for table in report.tables():
         for row in table.rows:
@@ -41,7 +41,7 @@ def render(report: Report) -> str:
 def runs(results: Results) -> str:
     """A line per planned run: which it is, what became of it, its metrics (JSON) and what it cost."""
     text = io.StringIO()
-    out = csv.writer(text, lineterminator="\n")
+    out = CsvWriter(text)
     out.writerow([*_RUN, "selected_by", "outcome", "metric", "score", "metrics", *_COST, "error"])
     for run in results.runs:
         metric = results.tasks[run.facts["task"]].metric

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flare_ray.errors import InputError, Problem
+from flare_ray.loading import load_config, load_tokenizer
 from flare_ray.models.base import origin
 from flare_ray.registry import wanted
 from flare_ray.translation.backends.codes import codes_of
@@ -59,11 +60,9 @@ class Backend(ABC):
     max_length: int
 
     def __init__(self, checkpoint: str, decoding: Decoding, device: str = "cpu", threads: int = 1):
-        from transformers import AutoConfig, AutoTokenizer
-
         self.checkpoint, self.decoding, self.device, self.threads = checkpoint, decoding, device, threads
-        self.config: Any = AutoConfig.from_pretrained(**origin(checkpoint))
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(**origin(checkpoint))
+        self.config: Any = load_config(**origin(checkpoint))
+        self.tokenizer: Any = load_tokenizer(**origin(checkpoint))
         self.tokenizer.padding_side = "right"
         self.codes = codes_of(self.tokenizer)
         positions = self.config.max_position_embeddings

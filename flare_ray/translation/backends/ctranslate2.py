@@ -1,6 +1,7 @@
 """Translation by CTranslate2 (extra `[ct2]`): quantised weights, and no time spent on padding.
 
-A checkpoint is converted once per precision into the cache, whole or not at all.
+A checkpoint is converted once per precision into the cache, whole or not at all, and converted again when it
+is damaged there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 import ctranslate2
 
 from flare_ray.cache import cache_folder
+from flare_ray.checked_cache import discard, is_whole, seal
+from flare_ray.loading import load_model, load_tokenizer
 from flare_ray.models.base import origin
 from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.plan.fingerprint import fingerprint
@@ -66,7 +69,8 @@ def converted(checkpoint: str, stored: str) -> Path:
     folder = cache_folder() / "ct2" / key
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f"{key}.lock")):
-        if not folder.is_dir():
+        if not is_whole(folder):
+            discard(folder)
             for abandoned in folder.parent.glob(f"{key}.making-*"):  # we hold the lock: nobody is making it
                 shutil.rmtree(abandoned, ignore_errors=True)
             staging = Path(tempfile.mkdtemp(prefix=f"{key}.making-", dir=folder.parent))
@@ -74,6 +78,7 @@ def converted(checkpoint: str, stored: str) -> Path:
                 _convert(checkpoint, stored, staging)
                 staging.chmod(0o755)
                 staging.rename(folder)
+                seal(folder)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
     return folder
@@ -92,10 +97,10 @@ def _convert(checkpoint: str, stored: str, folder: Path) -> None:
         """
 
         def load_model(self, model_class: Any, model_name_or_path: str, **settings: Any) -> Any:
-            return model_class.from_pretrained(**place, **settings)
+            return load_model(model_class, **place, **settings)
 
         def load_tokenizer(self, tokenizer_class: Any, model_name_or_path: str, **settings: Any) -> Any:
-            tokenizer = tokenizer_class.from_pretrained(**place, **settings)
+            tokenizer = load_tokenizer(**place, **settings)
             vocabulary = tokenizer.get_vocab() | getattr(tokenizer, "lang_token_to_id", {})
             tokenizer.get_vocab = lambda: vocabulary
             return tokenizer

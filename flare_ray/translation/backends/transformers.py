@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from flare_ray.errors import InputError, Problem
+from flare_ray.loading import load_model
 from flare_ray.models.base import origin
 from flare_ray.translation.backends.base import Backend, Decoding
 from flare_ray.translation.backends.greedy import greedy, until
@@ -16,12 +17,10 @@ class TransformersBackend(Backend):
     """Any encoder-decoder that `AutoModelForSeq2SeqLM` loads."""
 
     def __init__(self, checkpoint: str, decoding: Decoding, device: str = "cpu", threads: int = 1):
-        from transformers import AutoModelForSeq2SeqLM
-
         super().__init__(checkpoint, decoding, device, threads)
         torch.set_num_threads(threads)
         dtype = _dtype(decoding.precision, device)
-        model: Any = AutoModelForSeq2SeqLM.from_pretrained(**origin(checkpoint), dtype=dtype)
+        model = load_model("AutoModelForSeq2SeqLM", **origin(checkpoint), dtype=dtype)
         self.model = model.to(device).eval().requires_grad_(False)
         # what a checkpoint's own generation_config says (sampling, length, a forced end) has no say
         self.model.generation_config = self._generation()
