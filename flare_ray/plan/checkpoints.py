@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -17,9 +19,11 @@ from typing import Any
 
 from flare_ray import registry
 from flare_ray.cache import cache_folder
+from flare_ray.errors import InputError
 from flare_ray.sandbox import world
 
 SANDBOX = "sandbox:"
+_DIGESTS, _DIGEST = "digests", re.compile(r"[0-9a-f]{32}")
 _CONTENT = (".safetensors", ".bin", ".json", ".txt", ".model")
 
 
@@ -84,18 +88,36 @@ def files_digest(files: Iterable[Path]) -> str:
 
 
 def _file_digest(file: Path) -> str:
-    """Hash of one file, remembered by (path, size, time of change): a 16 GB checkpoint is read once."""
+    """Hash of one file, remembered by (path, size, time of change): a 16 GB checkpoint is read once.
+
+    Without a cache that can be read and written nothing is remembered.
+    """
     facts = file.stat()
     if facts.st_size < 1 << 20:
         return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
     key = json.dumps([str(file.resolve()), facts.st_size, facts.st_mtime_ns])
-    memory = cache_folder() / "digests" / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-    if memory.exists():
-        return memory.read_text()
+    name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+    if known := _remembered(name):
+        return known
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    scratch = memory.with_suffix(f".{os.getpid()}")
-    scratch.write_text(digest)
-    scratch.replace(memory)
+    _remember(name, digest)
     return digest
+
+
+def _remembered(name: str) -> str | None:
+    """Return a digest of the cache; None where there is none, or what lies there is none."""
+    with suppress(OSError, UnicodeDecodeError, InputError):
+        digest = (cache_folder() / _DIGESTS / name).read_text(encoding="utf-8")
+        return digest if _DIGEST.fullmatch(digest) else None
+    return None
+
+
+def _remember(name: str, digest: str) -> None:
+    """Put a digest into the cache, if there is one that can be written."""
+    with suppress(OSError, InputError):
+        memory = cache_folder() / _DIGESTS / name
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        scratch = memory.with_suffix(f".{os.getpid()}")
+        scratch.write_text(digest, encoding="utf-8")
+        scratch.replace(memory)

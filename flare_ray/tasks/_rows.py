@@ -86,14 +86,43 @@ def rows_file(key: str) -> Path:
 def cached(
     identity: Mapping[str, Any], schema: pa.Schema, rows: Callable[[], Iterator[Row | Unusable]]
 ) -> Rows:
-    """The rows of this identity: from the cache, else made by `rows` and put there."""
-    file = rows_file(rows_key(identity))
+    """The rows of this identity: from the cache, else made by `rows` and put there.
+
+    Where there is no cache that can be written they are made for this process alone: reading needs none.
+    """
+    key = rows_key(identity)
+    try:
+        file = rows_file(key)
+    except InputError:  # no home
+        return _unkept(key, schema, rows)
     kept = opened(file)
     if kept is None:
+        if not _can_be_made(file.parent):
+            return _unkept(key, schema, rows)
         _write(file, schema, rows())
         kept = opened(file)
         assert kept is not None
     return kept
+
+
+def _unkept(key: str, schema: pa.Schema, rows: Callable[[], Iterator[Row | Unusable]]) -> Rows:
+    """Make rows in a temporary file, which is gone from its folder when they are read, and stays mapped."""
+    with tempfile.TemporaryDirectory(prefix="flare_ray-rows-") as folder:
+        file = Path(folder) / f"{key}.arrow"
+        _write(file, schema, rows())
+        kept = opened(file)
+        assert kept is not None
+        return kept
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Make a folder of the cache; return whether files can be made in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def opened(file: Path) -> Rows | None:
@@ -103,7 +132,7 @@ def opened(file: Path) -> Rows | None:
     try:
         table = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
         facts = json.loads(table.schema.metadata[_METADATA])
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
     examples = tuple(Unusable(**one) for one in facts["examples"])
     return Rows(table.replace_schema_metadata(), facts["dropped"], examples)

@@ -182,7 +182,7 @@ class SourceDisk:
         """Folders, when they were last used or written to, their bytes, and of unfinished ones the writer."""
         for folder in self.root.iterdir():
             try:
-                about = json.loads((folder / _ABOUT).read_text())
+                about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
                 written = max(entry.stat().st_mtime for entry in os.scandir(folder))
                 used = (folder / _ABOUT).stat().st_mtime
             except (OSError, ValueError):
@@ -220,7 +220,7 @@ def _dead(writer: Mapping[str, Any], written: float) -> bool:
 
 
 def _write_about(folder: Path, about: Mapping[str, Any]) -> None:
-    (folder / _ABOUT).write_text(json.dumps(about, indent=1))
+    (folder / _ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
 
 
 def _save(file: Path, pieces: Sequence[States]) -> None:
@@ -237,7 +237,7 @@ def _save(file: Path, pieces: Sequence[States]) -> None:
 def _whole(folder: Path) -> list[tuple[States, np.ndarray]] | None:
     """The shards of an entry; None where one is not whole."""
     try:
-        listed = json.loads((folder / _ABOUT).read_text())["shards"]
+        listed = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))["shards"]
     except (FileNotFoundError, ValueError, KeyError):
         return None
     found = [_shard(folder / file, size) for file, size in listed.items()]
