@@ -146,9 +146,13 @@ def _doctor(file: Path | None, overrides: Sequence[str]) -> int:
 def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool) -> int:
     from flare_ray.execution.driver import Interrupted
     from flare_ray.execution.watchdog import start_again
+    from flare_ray.preflight.findings import refuse
+    from flare_ray.preflight.here import needed_here
     from flare_ray.running import STOPPED, execute
 
     study = Study.open(file, overrides or [])
+    if study.searches or study.stages().todo:
+        refuse(needed_here())  # before Ray is started, which needs them too
     print_plan(study, console)
 
     def on_death(what: str) -> None:

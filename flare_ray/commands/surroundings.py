@@ -39,6 +39,7 @@ _REMEDIES = {
     errno.ENFILE: "fewer open files on this machine, or start again later",
     errno.EFBIG: "a higher limit of file sizes: ulimit -f",
 }
+_NO_HOME = "Could not determine home directory"  # pathlib's words
 _PASSING = (*FULL, errno.ENFILE, errno.ENOLCK, errno.EINTR)
 _DATABASE_PASSES = ("SQLITE_FULL", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR")
 _DATABASE_LASTS = (
@@ -58,6 +59,8 @@ def problem_of(error: BaseException) -> Problem | None:
             return _of_memory(str(one))
         if isinstance(one, OSError):
             return _of_os(one)
+        if isinstance(one, RuntimeError) and str(one).startswith(_NO_HOME):
+            return Problem("HOME", str(one), "HOME: a folder that can be written")
         if isinstance(one, sqlite3.Error) and (problem := _of_database(one)):
             return problem
     return None
@@ -144,19 +147,33 @@ def _elsewhere(path: Path | None) -> str:
     """Return which setting names another folder than that of a path."""
     if path is None:
         return ""
-    for folder, setting in ((_cache(), "FLARE_RAY_CACHE"), (Path(tempfile.gettempdir()), "TMPDIR")):
-        if folder and path.absolute().is_relative_to(folder.absolute()):
-            return f", or {setting}: another folder"
-        if folder and setting == "FLARE_RAY_CACHE" and folder.absolute().is_relative_to(path.absolute()):
-            return f", or {setting}: another folder"  # a folder above the cache, which cannot be made
+    place, cache = path.absolute(), _cache()
+    if cache and (
+        place.is_relative_to(cache) or cache.is_relative_to(place)
+    ):  # also a folder above that is not there
+        return ", or FLARE_RAY_CACHE: another folder"
+    if place.is_relative_to(_temporary()):
+        return ", or TMPDIR: another folder"
+    home = Path(os.path.expanduser("~"))
+    hidden = home.is_absolute() and place.is_relative_to(home) and place != home
+    if hidden and place.relative_to(home).parts[0].startswith("."):
+        return ", or HOME: a folder that can be written"
     return ""
 
 
 def _cache() -> Path | None:
     try:
-        return cache_folder()
+        return cache_folder().absolute()
     except InputError:
         return None
+
+
+def _temporary() -> Path:
+    """Return the folder of temporary files; the usual one where none can be written."""
+    try:
+        return Path(tempfile.gettempdir()).absolute()
+    except OSError:
+        return Path("/tmp")
 
 
 def _free(path: Path | None) -> str:

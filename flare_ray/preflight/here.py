@@ -24,7 +24,7 @@ STACK = ("ray", "torch", "transformers", "peft", "bitsandbytes", "datasets", "de
 
 def here() -> list[Finding]:
     """All findings, in a second."""
-    return [_python(), *packages(), *pairs(), *_cache(), _terminal(), _authentication()]
+    return [_python(), *packages(), *pairs(), *needed_here(), _terminal(), _authentication()]
 
 
 def _python() -> Finding:
@@ -85,6 +85,29 @@ def _required_by(name: str) -> list[Requirement]:
     return wanted
 
 
+def needed_here() -> list[Finding]:
+    """Return whether this machine has the folders that Ray and the cache write into, before either does."""
+    return [*_cache(), *_token()]
+
+
+def _token() -> list[Finding]:
+    """Return whether the token of a local Ray can be made, where there is none."""
+    given = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    if _mode() != "token" or any(os.environ.get(name) for name in given):
+        return []
+    home = Path(os.path.expanduser("~"))
+    token = home / ".ray" / "auth_token"
+    remedy = "HOME: a folder that can be written, or RAY_AUTH_TOKEN_PATH: a file with a token"
+    if not home.is_absolute():
+        return [bad("ray's token", f"no home folder of uid {os.getuid()}", remedy)]
+    if os.access(token, os.R_OK):
+        return []
+    folder = existing(token)
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return []
+    return [bad("ray's token", f"{token} cannot be made at {folder}, for uid {os.geteuid()}", remedy)]
+
+
 def _cache() -> list[Finding]:
     """Return whether the cache can be written, and what its disk has left."""
     remedy = "set FLARE_RAY_CACHE to a folder that can be written"
@@ -129,8 +152,12 @@ def _terminal() -> Finding:
 
 def _authentication() -> Finding:
     """Ray 2.60 has it on unless it is told otherwise."""
-    mode = os.environ.get("RAY_AUTH_MODE", "token").lower()
+    mode = _mode()
     if mode in ("token", "k8s"):
         return Finding("ray's authentication", mode)
     remedy = "RAY_AUTH_MODE=token, or nothing: whoever reaches Ray's ports runs what they like"
     return warning("ray's authentication", mode, remedy)
+
+
+def _mode() -> str:
+    return os.environ.get("RAY_AUTH_MODE", "token").lower()
