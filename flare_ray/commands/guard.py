@@ -22,7 +22,14 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from flare_ray.commands.streams import BROKEN_PIPE, drop_output, flush_error, prepare_streams
+from flare_ray.commands.streams import (
+    BROKEN_PIPE,
+    OUTPUT,
+    drop_output,
+    flush_error,
+    is_of_output,
+    prepared_streams,
+)
 from flare_ray.commands.surroundings import problem_of
 from flare_ray.errors import InputError, Problem, refusal
 from flare_ray.store import Damaged, told
@@ -56,21 +63,21 @@ def _code_of(error: Exception | SystemExit) -> int:
         if isinstance(error.__context__, BrokenPipeError):  # how rich ends when its reader has gone
             return BROKEN_PIPE
         raise error
-    if isinstance(error, OSError) and not error.filename and (broken := flush_error()):
-        return _of_output(broken)
+    if is_of_output(error):
+        return _of_output(error)
     problem = problem_of(error)
     if problem is None:
         raise error
     return _show(refusal("flare-ray", [problem]), cause=error)
 
 
-def _of_output(error: OSError) -> int:
+def _of_output(error: Exception) -> int:
     """Return the exit code of a standard output that cannot be written."""
     drop_output()
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
-    found = f"{type(error).__name__}: {error.strerror}"
-    problem = Problem("standard output", found, "a place that takes what is printed", passes=True)
+    found = f"{type(error).__name__}: {getattr(error, 'strerror', error)}"
+    problem = Problem(OUTPUT, found, "a place that takes what is printed", passes=True)
     return _show(refusal("flare-ray", [problem]))
 
 
@@ -90,13 +97,15 @@ class _Guarded:
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the program; what the terminal cannot show does not end it."""
-        prepare_streams()
-        try:
-            return super().main(*args, **options)  # type: ignore[misc]
-        except SystemExit as end:
-            if (broken := flush_error()) is not None:  # of --help, for one
-                end.code = end.code or _of_output(broken)
-            raise
+        with prepared_streams():
+            try:
+                return super().main(*args, **options)  # type: ignore[misc]
+            except SystemExit as end:
+                if (broken := flush_error()) is not None:  # of --help, for one
+                    end.code = end.code or _of_output(broken)
+                raise
+            except Exception as error:  # before any command: of --help, for one
+                raise SystemExit(_code_of(error)) from None
 
     def invoke(self, context: Any) -> Any:
         """Run the command, and end as `guarded` does."""

@@ -1,6 +1,7 @@
-"""The terminal's streams: what they cannot show is replaced, and a stream that is closed or full ends quietly.
+"""The terminal's streams: what they cannot show is replaced, and a stream that is closed or full is named.
 
-prepare_streams()            # first of all, in every command
+with prepared_streams():     # around every command
+    …
 with unbreakable_streams():  # around work that must not end with the terminal that watches it
     …
 """
@@ -10,23 +11,38 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+OUTPUT = "standard output"
 BROKEN_PIPE = 141
 """The exit code of a program whose reader has gone, as shells give it: 128 + SIGPIPE."""
 
 
-def prepare_streams() -> None:
-    """Replace letters that the terminal has not, and open what was closed when the program started."""
+@contextmanager
+def prepared_streams() -> Iterator[None]:
+    """Replace letters that the terminal has not, open what was closed at the start, and name standard output.
+
+    An error of writing to it then says so, as a file's error names the file.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (until the end)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace" if name == "stdout" else "backslashreplace")
+    before, sys.stdout = sys.stdout, _Named(sys.stdout)
+    try:
+        yield
+    finally:
+        sys.stdout = before
+
+
+def is_of_output(error: BaseException | None) -> bool:
+    """Return whether an error is of writing to standard output."""
+    return isinstance(error, OSError) and error.filename == OUTPUT
 
 
 def flush_error() -> OSError | None:
@@ -65,31 +81,52 @@ def unbreakable_streams() -> Iterator[None]:
         flush_error()  # what could not be written does not decide how the work ends
 
 
-class _Unbreakable:
-    """A text stream whose writes and flushes do not fail; all else is the stream's own."""
+class _Stream:
+    """A text stream whose errors are treated in some way; all else is the stream's own."""
 
     def __init__(self, stream: Any):
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
-        try:
+        """Write a text; return its length."""
+        with self._treated():
             self._stream.write(text)
-        except (OSError, ValueError):  # ValueError: it was closed
-            return len(text)
         return len(text)
 
-    def writelines(self, lines: Any) -> None:
-        """Write what can be written."""
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write some lines."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Flush what can be flushed."""
-        try:
+        """Hand on what was written."""
+        with self._treated():
             self._stream.flush()
-        except (OSError, ValueError):
-            return
+
+    @contextmanager
+    def _treated(self) -> Iterator[None]:
+        yield
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class _Named(_Stream):
+    """Standard output, named in its errors."""
+
+    @contextmanager
+    def _treated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename = OUTPUT
+            raise
+
+
+class _Unbreakable(_Stream):
+    """A stream whose writes and flushes do not fail."""
+
+    @contextmanager
+    def _treated(self) -> Iterator[None]:
+        with suppress(OSError, ValueError):  # ValueError: it was closed
+            yield
