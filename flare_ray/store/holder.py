@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from flare_ray.store.files import Files
+from flare_ray.store.manifest import Damaged
 
 TOKENS: set[str] = set()
 """Of this interpreter's own leases."""
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 _PROCESS = {"host", "machine", "pid", "started"}
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _LAST_PID, _LAST_TIME = 2**31 - 1, 2.0**33
+_NO_FILE = (IsADirectoryError, Damaged)
+"""What reading a folder, or anything else that is no file, raises."""
 _SAME_START = 5.0  # seconds that a process's start may seem to move when the clock is set
 
 
@@ -117,7 +120,7 @@ class Chain:
         """Whose a number is; None while its file is being written, and when it is damaged or was removed."""
         try:
             return self._read(number)[0].get("token")
-        except FileNotFoundError:
+        except (FileNotFoundError, *_NO_FILE):
             return None
 
     def is_damaged(self, number: int) -> bool:
@@ -126,22 +129,24 @@ class Chain:
             return bool(self._read(number)[1])
         except FileNotFoundError:
             return False
+        except _NO_FILE:
+            return True
 
     def holder(self, number: int) -> Holder | None:
         """Who wrote a number's file; None when there is none, or it was removed by who came after.
 
-        No driver makes a folder: one in the place of a file holds nothing.
+        No driver makes a folder or a pipe: one in the place of a file holds nothing.
         """
         if not number:
             return None
         now = self.files.now()  # first: however long this takes, no one looks dead for it
         try:
-            modified = self.files.modified(self.place(number))
             facts, damage = self._read(number)
+            modified = self.files.modified(self.place(number))
         except FileNotFoundError:
             return None
-        except IsADirectoryError:
-            log.warning("lease %s: %s is a folder; remove it", self.name, self._shown(number))
+        except _NO_FILE:
+            log.warning("lease %s: %s is no file; remove it", self.name, self._shown(number))
             return None
         seen = now - modified if modified is not None else time.time() - facts.get("seen", 0.0)
         return Holder(
