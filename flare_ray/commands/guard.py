@@ -101,7 +101,9 @@ class _Guarded:
             try:
                 return super().main(*args, **options)  # type: ignore[misc]
             except SystemExit as end:
-                if isinstance(end.__context__, OSError) and is_of_output(end.__context__):  # how typer ends then
+                if isinstance(end.__context__, OSError) and is_of_output(
+                    end.__context__
+                ):  # how typer ends then
                     end.code = _of_output(end.__context__)
                 elif (broken := flush_error()) is not None:  # of --help, for one
                     end.code = end.code or _of_output(broken)
