@@ -83,6 +83,7 @@ def test_streams_that_are_closed_from_the_start(closed: int, study: Path) -> Non
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.slow  # MLflow's database
 def test_who_watches_a_sweep_does_not_end_it(study: Path, tmp_path: Path) -> None:
     """All is finished but for one failed search of a place: what is printed last decides nothing."""
     read, write = os.pipe()
@@ -130,6 +131,17 @@ def test_ctrl_c_leaves_no_traceback(command: str, study: Path) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in errors
+
+
+def test_ctrl_c_while_it_loads_leaves_no_traceback(tmp_path: Path) -> None:
+    """The console script's own module: what it loads is interrupted here as by a signal."""
+    (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt")
+    root = Path(call.__globals__["cli"].__file__).parent.parent
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "flare_ray", "plan"], env=env, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, b"")
 
 
 def test_numbers_that_json_has_not_are_null() -> None:
