@@ -146,13 +146,11 @@ def _doctor(file: Path | None, overrides: Sequence[str]) -> int:
 def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool) -> int:
     from flare_ray.execution.driver import Interrupted
     from flare_ray.execution.watchdog import start_again
-    from flare_ray.preflight.findings import refuse
-    from flare_ray.preflight.here import needed_here
     from flare_ray.running import STOPPED, execute
 
     study = Study.open(file, overrides or [])
     if study.searches or study.stages().todo:
-        refuse(needed_here())  # before Ray is started, which needs them too
+        _check_folders()
     print_plan(study, console)
 
     def on_death(what: str) -> None:
@@ -166,6 +164,14 @@ def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool
         console.print("\nStopped. What is finished is kept: the same command goes on from here.")
         return STOPPED
     return _conclude(study, outcome, overrides or [])
+
+
+def _check_folders() -> None:
+    """Look at the folders that the cache and Ray write into, before Ray is started. Raises InputError."""
+    from flare_ray.preflight.findings import refuse
+    from flare_ray.preflight.here import needed_here
+
+    refuse(needed_here())
 
 
 def _conclude(study: Study, outcome: Any, overrides: Sequence[str]) -> int:
@@ -233,6 +239,7 @@ def _translate_task(
 
     if not to:
         raise InputError("translate", [Problem("--to", "nothing", "a target language")])
+    _check_folders()
     places = translate.translate_task(
         task,
         data,
@@ -267,6 +274,7 @@ def _translate_table(
         raise InputError("translate", problems)
     place = out or file.with_suffix(f".{to[0]}{file.suffix}")
     translation = translate.section_of(Translation, fields)
+    _check_folders()
     counts = translate.translate_table(
         file,
         columns,

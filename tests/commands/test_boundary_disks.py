@@ -276,6 +276,23 @@ def test_a_table_to_translate_that_cannot_be_read(kind: str, study: Path, tmp_pa
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize("out", ["file.csv/out.csv", "closed/out.csv", "folder.csv", "none/out.csv"])
+@pytest.mark.usefixtures("unprivileged")
+def test_a_translated_table_that_cannot_be_written_is_named_before_it_is_made(
+    out: str, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_csv(tmp_path / "file.csv", [(1, "words")], ("id", "text"))
+    (tmp_path / "closed").mkdir(mode=0o555)
+    (tmp_path / "folder.csv").mkdir()
+    monkeypatch.setattr("flare_ray.translate.connect", lambda: pytest.fail("Ray was started"))
+    words = ("--column", "text", "--to", "ace", "--storage", tmp_path / "store", "--model", "sandbox-nllb")
+    done = call("translate", tmp_path / "file.csv", *words, "--out", tmp_path / out)
+    assert done.exit_code == 2
+    assert "--out: found" in done.stderr
+    assert str(tmp_path / out.split("/")[0]) in done.stderr
+    assert not (tmp_path / "store").exists()
+
+
 def test_rows_below_a_file_size_limit(study: Path) -> None:
     """RLIMIT_FSIZE: what a shell's `ulimit -f` sets."""
     done = program(
