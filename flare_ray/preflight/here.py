@@ -100,10 +100,8 @@ def _token() -> list[Finding]:
     remedy = "HOME: a folder that can be written, or RAY_AUTH_TOKEN_PATH: a file with a token"
     if not home.is_absolute():
         return [bad("ray's token", f"no home folder of uid {os.getuid()}", remedy)]
-    if os.access(token, os.R_OK):
-        return []
     folder = existing(token)
-    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+    if os.path.exists(token) or _write_error(folder) is None:
         return []
     return [bad("ray's token", f"{token} cannot be made at {folder}, for uid {os.geteuid()}", remedy)]
 
@@ -116,13 +114,10 @@ def _cache() -> list[Finding]:
     except InputError as error:
         return [bad("cache", problem.found, problem.wanted) for problem in error.problems]
     folder = existing(cache)
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        free = shutil.disk_usage(folder).free / 2**30
-    except OSError as error:
-        what = f"{cache} cannot be written: {error.strerror or error} at {folder}, for uid {os.geteuid()}"
-        return [bad("cache", what, remedy, passes=error.errno in FULL)]
+    if refusal := _write_error(folder):
+        what = f"{cache} cannot be written: {refusal.strerror or refusal} at {folder}, for uid {os.geteuid()}"
+        return [bad("cache", what, remedy, passes=refusal.errno in FULL)]
+    free = shutil.disk_usage(folder).free / 2**30
     found = f"{free:.{0 if free > 10 else 1}f} GiB free at {folder}"
     writable, name = Finding("cache", f"{cache} can be written"), "disk for the cache"
     if free > _FREE:
@@ -131,6 +126,15 @@ def _cache() -> list[Finding]:
     if free > _LEAST:
         return [writable, warning(name, found, remedy)]
     return [writable, bad(name, found, remedy, passes=True)]
+
+
+def _write_error(folder: Path) -> OSError | None:
+    """Return why no file can be made in a folder; None where one can. It leaves nothing there."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error
 
 
 def existing(folder: Path) -> Path:

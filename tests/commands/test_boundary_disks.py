@@ -166,6 +166,44 @@ def test_a_sweep_with_work_to_do_wants_a_cache_before_ray_is_started(
     assert "FLARE_RAY_CACHE" in done.stderr
 
 
+def test_an_account_without_a_home(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's: no HOME, and no such user."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("FLARE_RAY_CACHE")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for command in READING:
+        done = call(*words(command, study))
+        assert done.exit_code == 0, done.output
+    assert not Path("~").exists()
+    done = call("doctor", study)
+    assert done.exit_code == 2
+    assert "FLARE_RAY_CACHE: a folder that can be written, or HOME" in done.stdout
+    assert "RAY_AUTH_TOKEN_PATH" in done.stdout
+    monkeypatch.setattr("flare_ray.execution.cluster.connect", lambda: pytest.fail("Ray was started"))
+    done = call("run", study, "--set", "seeds=[77]")
+    assert done.exit_code == 2
+    assert "FLARE_RAY_CACHE" in done.stderr
+
+
+@pytest.mark.usefixtures("unprivileged")
+def test_a_home_in_which_ray_cannot_keep_its_token(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir(mode=0o555)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    done = call("doctor")
+    assert done.exit_code == 2
+    assert f"ray's token: {tmp_path / 'home' / '.ray' / 'auth_token'} cannot be made" in done.stdout
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    assert "ray's token" not in call("doctor").stdout
+
+
 def test_the_same_numbers_with_and_without_a_cache(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
