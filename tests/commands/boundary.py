@@ -44,7 +44,13 @@ def fill(file: Path, scratch: Path) -> Store:
     sweep = load_sweep(file)
     store = Store(sweep.storage)
     labels = [LABELS[number % 3] for number in IDS["test"]]
-    table = pa.table({"id": [str(number) for number in IDS["test"]], "gold": labels, "prediction": labels})
+    table = pa.table(
+        {
+            "id": [str(number) for number in IDS["test"]],
+            "gold": [[label] for label in labels],
+            "prediction": labels,
+        }
+    )
     for run in expand(sweep).runs:
         folder = scratch / "scratch" / run.fingerprint
         folder.mkdir(parents=True)
