@@ -24,7 +24,6 @@ _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
     "CUDA_VISIBLE_DEVICES": "",
-    "PYTHONIOENCODING": "utf-8",  # whatever the terminal of this process has
 }
 
 
