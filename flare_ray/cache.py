@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from flare_ray.errors import InputError, Problem
+
 
 def cache_folder() -> Path:
-    """FLARE_RAY_CACHE, else ~/.cache/flare_ray."""
-    return Path(os.environ.get("FLARE_RAY_CACHE") or "~/.cache/flare_ray").expanduser()
+    """Return FLARE_RAY_CACHE, else ~/.cache/flare_ray. Raises InputError where there is no home."""
+    given = os.environ.get("FLARE_RAY_CACHE") or "~/.cache/flare_ray"
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        found = f"{given!r}, and no home folder of uid {os.getuid()}"
+        wanted = "FLARE_RAY_CACHE: a folder that can be written, or HOME"
+        raise InputError("cache", [Problem("FLARE_RAY_CACHE", found, wanted)]) from error

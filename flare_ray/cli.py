@@ -1,13 +1,13 @@
 """The console script `flare-ray`: run, submit, plan, report, sync, ui, translate, doctor, store, schema.
 
-Exit codes: 0 all runs finished; 1 some failed; 2 the input is wrong (one message, nothing was started); 75 the
-storage or the hub does not answer for the moment (the same command goes on later from what is finished); 130 stopped.
+Exit codes: 0 all runs finished; 1 some failed; 2 the input, a permission or a setting is wrong (one message names it
+and what to do); 75 what may pass by itself: a storage or hub that does not answer, a full disk (the same command goes
+on later from what is finished); 130 stopped; 141 the reader of what is printed has gone.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import shlex
 import sys
@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from flare_ray.commands.guard import guarded
+from flare_ray.commands.guard import GuardedGroup, guarded
+from flare_ray.commands.output import json_text, make_console
 from flare_ray.commands.plan import plan_json, print_plan
 from flare_ray.commands.report import diff, report
 from flare_ray.commands.schema import schema
 from flare_ray.commands.store import app as store_app
+from flare_ray.commands.streams import unbreakable_streams
 from flare_ray.commands.submit import submit
 from flare_ray.commands.sync import sync
 from flare_ray.commands.ui import ui
@@ -34,7 +35,9 @@ from flare_ray.redaction import redacted
 from flare_ray.study import Study
 from flare_ray.tracking.uris import is_server
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=GuardedGroup, no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
+)
 app.add_typer(store_app, name="store")
 app.command()(report)
 app.command()(diff)
@@ -42,9 +45,7 @@ app.command()(submit)
 app.command()(schema)
 app.command()(sync)
 app.command()(ui)
-console = Console()
-if not console.is_terminal:
-    console = Console(width=200)  # a log or a pipe has no width of its own: tables stay whole
+console = make_console()
 
 _SIGNS = {"good": "[green]ok[/green]  ", "warning": "[yellow]warn[/yellow]", "bad": "[red]bad[/red] "}
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep's YAML file.")]
@@ -70,7 +71,9 @@ def run(
         raise typer.BadParameter("goes with --plan", param_hint="--json")
     if only_plan:
         raise typer.Exit(guarded(lambda: _plan(file, overrides, as_json)))
-    raise typer.Exit(guarded(lambda: _run(file, overrides, retry_failed, wait)))
+    with unbreakable_streams():  # whoever watches may leave, and a disk with the log may be full
+        code = guarded(lambda: _run(file, overrides, retry_failed, wait))
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -147,6 +150,8 @@ def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool
     from flare_ray.running import STOPPED, execute
 
     study = Study.open(file, overrides or [])
+    if study.searches or study.stages().todo:
+        _check_folders()
     print_plan(study, console, damage=damaged_work(study))
 
     def on_death(what: str) -> None:
@@ -162,12 +167,20 @@ def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool
     return _conclude(study, outcome, overrides or [])
 
 
+def _check_folders() -> None:
+    """Look at the folders that the cache and Ray write into, before Ray is started. Raises InputError."""
+    from flare_ray.preflight.findings import refuse
+    from flare_ray.preflight.here import needed_here
+
+    refuse(needed_here())
+
+
 def _conclude(study: Study, outcome: Any, overrides: Sequence[str]) -> int:
     from flare_ray.commands.gather import gather
     from flare_ray.commands.report import print_damaged, show
 
     results = gather(study)
-    report_file, _ = show(results, console, study.store)
+    written = show(results, console, study.store)
     damaged = print_damaged(results, console)
     console.print()
     for error in outcome.tracking_errors:
@@ -188,7 +201,8 @@ def _conclude(study: Study, outcome: Any, overrides: Sequence[str]) -> int:
         console.print("flare-ray run --retry-failed tries all of them again", soft_wrap=True)
     ui = _mlflow_line(study, overrides)
     console.print(f"records in MLflow:  {ui}", markup=False, soft_wrap=True)
-    console.print(f"report:             {report_file}", markup=False, soft_wrap=True)
+    if written:
+        console.print(f"report:             {written[0]}", markup=False, soft_wrap=True)
     return 1 if outcome.failed or outcome.unanswered or damaged else 0
 
 
@@ -208,7 +222,7 @@ def _plan(file: Path, overrides: list[str] | None, as_json: bool = False, places
         study = Study.open(file, overrides or [], to_execute=False)
         damage = damaged_work(study)
         if as_json:
-            print(json.dumps(plan_json(study, places, damage), indent=1))
+            print(json_text(plan_json(study, places, damage)))
         else:
             print_plan(study, console, places, damage)
     finally:
@@ -229,6 +243,7 @@ def _translate_task(
 
     if not to:
         raise InputError("translate", [Problem("--to", "nothing", "a target language")])
+    _check_folders()
     places = translate.translate_task(
         task,
         data,
@@ -263,6 +278,7 @@ def _translate_table(
         raise InputError("translate", problems)
     place = out or file.with_suffix(f".{to[0]}{file.suffix}")
     translation = translate.section_of(Translation, fields)
+    _check_folders()
     counts = translate.translate_table(
         file,
         columns,

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from flare_ray.commands.surroundings import problem_of
 from flare_ray.errors import InputError
 from flare_ray.preflight.findings import Finding, bad
 from flare_ray.preflight.here import here
@@ -24,8 +25,13 @@ def findings(file: Path | None = None, overrides: Sequence[str] = ()) -> list[Fi
         with told():
             return _of_sweep(file, overrides)
     except InputError as error:
-        wrong = [bad(one.where, one.found, f"wanted {one.wanted}") for one in error.problems]
-        return [*here(), _ray(), *wrong]
+        problems = list(error.problems)
+    except Exception as error:  # of the disk, the memory, a permission; any other is a bug, and shown as one
+        if (problem := problem_of(error)) is None:
+            raise
+        problems = [problem]
+    wrong = [bad(one.where, one.found, f"wanted {one.wanted}", one.passes) for one in problems]
+    return [*here(), _ray(), *wrong]
 
 
 def _of_sweep(file: Path, overrides: Sequence[str]) -> list[Finding]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import typer
 
 from flare_ray.cli import run
+from flare_ray.commands.guard import GuardedCommand
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-app.command()(run)
+app.command(cls=GuardedCommand)(run)
 
 if __name__ == "__main__":
     app()

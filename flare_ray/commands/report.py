@@ -10,6 +10,7 @@ Without --format and --out, `report` writes report.md and results.csv into the s
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -19,13 +20,15 @@ from rich.console import Console
 
 from flare_ray import registry
 from flare_ray.commands.guard import guarded
-from flare_ray.errors import InputError, Problem
+from flare_ray.commands.output import make_console
+from flare_ray.commands.surroundings import is_refused, naming, problem_of
+from flare_ray.errors import InputError, Problem, refusal
 from flare_ray.report import table
 from flare_ray.report.document import Report
 from flare_ray.report.render import FORMATS
 from flare_ray.report.render.csv import runs as runs_csv
 from flare_ray.report.results import Results
-from flare_ray.store import Store, open_store
+from flare_ray.store import Store
 
 Formats = Annotated[
     str | None,
@@ -101,11 +104,6 @@ def diff(
     raise typer.Exit(guarded(lambda: _diff((a, b), given, formats, out)))
 
 
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=200)  # a pipe has no width: tables stay whole
-
-
 def _diff(
     files: Sequence[Path], overrides: Sequence[Sequence[str]], formats: str | None, out: Path | None
 ) -> int:
@@ -115,10 +113,12 @@ def _diff(
     from flare_ray.study import Study
 
     wanted = chosen(formats) if formats or out else []
+    if wanted and out:
+        writable_folder(out)
     studies = [Study.open(file, own, to_execute=False) for file, own in zip(files, overrides, strict=True)]
     both = [gather(study) for study in studies]
     made = difference(*both)
-    console = _console()
+    console = make_console()
     for fact in made.facts:
         console.print(fact, markup=False, soft_wrap=True)
     for found in made.tables():
@@ -159,10 +159,10 @@ def _report(
 ) -> int:
     from flare_ray.report.build import build
 
-    console = _console()
+    console = make_console()
     wanted = chosen(formats) if formats or out else []
-    if store and not wanted:
-        open_store(store.url)
+    if wanted:
+        writable_folder(out or Path(f"{results.name}-report"))
     _check_row(results, comparison[0])
     places: Sequence[object] = show(results, console, None if wanted else store)
     if wanted:
@@ -201,7 +201,14 @@ def show(results: Results, console: Console, store: Store | None) -> list[str]:
     for note in _short_notes(results):
         console.print(note, markup=False)
     texts = _short(results) if store else []
-    return [store.write_text(f"reports/{results.name}/{name}", text) for name, text in texts if store]
+    try:
+        return [store.write_text(f"reports/{results.name}/{name}", text) for name, text in texts if store]
+    except OSError as error:
+        if not is_refused(error):
+            raise
+        found = f"not written: {error}; `report --out FOLDER` writes elsewhere"
+        console.print(found, markup=False, soft_wrap=True)  # a store may be there to be read only
+        return []
 
 
 def _check_row(results: Results, row: str | None) -> None:
@@ -221,21 +228,30 @@ def chosen(formats: str | None) -> list[str]:
     return names
 
 
+def writable_folder(folder: Path) -> None:
+    """Make the folder of a report, and try to write into it. Raises InputError, Unreachable where that may pass."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        found = problem_of(error) or Problem("--out", str(error), "a folder to write to")
+        wanted = f"a folder to write to: {found.wanted}"
+        problem = Problem("--out", f"{folder}: {found.found}", wanted, found.passes)
+        raise refusal("report", [problem]) from error
+
+
 def write_files(
     report: Report, formats: Sequence[str], folder: Path, results: Results | None = None
 ) -> list[Path]:
     """The files of a report in each format; with the CSV, a line per run too."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            "report", [Problem("--out", f"{folder}: {error.strerror}", "a folder to write to")]
-        ) from error
+    writable_folder(folder)
     texts = {name: render(report) for name, render in (FORMATS[one] for one in formats)}
     if results and "csv" in formats:
         texts["runs.csv"] = runs_csv(results)
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        with naming(folder / name):
+            (folder / name).write_text(text, encoding="utf-8")
     return [folder / name for name in texts]
 
 

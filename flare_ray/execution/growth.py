@@ -95,6 +95,6 @@ def _configuration() -> dict[str, Any] | None:
         words = process.info["cmdline"] or []
         file = next((word.removeprefix(_OPTION) for word in words if word.startswith(_OPTION)), None)
         if file and f"--gcs-address={address}" in words and Path(file).is_file():
-            config = yaml.safe_load(Path(file).read_text())
+            config = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
             return config if isinstance(config, dict) else None
     return None

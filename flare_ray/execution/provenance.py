@@ -127,6 +127,11 @@ def _git(folder: Path) -> dict[str, Any]:
 
 def _ask_git(folder: Path, *words: str) -> str:
     done = subprocess.run(
-        ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+        ["git", "-C", str(folder), *words],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=10,
+        check=True,
     )
     return done.stdout.strip()

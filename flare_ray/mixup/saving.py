@@ -48,7 +48,9 @@ def save(model: MixupModel, folder: Path, state: Mapping[str, Tensor] | None = N
     save_file(
         {name: value.detach().float().cpu().contiguous() for name, value in gate.items()}, folder / WEIGHTS
     )
-    (folder / SETTINGS).write_text(json.dumps(model.mixup_config.to_dict(), indent=2) + "\n")
+    (folder / SETTINGS).write_text(
+        json.dumps(model.mixup_config.to_dict(), indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def load(kind: type[MixupModel], base: nn.Module, folder: Path, is_trainable: bool) -> MixupModel:
@@ -60,7 +62,7 @@ def load(kind: type[MixupModel], base: nn.Module, folder: Path, is_trainable: bo
         folder: where it is.
         is_trainable: whether adapter, w and b are to be trained further.
     """
-    config = MixupConfig(**json.loads((folder / SETTINGS).read_text()))
+    config = MixupConfig(**json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
     if (folder / CONFIG_NAME).exists():
         base = load_adapter(base, folder, is_trainable=is_trainable)
     model = kind(base, config)

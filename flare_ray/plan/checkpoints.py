@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -18,9 +19,11 @@ from typing import Any
 
 from flare_ray import registry
 from flare_ray.cache import cache_folder
+from flare_ray.errors import InputError
 from flare_ray.sandbox import world
 
 SANDBOX = "sandbox:"
+_DIGESTS = "digests"
 _CONTENT = (".safetensors", ".bin", ".json", ".txt", ".model")
 
 
@@ -85,34 +88,44 @@ def files_digest(files: Iterable[Path]) -> str:
 
 
 def _file_digest(file: Path) -> str:
-    """Hash of one file, remembered by its path, inode, size and times of change: a 16 GB checkpoint is read once."""
+    """Hash of one file, remembered by its path, inode, size and times of change: a 16 GB checkpoint is read once.
+
+    Without a cache that can be read and written nothing is remembered.
+    """
     facts = file.stat()
     if facts.st_size < 1 << 20:
         return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
     times = [facts.st_mtime_ns, facts.st_ctime_ns]
     key = json.dumps([str(file.resolve()), facts.st_dev, facts.st_ino, facts.st_size, *times])
-    memory = cache_folder() / "digests" / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-    if (known := _remembered(memory)) is not None:
+    name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+    if known := _remembered(name):
         return known
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    scratch = memory.with_suffix(f".{os.getpid()}")
-    scratch.write_text(_signed(memory.name, digest))
-    if memory.is_dir():
-        shutil.rmtree(memory, ignore_errors=True)
-    scratch.replace(memory)
+    _remember(name, digest)
     return digest
 
 
-def _remembered(memory: Path) -> str | None:
+def _remembered(name: str) -> str | None:
     """Return a remembered hash; None where it is not there, damaged, or of another file."""
     try:
-        content = memory.read_text(encoding="ascii")
-    except (OSError, ValueError):
+        content = (cache_folder() / _DIGESTS / name).read_text(encoding="ascii")
+    except (OSError, ValueError, InputError):
         return None
     digest = content.partition(" ")[0]
-    return digest if content == _signed(memory.name, digest) else None
+    return digest if content == _signed(name, digest) else None
+
+
+def _remember(name: str, digest: str) -> None:
+    """Put a hash into the cache, if there is one that can be written."""
+    with suppress(OSError, InputError):
+        memory = cache_folder() / _DIGESTS / name
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        scratch = memory.with_suffix(f".{os.getpid()}")
+        scratch.write_text(_signed(name, digest), encoding="ascii")
+        if memory.is_dir():
+            shutil.rmtree(memory, ignore_errors=True)
+        scratch.replace(memory)
 
 
 def _signed(name: str, digest: str) -> str:

@@ -12,6 +12,7 @@ methods that read both texts in every step read twice as much. Translated splits
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -130,8 +131,11 @@ class Costs:
         """Of a record; None for one that cannot be read, which `flare-ray store verify` tells."""
         try:
             record = self.read(kind, work.fingerprint)
-            return record["cost"]["wall_seconds"], record["provenance"].get("device", "?"), _passes(work)
-        except (Damaged, KeyError, OSError):
+            seconds = float(record["cost"]["wall_seconds"])
+            if not math.isfinite(seconds):
+                return None
+            return seconds, str(record["provenance"].get("device", "?")), _passes(work)
+        except (Damaged, ArithmeticError, AttributeError, KeyError, OSError, TypeError, ValueError):
             return None
 
     def _estimate(self, work: Run | Base) -> Cost:

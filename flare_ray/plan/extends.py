@@ -56,7 +56,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         near = registry.wanted(file.name, [p.name for p in sorted(file.parent.glob("*.yaml"))])
         raise InputError(str(file), [Problem("FILE", f"no file {file}", f"a sweep file: {near}")])
     try:
-        raw = read_value(file.read_text())
+        raw = read_value(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         found = " ".join(str(error).split())
         raise InputError(str(file), [Problem("FILE", found, "YAML")]) from error

@@ -115,7 +115,7 @@ def shape_of(checkpoint: str) -> Shape | None:
     if is_local(checkpoint):
         file = local_path(checkpoint) / "config.json"
         try:
-            return _of_config(json.loads(file.read_text()))
+            return _of_config(json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return None
     return SHAPES.get(checkpoint.partition("@")[0])

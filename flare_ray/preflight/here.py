@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
 from flare_ray.cache import cache_folder
+from flare_ray.errors import InputError
 from flare_ray.preflight.findings import Finding, bad, warning
+from flare_ray.store.disk import FULL
 
 _FREE, _LEAST = 5.0, 0.5
 """GiB that the sandbox, hashes and copies of a small study take, and what any sweep takes."""
@@ -21,7 +24,7 @@ STACK = ("ray", "torch", "transformers", "peft", "bitsandbytes", "datasets", "de
 
 def here() -> list[Finding]:
     """All findings, in a second."""
-    return [_python(), *packages(), *pairs(), _cache(), _authentication()]
+    return [_python(), *packages(), *pairs(), *needed_here(), _terminal(), _authentication()]
 
 
 def _python() -> Finding:
@@ -82,28 +85,83 @@ def _required_by(name: str) -> list[Requirement]:
     return wanted
 
 
-def _cache() -> Finding:
-    folder = existing(cache_folder())
+def needed_here() -> list[Finding]:
+    """Return whether this machine has the folders that Ray and the cache write into, before either does."""
+    return [*_cache(), *_token()]
+
+
+def _token() -> list[Finding]:
+    """Return whether the token of a local Ray can be made, where there is none."""
+    given = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    if _mode() != "token" or any(os.environ.get(name) for name in given):
+        return []
+    home = Path(os.path.expanduser("~"))
+    token = home / ".ray" / "auth_token"
+    remedy = "HOME: a folder that can be written, or RAY_AUTH_TOKEN_PATH: a file with a token"
+    if not home.is_absolute():
+        return [bad("ray's token", f"no home folder of uid {os.getuid()}", remedy)]
+    folder = existing(token)
+    if os.path.exists(token) or _write_error(folder) is None:
+        return []
+    return [bad("ray's token", f"{token} cannot be made at {folder}, for uid {os.geteuid()}", remedy)]
+
+
+def _cache() -> list[Finding]:
+    """Return whether the cache can be written, and what its disk has left."""
+    remedy = "set FLARE_RAY_CACHE to a folder that can be written"
+    try:
+        cache = cache_folder()
+    except InputError as error:
+        return [bad("cache", problem.found, problem.wanted) for problem in error.problems]
+    folder = existing(cache)
+    if refusal := _write_error(folder):
+        what = f"{cache} cannot be written: {refusal.strerror or refusal} at {folder}, for uid {os.geteuid()}"
+        return [bad("cache", what, remedy, passes=refusal.errno in FULL)]
     free = shutil.disk_usage(folder).free / 2**30
     found = f"{free:.{0 if free > 10 else 1}f} GiB free at {folder}"
+    writable, name = Finding("cache", f"{cache} can be written"), "disk for the cache"
     if free > _FREE:
-        return Finding("disk for the cache", found)
-    make = warning if free > _LEAST else bad
-    return make("disk for the cache", found, "free some space, or set FLARE_RAY_CACHE to a larger disk")
+        return [writable, Finding(name, found)]
+    remedy = "free some space, or set FLARE_RAY_CACHE to a larger disk"
+    if free > _LEAST:
+        return [writable, warning(name, found, remedy)]
+    return [writable, bad(name, found, remedy, passes=True)]
+
+
+def _write_error(folder: Path) -> OSError | None:
+    """Return why no file can be made in a folder; None where one can. It leaves nothing there."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error
 
 
 def existing(folder: Path) -> Path:
-    """A folder, or the nearest one above it that is there."""
+    """A folder, or the nearest one above it that is there and can be looked at."""
     folder = folder.absolute()
-    while not folder.exists():
+    while not os.path.exists(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
 
 
+def _terminal() -> Finding:
+    """Return whether standard output takes every letter; what it has not is printed as a question mark."""
+    encoding = getattr(sys.stdout, "encoding", None) or "unknown"
+    if encoding.lower().replace("-", "") in ("utf8", "utf8sig"):
+        return Finding("letters of the terminal", encoding)
+    remedy = "PYTHONIOENCODING=utf-8 or LC_ALL=C.UTF-8: letters that it has not are printed as ?"
+    return warning("letters of the terminal", encoding, remedy)
+
+
 def _authentication() -> Finding:
     """Ray 2.60 has it on unless it is told otherwise."""
-    mode = os.environ.get("RAY_AUTH_MODE", "token").lower()
+    mode = _mode()
     if mode in ("token", "k8s"):
         return Finding("ray's authentication", mode)
     remedy = "RAY_AUTH_MODE=token, or nothing: whoever reaches Ray's ports runs what they like"
     return warning("ray's authentication", mode, remedy)
+
+
+def _mode() -> str:
+    return os.environ.get("RAY_AUTH_MODE", "token").lower()

@@ -90,7 +90,9 @@ def gpus() -> tuple[Gpu, ...] | None:
     """NVIDIA's, by the driver's own tool: a task without GPUs sees none by CUDA. None where there is no such tool."""
     command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_SECONDS, check=True)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=_ASK_SECONDS, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return parsed(done.stdout)

@@ -125,7 +125,8 @@ def _short(error: str, most: int = 160) -> str:
 
 def _origin(results: Results) -> Iterable[str]:
     """Versions, code and machines of the finished runs."""
-    origins = [run.record["provenance"] for run in results.runs if run.record and "provenance" in run.record]
+    known = [run.record.get("provenance") for run in results.runs if run.record]
+    origins = [one for one in known if isinstance(one, dict)]
     for name, found in (
         ("Code", {_commit(one) for one in origins}),
         ("Devices", {str(one.get("device", "unknown")) for one in origins}),

@@ -16,7 +16,7 @@ from flare_ray.report import figures
 from flare_ray.report.compare import reference
 from flare_ray.report.document import Entry, Figure, Row, Section, Table, minus, number_entry, score_entry
 from flare_ray.report.paper import task_title
-from flare_ray.report.results import Results, RunResult
+from flare_ray.report.results import Results, RunResult, costs_of
 
 PAPERS_SAVING = 40
 """Percent: FLARE's average training time on TyDiQA is more than that below input-level fusion's (section 5)."""
@@ -38,7 +38,8 @@ class RowCost:
 
 def device_hours(record: Mapping[str, Any]) -> float:
     """GPU-hours of a run, CPU-core-hours where it had no GPU."""
-    cost, execution = record["cost"], record.get("execution", {})
+    cost, execution = costs_of(record), record.get("execution")
+    execution = execution if isinstance(execution, Mapping) else {}
     if cost.get("gpu_seconds"):
         return float(cost["gpu_seconds"]) / 3600
     cores = execution.get("workers", 1) * execution.get("cpus_per_worker", 1)
@@ -47,27 +48,27 @@ def device_hours(record: Mapping[str, Any]) -> float:
 
 def unit(records: Sequence[Mapping[str, Any]]) -> str:
     """GPU, CPU, or `device` where both occur."""
-    kinds = {"GPU" if record["cost"].get("gpu_seconds") else "CPU" for record in records}
+    kinds = {"GPU" if costs_of(record).get("gpu_seconds") else "CPU" for record in records}
     return kinds.pop() if len(kinds) == 1 else "device"
 
 
 def row_cost(runs: Sequence[RunResult]) -> RowCost:
     """What the finished ones of some runs cost."""
-    records = [run.record for run in runs if run.record and run.record.get("cost")]
-    costs = [record["cost"] for record in records]
+    records = [run.record for run in runs if run.record and costs_of(run.record)]
+    costs = [costs_of(record) for record in records]
     parameters = [cost["trainable_parameters"] for cost in costs if "trainable_parameters" in cost]
     memory = [cost.get("peak_gpu_mib", cost.get("peak_process_mib")) for cost in costs]
     known = [one for one in memory if one is not None]
     return RowCost(
-        tuple(device_hours(record) for record in records if "wall_seconds" in record["cost"]),
-        max(parameters, default=None),
+        tuple(device_hours(record) for record in records if "wall_seconds" in costs_of(record)),
+        max(map(int, parameters), default=None),
         max(known, default=None),
     )
 
 
 def section(results: Results) -> list[Section]:
     """Costs of all rows, a Pareto plot per model and task, FLARE's training time, and what is shared."""
-    records = [run.record for run in results.runs if run.record and run.record.get("cost")]
+    records = [run.record for run in results.runs if run.record and costs_of(run.record)]
     if not records:
         return []
     kind = unit(records)
@@ -203,9 +204,9 @@ def _training_time(results: Results) -> list[Table]:
 
 def _seconds(results: Results, model: str, task: str, row: str) -> dict[tuple[str, int], float]:
     return {
-        (run.facts["language"], run.facts["seed"]): float(run.record["cost"]["train_seconds"])
+        (run.facts["language"], run.facts["seed"]): costs_of(run.record)["train_seconds"]
         for run in results.of(model, task, row)
-        if run.record and run.record.get("cost", {}).get("train_seconds")
+        if costs_of(run.record).get("train_seconds")
     }
 
 
@@ -231,7 +232,7 @@ def _shared(results: Results) -> list[Table]:
         hours = [
             device_hours(results.bases[one])
             for one in sorted(wanted)
-            if results.bases.get(one, {}).get("cost")
+            if "wall_seconds" in costs_of(results.bases.get(one))
         ]
         rows.append(
             Row(
@@ -242,7 +243,7 @@ def _shared(results: Results) -> list[Table]:
         )
     by: dict[str, list[Mapping[str, Any]]] = {}
     for record in results.corpora.values():
-        by.setdefault(record["translator"]["model"], []).append(record.get("cost", {}))
+        by.setdefault(record["translator"]["model"], []).append(costs_of(record))
     for name, costs in by.items():
         stages = {
             cost["stage_seconds"] for cost in costs if "stage_seconds" in cost

@@ -24,7 +24,7 @@ _TABLE_5 = ("epochs", "batch_size", "learning_rate", "max_length")
 @cache
 def rows() -> tuple[Mapping[str, str], ...]:
     """Every published number with its table, model, method, variant, task, language and metric."""
-    text = resources.files("flare_ray.report").joinpath("published.csv").read_text()
+    text = resources.files("flare_ray.report").joinpath("published.csv").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     return tuple(csv.DictReader(lines))
 

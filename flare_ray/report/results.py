@@ -6,6 +6,7 @@ results.rows("xlm-r-large", "nusax")["flare (add_relu, r=64)"].axes["rank"]
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -182,7 +183,8 @@ class Results:
         """The base models on English, over their seeds; None without a record of any."""
         wanted = list(dict.fromkeys(run.facts["base"] for run in self.of(model, task)))
         metric = self.tasks[task].metric
-        scores = [self.bases[one]["metrics"][metric] for one in wanted if one in self.bases]
+        metrics = [self.bases[one].get("metrics") for one in wanted if one in self.bases]
+        scores = [one[metric] for one in metrics if isinstance(one, Mapping) and _is_finite(one.get(metric))]
         return Value(tuple(scores), len(wanted)) if scores else None
 
     def translators(self, model: str, task: str, row: str) -> list[str]:
@@ -193,3 +195,17 @@ class Results:
 
     def _with(self, outcome: Outcome) -> list[str]:
         return [run.facts["fingerprint"] for run in self.runs if run.outcome == outcome]
+
+
+def costs_of(record: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return what a record's work cost, as far as it holds finite numbers: a damaged one may hold anything."""
+    costs = (record or {}).get("cost")
+    if not isinstance(costs, Mapping):
+        return {}
+    return {name: value for name, value in costs.items() if _is_finite(value)}
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max  # False for NaN, and for an integer that is no float

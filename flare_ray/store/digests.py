@@ -12,6 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from flare_ray.cache import cache_folder
+from flare_ray.errors import InputError
 from flare_ray.store.manifest import checksum_of
 
 log = logging.getLogger(__name__)
@@ -55,16 +56,16 @@ def _place(key: str) -> Path:
 def _remembered(key: str) -> str | None:
     try:
         return _place(key).read_text(encoding="ascii")
-    except (OSError, ValueError):
+    except (OSError, ValueError, InputError):
         return None
 
 
 def _remember(key: str, digest: str) -> None:
-    place = _place(key)
-    scratch = place.with_name(f"{key}.{os.getpid()}")
     try:
+        place = _place(key)
+        scratch = place.with_name(f"{key}.{os.getpid()}")
         place.parent.mkdir(parents=True, exist_ok=True)
         scratch.write_text(digest, encoding="ascii")
         scratch.replace(place)
-    except OSError as error:
+    except (OSError, InputError) as error:
         log.debug("checksum not remembered: %s", error)

@@ -41,11 +41,12 @@ from flare_ray.store.disk import (
 from flare_ray.store.guard import Guard
 from flare_ray.store.manifest import RECORD, Damaged, checksum_of
 from flare_ray.store.patience import http_status
-from flare_ray.store.reach import asked
+from flare_ray.store.reach import StoreRefused, asked
 
 SCRATCH = ".unfinished"
 """The folder of what is being written, and the ending of such files in stores of an earlier version."""
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _EXISTS = 412  # HTTP: precondition failed
 
 
@@ -247,7 +248,22 @@ class Files:
         }
 
     def now(self) -> float:
-        """The time by the storage's own clock, which the times of its files go by, whatever this machine's says."""
+        """The time by the storage's own clock, which the times of its files go by, whatever this machine's says.
+
+        A storage that cannot be written is asked less: a full folder for the time of a change to itself, one to be
+        read only not at all, and this machine's clock is taken.
+        """
+        try:
+            return self._clock()
+        except OSError as error:
+            if self.local and error.errno in FULL:
+                return self._clock_of_full()
+            if error.errno in _READ_ONLY or isinstance(error, StoreRefused):
+                return time.time()
+            raise
+
+    def _clock(self) -> float:
+        """Return the time of a file that is written for it."""
         with self.scratch() as scratch:
             place = f"{SCRATCH}/{scratch.name}"
             if self.local:
@@ -255,6 +271,14 @@ class Files:
             else:
                 self.write(place, b"")
             return self.modified(place) or time.time()
+
+    def _clock_of_full(self) -> float:
+        """Return the time of a change to the root folder itself, which takes no space."""
+        try:
+            os.utime(self.root)
+            return os.stat(self.root).st_mtime
+        except OSError:
+            return time.time()
 
     def modified(self, place: str) -> float | None:
         """When a file was written, by the storage's clock; None if it does not say. Raises FileNotFoundError."""
@@ -292,6 +316,8 @@ class Files:
             yield
         except OSError as error:
             if error.errno not in FULL or isinstance(error, StoreFull):
+                if error.errno and error.filename is None:  # as of a write: the place would not be named
+                    error.filename = self.for_people(place)
                 raise
             free = f"; {free_bytes(self.root):,} bytes are free there" if self.local else ""
             why = os.strerror(error.errno)

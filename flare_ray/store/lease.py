@@ -128,11 +128,14 @@ class Lease:
             )  # another was faster; a listing on NFS may not show it yet
 
     def _renew(self) -> None:
-        """Renews it until it ends or is lost. An error is a storage out of reach: the next time may reach it."""
+        """Renews it until it ends or is lost. An error is a storage out of reach: the next time may reach it.
+
+        A file that was damaged meanwhile is still the newest, and is written anew.
+        """
         while not self._ended.wait(self.ttl / _BEATS):
             started = time.monotonic()
             try:
-                if not self._is_mine(self._number):
+                if not self._is_mine(self._number) and not self._is_damaged():
                     self._lost = True
                     break
                 self.files.write(self._chain.place(self._number), self._content())
@@ -156,10 +159,19 @@ class Lease:
             self.files.check(afresh=True)
         return mine
 
+    def _is_damaged(self) -> bool:
+        """Return whether no one has come after, and this process's file says nothing any more."""
+        return self._chain.newest() == self._number and self._chain.is_damaged(self._number)
+
     def _forget_earlier(self) -> None:
         for number in self._chain.numbers():
             if number < self._number:
-                self.files.remove(self._chain.place(number))
+                try:
+                    self.files.remove(self._chain.place(number))
+                except (
+                    OSError
+                ) as error:  # a folder in its place, or another user's: it holds nothing any more
+                    log.warning("lease %s: %s stays: %s", self.name, self._chain.place(number), error)
 
     def _content(self, released: bool = False) -> bytes:
         return self._chain.content(self._token, self._since, released)

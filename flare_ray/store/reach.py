@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from flare_ray.errors import InputError, Problem, refusal
+from flare_ray.store.disk import FULL
 from flare_ray.store.patience import causes, passes, patiently
 
 T = TypeVar("T")
@@ -61,6 +62,8 @@ def problem(error: BaseException, url: str | None = None) -> Problem:
     """What is wrong with a storage, by the error that it gave."""
     words = str(error) if isinstance(error, (StoreAway, StoreRefused)) else _in_words(error)
     found = f"{url!r}: {words}" if url else words
+    if isinstance(error, OSError) and error.errno in FULL:
+        return Problem("storage", found, "free space there, or another storage", passes=True)
     if passes(error):
         return Problem("storage", found, "a storage that answers", passes=True)
     wanted = "a folder that can be written, or an fsspec URL whose driver is installed and finds credentials"

@@ -104,13 +104,46 @@ def cached_file(key: str) -> Path | None:
 def cached(
     identity: Mapping[str, Any], schema: pa.Schema, rows: Callable[[], Iterator[Row | Unusable]]
 ) -> Rows:
-    """The rows of this identity: from the cache, else made by `rows` and put there."""
+    """The rows of this identity: from the cache, else made by `rows` and put there.
+
+    Where there is no cache that can be written they are made for this process alone: reading needs none.
+    """
     key = rows_key(identity)
-    file = cached_file(key) or _write(key, schema, rows())
+    try:
+        folder = cache_folder() / "rows"
+        file = cached_file(key)
+    except InputError:  # no home
+        return _unkept(key, schema, rows)
+    if file is None:
+        if not _can_be_made(folder):
+            return _unkept(key, schema, rows)
+        file = _write(folder, key, schema, rows())
+    return _just_written(file, key)
+
+
+def _just_written(file: Path, key: str) -> Rows:
     kept = opened(file, key)
     if kept is None:
-        raise OSError(f"{file} is not what was just written; check the disk of FLARE_RAY_CACHE")
+        raise OSError(
+            f"{file} is not what was just written; check its disk (FLARE_RAY_CACHE names the cache)"
+        )
     return kept
+
+
+def _unkept(key: str, schema: pa.Schema, rows: Callable[[], Iterator[Row | Unusable]]) -> Rows:
+    """Make rows in a temporary file, which is gone from its folder when they are read, and stays mapped."""
+    with tempfile.TemporaryDirectory(prefix="flare_ray-rows-") as folder:
+        return _just_written(_write(Path(folder), key, schema, rows()), key)
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Make a folder of the cache; return whether files can be made in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def opened(file: Path, key: str) -> Rows | None:
@@ -143,15 +176,13 @@ def _discard(file: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _write(key: str, schema: pa.Schema, rows: Iterator[Row | Unusable]) -> Path:
+def _write(folder: Path, key: str, schema: pa.Schema, rows: Iterator[Row | Unusable]) -> Path:
     """Writes a scratch file chunk by chunk, copies it with the counts in its head, and renames the copy.
 
     The counts are known at the end only and stand at the beginning: hence the copy, which holds one chunk at a time.
     """
     import pyarrow as pa
 
-    folder = cache_folder() / "rows"
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{key}-", dir=folder) as scratch:
         first, whole = os.path.join(scratch, "rows"), os.path.join(scratch, "whole")
         dropped: Counter[str] = Counter()

@@ -200,7 +200,7 @@ class Connection:
         ):
             work = [(path, name.rpartition("/")[0] or None) for path, name in files]
             for name, text in view.texts.items():
-                (Path(scratch) / name).write_text(text)
+                (Path(scratch) / name).write_text(text, encoding="utf-8")
                 work.append((Path(scratch) / name, None))
             list(pool.map(lambda one: repository.log_artifact(str(one[0]), one[1]), work))
 
@@ -271,7 +271,7 @@ def _link_all(files: Sequence[tuple[Path, str]], view: View, place: str) -> None
         _link(path, target / name)
     for name, text in view.texts.items():
         target.mkdir(parents=True, exist_ok=True)
-        (target / name).write_text(text)
+        (target / name).write_text(text, encoding="utf-8")
 
 
 def _link(file: Path, target: Path) -> None:

@@ -20,7 +20,7 @@ def write_card(out: Path, record: Mapping[str, Any]) -> None:
     """Writes the card beside a run's adapter, if there is one. record: the run's facts and results."""
     folder = out / _ADAPTER
     if folder.is_dir():
-        (folder / "README.md").write_text(card(record, folder))
+        (folder / "README.md").write_text(card(record, folder), encoding="utf-8")
 
 
 def card(record: Mapping[str, Any], folder: Path) -> str:
@@ -76,7 +76,7 @@ def _loading(record: Mapping[str, Any], folder: Path) -> str:
         lines += ["from flare_ray.mixup import MixupModel"]
         load = 'model = MixupModel.from_pretrained(base, "adapter")'
     else:
-        config = json.loads((folder / "adapter_config.json").read_text())
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         lines += ["from peft import PeftModel"]
         if config["peft_type"] == "FLARE":
             lines += ["from flare_ray.fusion import FlareConfig  # makes FLARE known to PEFT"]

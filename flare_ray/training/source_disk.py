@@ -186,7 +186,7 @@ class SourceDisk:
         """Folders, when they were last used or written to, their bytes, and of unfinished ones the writer."""
         for folder in self.root.iterdir():
             try:
-                about = json.loads((folder / _ABOUT).read_text())
+                about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
                 written = max(entry.stat().st_mtime for entry in os.scandir(folder))
                 used = (folder / _ABOUT).stat().st_mtime
             except (OSError, ValueError):
@@ -224,7 +224,7 @@ def _dead(writer: Mapping[str, Any], written: float) -> bool:
 
 
 def _write_about(folder: Path, about: Mapping[str, Any]) -> None:
-    (folder / _ABOUT).write_text(json.dumps(about, indent=1))
+    (folder / _ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
 
 
 def _save(file: Path, pieces: Sequence[States]) -> None:
@@ -241,7 +241,7 @@ def _save(file: Path, pieces: Sequence[States]) -> None:
 def _whole(folder: Path) -> list[tuple[States, np.ndarray]] | None:
     """The shards of an entry; None where one is not whole."""
     try:
-        about = json.loads((folder / _ABOUT).read_text())
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
         if about[_NAME] != folder.name:
             return None
         listed = [(folder / file, about["checksums"][file]) for file in about["shards"]]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.store import Store
+from flare_ray.store.disk import FULL
 from flare_ray.translation.memory import Memory, Pair
 from flare_ray.translation.stage import Pool, fill
 
@@ -89,8 +91,7 @@ def file_problems(file: Path, columns: Sequence[str], out: Path, target: str) ->
         return [*found, Problem("FILE", f"no file {file}", "a table to translate")]
     if file.resolve() == out.resolve():
         found.append(Problem("--out", str(out), "another file than the one that is read"))
-    if not out.absolute().parent.is_dir():
-        found.append(Problem("--out", f"no folder {out.absolute().parent}", "a folder that is there"))
+    found += _out_problems(out)
     if file.suffix in FORMATS:
         try:
             first: Mapping[str, Any] = next(read(file), {})
@@ -110,6 +111,21 @@ def file_problems(file: Path, columns: Sequence[str], out: Path, target: str) ->
             if name not in first
         ]
     return found
+
+
+def _out_problems(out: Path) -> list[Problem]:
+    """Return what keeps the table from being written: asked before, as a translation may take hours."""
+    folder = out.absolute().parent
+    if not folder.is_dir():
+        return [Problem("--out", f"no folder {folder}", "a folder that is there")]
+    if out.is_dir():
+        return [Problem("--out", f"the folder {out}", "a file's name")]
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return []
+    except OSError as error:
+        found = f"{folder}: {type(error).__name__}: {error.strerror}"
+        return [Problem("--out", found, "a folder that can be written", passes=error.errno in FULL)]
 
 
 def read(file: Path) -> Rows:

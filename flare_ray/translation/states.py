@@ -144,7 +144,7 @@ def ensure(
             file.with_name("broken").unlink(missing_ok=True)
         missing = [text for text, place in zip(texts, found.places(texts), strict=True) if place < 0]
         if missing:
-            (folder / "about.json").write_text(json.dumps(about, indent=1))
+            (folder / "about.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
             _encode(folder, encoder, missing, language, max_length, shard_bytes)
     return StatesFolder(folder)
 

@@ -7,7 +7,7 @@ import json
 
 from flare_ray.report.csv_cells import CsvWriter
 from flare_ray.report.document import Report
-from flare_ray.report.results import Results
+from flare_ray.report.results import Results, costs_of
 
 FACTS = ("std", "n", "planned", "failed", "damaged", "published", "difference", "low", "high")
 _RUN = ("fingerprint", "model", "task", "language", "method", "variant", "seed")
@@ -46,7 +46,7 @@ def runs(results: Results) -> str:
     for run in results.runs:
         metric = results.tasks[run.facts["task"]].metric
         record = run.record or {"metrics": {}, "cost": {}}
-        score, cost = record["metrics"].get(metric), record.get("cost", {})
+        score, cost = record["metrics"].get(metric), costs_of(record)
         out.writerow(
             [run.facts.get(name) for name in _RUN]
             + [run.selected.sampler if run.selected else "", run.outcome, metric, score]
