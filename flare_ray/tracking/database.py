@@ -14,14 +14,16 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from flare_ray.tracking.database_check import sqlite_file
+
 _SQLITE = "sqlite:///"
 log = logging.getLogger(__name__)
 
 
 def ensure(uri: str) -> None:
     """Makes the file that a sqlite URI names, if it is not there; of other URIs nothing."""
-    place = Path(uri.removeprefix(_SQLITE))
-    if not uri.startswith(_SQLITE) or "?" in uri or place.exists():
+    place = sqlite_file(uri)
+    if place is None or "?" in uri or place.exists():
         return
     with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
         made = Path(scratch) / "mlflow.db"
