@@ -31,7 +31,7 @@ from flare_ray.errors import InputError, Problem
 from flare_ray.plan.schema import Resources, Translation
 from flare_ray.redaction import redacted
 from flare_ray.study import Study
-from flare_ray.tracking.uris import is_server
+from flare_ray.tracking.uris import is_server, uri_problems
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(store_app, name="store")
@@ -203,6 +203,8 @@ def _plan(file: Path, overrides: list[str] | None, as_json: bool = False, places
     gc.disable()  # a plan makes a million objects that stay: looking for garbage is a sixth of its time
     try:
         study = Study.open(file, overrides or [], to_execute=False)
+        if problems := uri_problems(study.tracking_uri):
+            raise InputError(str(file), problems)
         if as_json:
             print(json.dumps(plan_json(study, places), indent=1))
         else:

@@ -27,7 +27,7 @@ from flare_ray.plan.stages import Stages, stages
 from flare_ray.plan.translation_cost import TranslationCosts
 from flare_ray.store import Store, open_store, read_store, shelf
 from flare_ray.store.shelf import Shelf
-from flare_ray.tracking.uris import refused, unreachable
+from flare_ray.tracking.uris import is_server, refused, unreachable
 
 
 class Study:
@@ -65,7 +65,8 @@ class Study:
         if to_execute:
             shelf.use(Shelf(store) if store else None)
             problems += gate_problems(sweep.models) + _untranslatable(sweep) if sweep else []
-            away, wrong = _tracking(named["uri"], store) if named["uri"] else ([], [])
+            uri = named["uri"] or (_database_of(store, sweep) if store and sweep else None)
+            away, wrong = _tracking(uri, store) if uri else ([], [])
             problems, warnings = problems + cluster_problems() + wrong, away
         if problems or sweep is None or store is None:
             raise refusal(str(file), problems)
@@ -158,14 +159,12 @@ class Study:
     @property
     def tracking_uri(self) -> str:
         """The sweep's, else MLFLOW_TRACKING_URI, else a sqlite file in the storage folder."""
-        return tracking_uri(self.sweep.tracking.uri) or f"sqlite:///{self.tracking_folder / 'mlflow.db'}"
+        return tracking_uri(self.sweep.tracking.uri) or _database_of(self.store, self.sweep)
 
     @property
     def tracking_folder(self) -> Path:
         """Where an MLflow without a server keeps its file and artifacts."""
-        if self.store.local:
-            return Path(self.store.root)
-        return cache_folder() / "mlflow" / self.sweep.name
+        return _tracking_folder(self.store, self.sweep)
 
     def notes(self) -> list[str]:
         """What a reader of the tables must know about the text that went in."""
@@ -205,6 +204,15 @@ def _selected(one: Asked, facts: Mapping[str, Any]) -> list[Run]:
     return [run for seed in one.seeds for run in one.question.runs(facts["selected"], seed)]
 
 
+def _tracking_folder(store: Store, sweep: Sweep) -> Path:
+    return Path(store.root) if store.local else cache_folder() / "mlflow" / sweep.name
+
+
+def _database_of(store: Store, sweep: Sweep) -> str:
+    """Return the address of the MLflow database that lies in the storage, or in the cache for one elsewhere."""
+    return f"sqlite:///{_tracking_folder(store, sweep) / 'mlflow.db'}"
+
+
 def tracking_uri(uri: str | None) -> str | None:
     """The sweep's tracking URI, else the environment's, else None."""
     return uri or os.environ.get("MLFLOW_TRACKING_URI")
@@ -225,6 +233,8 @@ def _tracking(uri: str, store: Store | None) -> tuple[list[Problem], list[Proble
         store.finished(kind) for kind in ("runs", "bases", "corpora")
     ):
         return found, []
+    if not is_server(uri):  # a lock passes, and nothing else of a database does
+        return [], found
     return [], [replace(one, passes=False) for one in found]
 
 

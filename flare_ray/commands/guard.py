@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from flare_ray.errors import InputError
+from flare_ray.proxy import bypass_proxy_for_loopback
 from flare_ray.store import told
 
 
@@ -14,6 +15,7 @@ def guarded(work: Callable[[], int]) -> int:
 
     Wrong input becomes its message and 2, what does not answer for the moment its message and 75 (errors.py).
     """
+    bypass_proxy_for_loopback()
     try:
         with told():
             return work()

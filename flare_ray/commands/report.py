@@ -11,6 +11,7 @@ Without --format and --out, `report` writes report.md and results.csv into the s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from rich.console import Console
 
 from flare_ray import registry
 from flare_ray.commands.guard import guarded
-from flare_ray.errors import InputError, Problem
+from flare_ray.errors import InputError, Problem, refusal
 from flare_ray.report import table
 from flare_ray.report.document import Report
 from flare_ray.report.render import FORMATS
@@ -143,8 +144,8 @@ def _from_mlflow(experiment: str, uri: str | None) -> tuple[Results, Store | Non
     from flare_ray.tracking.uris import unreachable
 
     place = tracking_uri(uri) or f"sqlite:///{Path('results/mlflow.db').absolute()}"
-    if problems := unreachable(place):
-        raise InputError("report", problems)
+    if problems := unreachable(place, to_write=False):
+        raise refusal("report", [replace(one, where="--uri") for one in problems] if uri else problems)
     return gather_mlflow(place, experiment), None
 
 

@@ -21,6 +21,7 @@ from flare_ray.errors import InputError, Problem
 from flare_ray.execution.jobs import Job
 from flare_ray.execution.provenance import CHECKOUT, checkout
 from flare_ray.execution.working_dir import EXCLUDES, check
+from flare_ray.proxy import bypass_proxy_for_loopback
 from flare_ray.redaction import redacted
 
 _STOP_SECONDS = 600
@@ -118,6 +119,7 @@ def runtime_env(working_dir: Path, env: list[str]) -> dict[str, Any]:
 def client(address: str) -> Any:
     """Ray's client, with the token, and a limit to each answer. Raises ConnectionError, AuthenticationError."""
     os.environ.setdefault("RAY_AUTH_MODE", "token")
+    bypass_proxy_for_loopback(os.environ.get("RAY_API_SERVER_ADDRESS") or address)
     from ray.job_submission import JobSubmissionClient
 
     class Client(JobSubmissionClient):

@@ -298,7 +298,7 @@ class Ledger:
         place.sort(key=lambda one: one.rank)
 
 
-def _written(run_id: str, view: View, tags: Mapping[str, str]) -> Entry:
+def _written(run_id: str, view: View, tags: dict[str, str]) -> Entry:
     """Return the entry of a run that was just written whole."""
     return Entry(run_id, view.status, view.tags | tags, _newest(view), tuple(view.params), fresh=True)
 

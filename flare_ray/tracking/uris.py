@@ -46,6 +46,8 @@ def _unusable(uri: str) -> str | None:
     scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)", uri)
     if is_server(uri):
         return _unusable_server(uri)
+    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", uri):
+        return f"has no scheme: a server's address is http://{uri}"
     if not scheme:
         return "has no scheme, and MLflow keeps no folders any more"
     name = scheme.group().lower()
