@@ -15,6 +15,7 @@ from flare_ray.errors import InputError, Problem, refusal
 from flare_ray.execution.capacity import translator_gpus
 from flare_ray.execution.cluster import cluster_problems
 from flare_ray.execution.searching import Asked, answers, asked
+from flare_ray.execution.watchdog import is_restart
 from flare_ray.models._gates import gate_problems
 from flare_ray.plan.axes import parallels
 from flare_ray.plan.corpora import Corpus
@@ -222,14 +223,15 @@ def _tracking(uri: str, store: Store | None) -> tuple[list[Problem], list[Proble
     """What is wrong with a tracking server: what a sweep goes on with, and what it cannot start with.
 
     A sweep that has finished work has had the right address: a server that is away is waited for, and the store keeps
-    what it has not got. In a store that has none it may as well be a mistyped one. store: None where it is not known.
+    what it has not got. In a store that has none it may as well be a mistyped one. A sweep that was running goes on
+    without its MLflow, whatever that has. store: None where it is not known.
     """
     found = unreachable(uri)
     if not found:
         return [], refused(uri)
     if store is None:
         return [], found
-    if all(one.passes for one in found) and any(
+    if (is_restart() or all(one.passes for one in found)) and any(
         store.finished(kind) for kind in ("runs", "bases", "corpora")
     ):
         return found, []

@@ -8,6 +8,7 @@ Nothing in here imports mlflow; the revisions of its schema are read from the na
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import socket
 import sqlite3
@@ -54,7 +55,7 @@ def driver_problem(uri: str) -> str | None:
     return None
 
 
-def database_problems(uri: str, to_write: bool = True, where: str = "tracking.uri") -> list[Problem]:
+def database_problems(uri: str, to_write: bool = True) -> list[Problem]:
     """Return what is wrong with a database: at most one problem, in seconds. One that is not there yet is fine.
 
     to_write: whether it must be one that can be written now.
@@ -64,7 +65,7 @@ def database_problems(uri: str, to_write: bool = True, where: str = "tracking.ur
     if not found:
         return []
     got, expected, passes = found
-    return [Problem(where, redacted(got), expected, passes=passes)]
+    return [Problem("tracking.uri", redacted(got), expected, passes=passes)]
 
 
 Found = tuple[str, str, bool]
@@ -72,16 +73,8 @@ Found = tuple[str, str, bool]
 
 
 def _file_problem(file: Path, uri: str, to_write: bool) -> Found | None:
-    if not file.exists():
-        if file.is_symlink():
-            return f"{file}: a link to a file that does not exist", _ANEW, False
-        return _folder_problem(file) if to_write else None
-    if not file.is_file():
-        return f"{file}: no file", f"an MLflow database: {_ANEW.replace('file', 'folder', 1)}", False
-    if file.stat().st_size == 0:
-        return None  # MLflow makes its tables in it
     try:
-        return _content_problem(file, uri, to_write)
+        return _kind_problem(file, to_write) or _content_problem(file, uri, to_write)
     except sqlite3.OperationalError as error:
         text = str(error)
         if "locked" in text or "busy" in text:
@@ -101,10 +94,19 @@ def _file_problem(file: Path, uri: str, to_write: bool) -> Found | None:
         )
 
 
+def _kind_problem(file: Path, to_write: bool) -> Found | None:
+    """Return why a path cannot be a database's. Raises OSError."""
+    if file.exists():
+        if file.is_file():
+            return None
+        return f"{file}: no file", f"an MLflow database: {_ANEW.replace('file', 'folder', 1)}", False
+    if file.is_symlink():
+        return f"{file}: a link to a file that does not exist", _ANEW, False
+    return _folder_problem(file) if to_write else None
+
+
 def _folder_problem(file: Path) -> Found | None:
     """Return why a file that is not there cannot be made."""
-    import os
-
     folder = next((one for one in file.absolute().parents if one.exists()), Path("/"))
     if not folder.is_dir():
         return f"{file}: {folder} is no folder", "a path in a folder that can be written", False
@@ -114,7 +116,9 @@ def _folder_problem(file: Path) -> Found | None:
 
 
 def _content_problem(file: Path, uri: str, to_write: bool) -> Found | None:
-    """Look into a file. Raises sqlite3.DatabaseError, OSError."""
+    """Look into a file; one that is empty or not there gets its tables. Raises sqlite3.DatabaseError, OSError."""
+    if not file.exists() or file.stat().st_size == 0:
+        return None
     with file.open("rb") as stream:
         header = stream.read(100)
     if not header.startswith(b"SQLite format 3\x00"):

@@ -29,15 +29,17 @@ def is_server(uri: str) -> bool:
     return uri.lower().startswith(("http://", "https://"))
 
 
-def variable_of(uri: str) -> str:
-    """Return the setting that a tracking URI comes from."""
-    return "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") == uri else "tracking.uri"
+def _problem(uri: str, found: str, wanted: str, passes: bool = False) -> Problem:
+    """Return a problem of a tracking URI, which says where the URI comes from."""
+    if os.environ.get("MLFLOW_TRACKING_URI") == uri:
+        wanted += " (it is MLFLOW_TRACKING_URI's)"
+    return Problem("tracking.uri", found, wanted, passes=passes)
 
 
 def uri_problems(uri: str) -> list[Problem]:
     """Return what makes a tracking URI one that MLflow can never use; asks nothing and nobody."""
     reason = _unusable(uri)
-    return [Problem(variable_of(uri), f"{redacted(uri)!r}: {reason}", _EXPECTED)] if reason else []
+    return [_problem(uri, f"{redacted(uri)!r}: {reason}", _EXPECTED)] if reason else []
 
 
 def _unusable(uri: str) -> str | None:
@@ -116,20 +118,20 @@ def unreachable(uri: str, to_write: bool = True) -> list[Problem]:
     if problems := uri_problems(uri):
         return problems
     if not is_server(uri):
-        return database_problems(uri, to_write, variable_of(uri))
+        return database_problems(uri, to_write)
     wanted = "a running MLflow server, or nothing for a sqlite file in the storage folder"
     try:
         code = _answer(uri, _HEALTH)
     except (OSError, ValueError, http.client.HTTPException) as error:
         found = f"{redacted(uri)!r}, which does not answer: {redacted(str(error))}"
-        return [Problem(variable_of(uri), found, wanted, passes=_may_pass(error))]
+        return [_problem(uri, found, wanted, passes=_may_pass(error))]
     if code < 400 or code in (
         *_REFUSED,
         404,
     ):  # it is there: `refused` tells more, an old one has no such page
         return []
     found = f"{redacted(uri)!r}, which answers {code} {http.client.responses.get(code, '')}"
-    return [Problem(variable_of(uri), found, wanted, passes=code >= 500 or code in (408, 429))]
+    return [_problem(uri, found, wanted, passes=code >= 500 or code in (408, 429))]
 
 
 def refused(uri: str) -> list[Problem]:
@@ -140,7 +142,7 @@ def refused(uri: str) -> list[Problem]:
     except (OSError, ValueError, http.client.HTTPException):
         return []
     found = f"{redacted(uri)!r}, which answers {code} {http.client.responses.get(code, '')}"
-    return [Problem(variable_of(uri), found, wanted)] if code in _REFUSED else []
+    return [_problem(uri, found, wanted)] if code in _REFUSED else []
 
 
 def _may_pass(error: Exception) -> bool:
