@@ -269,7 +269,8 @@ class Writer:
         if item.cell:
             ledger.check_cell(item.cell, lambda: self._view_of(item))
         if ledger.lacks_files(item.fingerprint, self.thorough) and (work := self._work_of(item)):
-            self.written += ledger.complete(*work)
+            done = ledger.complete(*work)  # first: the count is read when the sum is made
+            self.written += done
 
     def _view_of(self, item: _Item) -> View | None:
         """A record's view; None where there is none, which is noted."""
