@@ -36,7 +36,9 @@ def proxied(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("no_proxy")
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.setenv(request.param, NOBODY)
-    monkeypatch.setattr(urllib.request, "_opener", None)  # urllib's own keeps the proxies of its first request
+    monkeypatch.setattr(
+        urllib.request, "_opener", None
+    )  # urllib's own keeps the proxies of its first request
     return monkeypatch
 
 
