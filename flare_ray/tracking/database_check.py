@@ -98,11 +98,22 @@ def _kind_problem(file: Path, to_write: bool) -> Found | None:
     """Return why a path cannot be a database's. Raises OSError."""
     if file.exists():
         if file.is_file():
-            return None
+            return _permission_problem(file) if to_write else None
         return f"{file}: no file", f"an MLflow database: {_ANEW.replace('file', 'folder', 1)}", False
     if file.is_symlink():
         return f"{file}: a link to a file that does not exist", _ANEW, False
     return _folder_problem(file) if to_write else None
+
+
+def _permission_problem(file: Path) -> Found | None:
+    """Return why a file cannot be written: it, or its folder, which SQLite needs for a journal."""
+    if os.access(file, os.W_OK) and os.access(file.absolute().parent, os.W_OK | os.X_OK):
+        return None
+    return (
+        f"{file}: it or its folder cannot be written",
+        "a database that can be written: mend its permissions",
+        False,
+    )
 
 
 def _folder_problem(file: Path) -> Found | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import time
@@ -166,6 +167,14 @@ def test_a_plan_and_a_report_of_the_store_need_no_mlflow(database: Path, file: P
     for words in (["plan", str(file)], ["report", str(file)]):
         code, output, _ = asked(*words)
         assert code == 0, output
+
+
+def test_a_file_that_cannot_be_written_is_read_only(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a read-only file system answers; permissions stop no root."""
+    monkeypatch.setattr(database_check.os, "access", lambda path, mode: not mode & os.W_OK)
+    (problem,) = database_problems(f"sqlite:///{database}")
+    assert "cannot be written" in problem.found
+    assert database_problems(f"sqlite:///{database}", to_write=False) == []
 
 
 def test_an_empty_file_becomes_a_database(database: Path, file: Path) -> None:
