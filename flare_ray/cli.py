@@ -33,7 +33,7 @@ from flare_ray.errors import InputError, Problem
 from flare_ray.plan.schema import Resources, Translation
 from flare_ray.redaction import redacted
 from flare_ray.study import Study
-from flare_ray.tracking.uris import is_server
+from flare_ray.tracking.uris import is_server, uri_problems
 
 app = typer.Typer(
     cls=GuardedGroup, no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
@@ -220,6 +220,8 @@ def _plan(file: Path, overrides: list[str] | None, as_json: bool = False, places
     gc.disable()  # a plan makes a million objects that stay: looking for garbage is a sixth of its time
     try:
         study = Study.open(file, overrides or [], to_execute=False)
+        if problems := uri_problems(study.tracking_uri):
+            raise InputError(str(file), problems)
         damage = damaged_work(study)
         if as_json:
             print(json_text(plan_json(study, places, damage)))

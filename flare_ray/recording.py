@@ -21,6 +21,7 @@ from flare_ray.plan.wire import run_facts
 from flare_ray.store import Damaged
 from flare_ray.study import Study
 from flare_ray.tracking.layout import experiment_tags
+from flare_ray.tracking.relocation import ARTIFACTS
 from flare_ray.tracking.uris import is_server
 from flare_ray.tracking.views import corpus_view, failure_view, run_view
 from flare_ray.tracking.writer import Writer
@@ -32,19 +33,22 @@ TRANSLATION = "translation"
 class Recording:
     """What hands a study's work to MLflow's writer. Work is named here, and read when the writer comes to it.
 
-    patience: see Writer. uri, artifacts: another MLflow than the study's. count: how much was handed over.
+    patience, thorough: see Writer. uri, artifacts: another MLflow than the study's. count: how much was handed over.
     """
 
     def __init__(
-        self, study: Study, patience: float = 60.0, uri: str | None = None, artifacts: Path | None = None
+        self,
+        study: Study,
+        patience: float = 60.0,
+        uri: str | None = None,
+        artifacts: Path | None = None,
+        thorough: bool = False,
     ):
         self.study, self.store, self.count = study, study.store, 0
         uri, place = uri or study.tracking_uri, None
         if not is_server(uri):
-            folder = (artifacts or study.tracking_folder / "mlflow-artifacts").absolute()
-            folder.mkdir(parents=True, exist_ok=True)
-            place = folder.as_uri()
-        self.writer = Writer(uri, study.sweep.name, place, self._tags, patience)
+            place = (artifacts or study.tracking_folder / ARTIFACTS).absolute().as_uri()
+        self.writer = Writer(uri, study.sweep.name, place, self._tags, patience, thorough)
 
     def __enter__(self) -> Recording:
         return self

@@ -15,6 +15,7 @@ from flare_ray.errors import InputError, Problem, refusal
 from flare_ray.execution.capacity import translator_gpus
 from flare_ray.execution.cluster import cluster_problems
 from flare_ray.execution.searching import Asked, answers, asked
+from flare_ray.execution.watchdog import is_restart
 from flare_ray.models._gates import gate_problems
 from flare_ray.plan.axes import parallels
 from flare_ray.plan.corpora import Corpus
@@ -27,7 +28,7 @@ from flare_ray.plan.stages import Stages, stages
 from flare_ray.plan.translation_cost import TranslationCosts
 from flare_ray.store import Store, open_store, read_store, shelf
 from flare_ray.store.shelf import Shelf
-from flare_ray.tracking.uris import refused, unreachable
+from flare_ray.tracking.uris import is_server, refused, unreachable
 
 
 class Study:
@@ -65,7 +66,8 @@ class Study:
         if to_execute:
             shelf.use(Shelf(store) if store else None)
             problems += gate_problems(sweep.models) + _untranslatable(sweep) if sweep else []
-            away, wrong = _tracking(named["uri"], store) if named["uri"] else ([], [])
+            uri = named["uri"] or (_database_of(store, sweep) if store and sweep else None)
+            away, wrong = _tracking(uri, store) if uri else ([], [])
             problems, warnings = problems + cluster_problems() + wrong, away
         if problems or sweep is None or store is None:
             raise refusal(str(file), problems)
@@ -158,14 +160,12 @@ class Study:
     @property
     def tracking_uri(self) -> str:
         """The sweep's, else MLFLOW_TRACKING_URI, else a sqlite file in the storage folder."""
-        return tracking_uri(self.sweep.tracking.uri) or f"sqlite:///{self.tracking_folder / 'mlflow.db'}"
+        return tracking_uri(self.sweep.tracking.uri) or _database_of(self.store, self.sweep)
 
     @property
     def tracking_folder(self) -> Path:
         """Where an MLflow without a server keeps its file and artifacts."""
-        if self.store.local:
-            return Path(self.store.root)
-        return cache_folder() / "mlflow" / self.sweep.name
+        return _tracking_folder(self.store, self.sweep)
 
     def notes(self) -> list[str]:
         """What a reader of the tables must know about the text that went in."""
@@ -205,6 +205,15 @@ def _selected(one: Asked, facts: Mapping[str, Any]) -> list[Run]:
     return [run for seed in one.seeds for run in one.question.runs(facts["selected"], seed)]
 
 
+def _tracking_folder(store: Store, sweep: Sweep) -> Path:
+    return Path(store.root) if store.local else cache_folder() / "mlflow" / sweep.name
+
+
+def _database_of(store: Store, sweep: Sweep) -> str:
+    """Return the address of the MLflow database that lies in the storage, or in the cache for one elsewhere."""
+    return f"sqlite:///{_tracking_folder(store, sweep) / 'mlflow.db'}"
+
+
 def tracking_uri(uri: str | None) -> str | None:
     """The sweep's tracking URI, else the environment's, else None."""
     return uri or os.environ.get("MLFLOW_TRACKING_URI")
@@ -214,17 +223,20 @@ def _tracking(uri: str, store: Store | None) -> tuple[list[Problem], list[Proble
     """What is wrong with a tracking server: what a sweep goes on with, and what it cannot start with.
 
     A sweep that has finished work has had the right address: a server that is away is waited for, and the store keeps
-    what it has not got. In a store that has none it may as well be a mistyped one. store: None where it is not known.
+    what it has not got. In a store that has none it may as well be a mistyped one. A sweep that was running goes on
+    without its MLflow, whatever that has. store: None where it is not known.
     """
     found = unreachable(uri)
     if not found:
         return [], refused(uri)
     if store is None:
         return [], found
-    if all(one.passes for one in found) and any(
+    if (is_restart() or all(one.passes for one in found)) and any(
         store.finished(kind) for kind in ("runs", "bases", "corpora")
     ):
         return found, []
+    if not is_server(uri):  # a lock passes, and nothing else of a database does
+        return [], found
     return [], [replace(one, passes=False) for one in found]
 
 

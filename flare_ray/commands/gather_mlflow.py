@@ -36,7 +36,8 @@ def gather_mlflow(uri: str, sweep: str) -> Results:
 
 def _result(one: Recorded) -> RunResult:
     tags = one.tags
-    setting = registry.load("methods", tags["method"]).setting
+    method = (one.record if one.status == "FINISHED" else tags)["method"]
+    setting = registry.load("methods", method).setting
     if one.status == "FINISHED":
         return RunResult(one.record, setting, "finished", one.record)
     names = ("cell", "model", "task", "language", "method", "variant")

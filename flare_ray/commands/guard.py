@@ -32,6 +32,7 @@ from flare_ray.commands.streams import (
 )
 from flare_ray.commands.surroundings import problem_of
 from flare_ray.errors import InputError, Problem, refusal
+from flare_ray.proxy import bypass_proxy_for_loopback
 from flare_ray.store import Damaged, told
 
 STOPPED, DAMAGED = 130, 1
@@ -44,6 +45,7 @@ def guarded(work: Callable[[], int]) -> int:
 
     Raises KeyboardInterrupt, and what is a bug of this package.
     """
+    bypass_proxy_for_loopback()
     try:
         with told():
             code = work()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -145,8 +146,8 @@ def _from_mlflow(experiment: str, uri: str | None) -> tuple[Results, Store | Non
     from flare_ray.tracking.uris import unreachable
 
     place = tracking_uri(uri) or f"sqlite:///{Path('results/mlflow.db').absolute()}"
-    if problems := unreachable(place):
-        raise InputError("report", problems)
+    if problems := unreachable(place, to_write=False):
+        raise refusal("report", [replace(one, where="--uri") for one in problems] if uri else problems)
     return gather_mlflow(place, experiment), None
 
 

@@ -24,6 +24,7 @@ from flare_ray.execution.working_dir import select, staged
 from flare_ray.plan.extends import extended, extended_files
 from flare_ray.plan.load import apply_overrides
 from flare_ray.plan.schema import Sweep
+from flare_ray.proxy import bypass_proxy_for_loopback
 from flare_ray.redaction import redacted
 
 _STOP_SECONDS = 600
@@ -134,6 +135,7 @@ def job_variables(env: list[str]) -> dict[str, str]:
 def client(address: str) -> Any:
     """Ray's client, with the token, and a limit to each answer. Raises ConnectionError, AuthenticationError."""
     os.environ.setdefault("RAY_AUTH_MODE", "token")
+    bypass_proxy_for_loopback(os.environ.get("RAY_API_SERVER_ADDRESS") or address)
     from ray.job_submission import JobSubmissionClient
 
     class Client(JobSubmissionClient):

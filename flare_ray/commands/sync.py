@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -46,9 +47,9 @@ def _sync(file: Path, overrides: list[str], to: str | None, artifacts: Path | No
     study = Study.open(file, overrides, to_execute=False)
     uri = to or study.tracking_uri
     if problems := unreachable(uri):
-        raise refusal(str(file), problems)
+        raise refusal(str(file), [replace(one, where="--to") for one in problems] if to else problems)
     started = time.perf_counter()
-    with Recording(study, uri=uri, artifacts=artifacts) as recording:
+    with Recording(study, uri=uri, artifacts=artifacts, thorough=True) as recording:
         recording.everything()
         handed_over = recording.count
     writer = recording.writer
@@ -56,5 +57,6 @@ def _sync(file: Path, overrides: list[str], to: str | None, artifacts: Path | No
         print(f"not in MLflow: {error}", file=sys.stderr)
     seconds = time.perf_counter() - started
     there = f"{handed_over} records in the store, {writer.written} of them written to {redacted(uri)}"
-    print(f"{there} in {seconds:.1f} s")
+    cells = f"; {writer.restored} cells put right" if writer.restored else ""
+    print(f"{there} in {seconds:.1f} s{cells}")
     return 1 if writer.errors else 0

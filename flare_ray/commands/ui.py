@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from flare_ray.commands.guard import guarded
-from flare_ray.errors import InputError, Problem
+from flare_ray.errors import InputError, Problem, refusal
 from flare_ray.redaction import redacted
 
 
@@ -38,20 +38,27 @@ def ui(
 
 
 def _ui(file: Path | None, storage: Path, overrides: list[str], port: int | None) -> int:
+    from flare_ray.tracking.database_check import sqlite_file
+    from flare_ray.tracking.relocation import ARTIFACTS, relocate
     from flare_ray.tracking.ui import Ui
-    from flare_ray.tracking.uris import is_server, parted
+    from flare_ray.tracking.uris import is_server, parted, unreachable, uri_problems
 
     uri, folder, sweep = _place(file, storage, overrides)
+    if problems := uri_problems(uri):
+        raise InputError("ui", problems)
     if is_server(uri):
         server = parted(uri)[0]
         print(f"MLflow: {server}")
         _print_pages(server, sweep)
         return 0
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if (database := sqlite_file(uri)) and not database.exists():
         wanted = "a sweep that has run, or `flare-ray sync FILE`, which makes it from the store"
         raise InputError("ui", [Problem("tracking", f"no MLflow database at {redacted(uri)}", wanted)])
+    if problems := unreachable(uri, to_write=False):
+        raise refusal("ui", problems)
     print("starting MLflow …", flush=True)
-    with Ui(uri, folder / "mlflow-artifacts", port) as local:
+    relocate(uri, folder / ARTIFACTS)
+    with Ui(uri, folder / ARTIFACTS, port) as local:
         print(f"MLflow: {local.url}   (Ctrl-C ends it)", flush=True)
         _print_pages(local.url, sweep)
         return local.wait()

@@ -73,6 +73,11 @@ def dead() -> str | None:
     return None
 
 
+def is_restart() -> bool:
+    """Return whether this process goes on with a sweep that was running."""
+    return _RESTARTS in os.environ
+
+
 def start_again(finished: int) -> None:
     """Replaces this process by a new one of the same command. Returns when that did not help the last times.
 

@@ -167,6 +167,7 @@ class Files:
         mount inside.
         """
         self.check()
+        self.path(place)  # raises Damaged for a place that leaves the root
         if not self.local:
             names = self.find(place)
             if unless in names:

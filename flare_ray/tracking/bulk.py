@@ -11,7 +11,6 @@ import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_ray.tracking.views import View
@@ -26,12 +25,12 @@ Rows = dict[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Whole:
-    """A run to be written: all of its tags, and its files with their names as artifacts."""
+    """A run to be written: all of its tags, and the address of its artifacts."""
 
     run_id: str
     view: View
     tags: dict[str, str]
-    files: Sequence[tuple[Path, str]] = ()
+    artifacts: str
 
 
 class Bulk:
@@ -44,16 +43,11 @@ class Bulk:
         names = ("Run", "Tag", "Param", "Metric", "LatestMetric", "Dataset", "Input", "InputTag")
         self._tables = {name: getattr(models, f"Sql{name}").__table__ for name in names}
 
-    def place(self, experiment: str, run_id: str) -> str:
-        """The URI of a run's artifacts."""
-        return f"{self._store.get_experiment(experiment).artifact_location.rstrip('/')}/{run_id}/artifacts"
-
     def write(self, experiment: str, wholes: Sequence[Whole]) -> None:
         """Writes runs, whose artifacts are there already."""
         rows: Rows = {name: [] for name in self._tables}
-        location = self.place(experiment, "{}")
         for one in wholes:
-            rows["Run"].append(_run(one, int(experiment), location.format(one.run_id)))
+            rows["Run"].append(_run(one, int(experiment)))
             tags = one.view.tags | one.tags | {"mlflow.runName": one.view.name}
             pairs = ((name, str(value)[:_LONGEST_TAG]) for name, value in tags.items())
             rows["Tag"] += [{"run_uuid": one.run_id, "key": name, "value": value} for name, value in pairs]
@@ -120,7 +114,7 @@ class Bulk:
                 rows["InputTag"].append({"input_uuid": edge, **context})
 
 
-def _run(one: Whole, experiment: int, place: str) -> dict[str, Any]:
+def _run(one: Whole, experiment: int) -> dict[str, Any]:
     return {
         "run_uuid": one.run_id,
         "name": one.view.name[:_LONGEST_NAME],
@@ -134,7 +128,7 @@ def _run(one: Whole, experiment: int, place: str) -> dict[str, Any]:
         "deleted_time": None,
         "source_version": "",
         "lifecycle_stage": "active",
-        "artifact_uri": place,
+        "artifact_uri": one.artifacts,
         "experiment_id": experiment,
     }
 

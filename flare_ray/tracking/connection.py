@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING
 
+from flare_ray.errors import Problem, refusal
+from flare_ray.proxy import bypass_proxy_for_loopback
 from flare_ray.tracking import database
+from flare_ray.tracking.artifacts import Files, files_of, link_all
 from flare_ray.tracking.bulk import Bulk, Whole
+from flare_ray.tracking.contents import CONTENTS, contents_of
+from flare_ray.tracking.database_check import database_problems, sqlite_file
+from flare_ray.tracking.failures import NotWritten
+from flare_ray.tracking.relocation import (
+    experiment_folder,
+    local_path,
+    relocate,
+    run_folder,
+    set_experiment_folder,
+    set_run_folder,
+)
 from flare_ray.tracking.uris import is_server
 from flare_ray.tracking.views import View
 
@@ -35,6 +47,8 @@ _LONGEST_PARAM, _LONGEST_TAG = 6000, 5000
 _PAGE = 1000
 _UPLOADS = 4
 _ATTEMPTS = 5
+_FIXED = {"MLFLOW_ENABLE_ASYNC_LOGGING": "false"}
+"""A run may only be FINISHED when all of it is there."""
 _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -46,48 +60,94 @@ _SETTINGS = {
 class Connection:
     """A tracking server, or a database. Made lazily by the first call: importing mlflow takes seconds.
 
-    artifacts: where experiments that are made here keep their artifacts; a server knows its own place.
+    artifacts: the address of the folder in which a database's runs keep their artifacts; a server knows its own
+    place. Without it a database is only read.
     """
 
     def __init__(self, uri: str, artifacts: str | None = None):
-        self.uri, self.artifacts = uri, artifacts
+        self.uri, self.artifacts = uri, local_path(artifacts) if artifacts else None
         self.parallel = 4 if is_server(uri) else 1
         """Runs that may be written side by side: a database file takes one at a time."""
         self._client: MlflowClient | None = None
+        self._bulk: Bulk | None = None
+        self._inode: int | None = None
 
     @property
     def client(self) -> MlflowClient:
-        """mlflow's own."""
+        """mlflow's own. Raises InputError for a database that cannot be used, Unreachable for a locked one."""
         if self._client is None:
+            os.environ.update(_FIXED)
             for name, value in _SETTINGS.items():
                 os.environ.setdefault(name, value)
+            bypass_proxy_for_loopback(self.uri)
+            if not is_server(self.uri) and (problems := self.problems()):
+                raise refusal("MLflow", problems)
             import mlflow
 
             for noisy in ("mlflow.store.db.utils", "alembic"):
                 logging.getLogger(noisy).setLevel(logging.WARNING)
             database.ensure(self.uri)
-            self._client = mlflow.MlflowClient(tracking_uri=self.uri)
+            client = mlflow.MlflowClient(tracking_uri=self.uri)
+            if self.artifacts and not is_server(self.uri):
+                relocate(self.uri, self.artifacts)
+            self._client, self._inode = client, self._inode_now()
         return self._client
 
-    @cached_property
+    def problems(self) -> list[Problem]:
+        """Return what is wrong with a database as it is now; nothing for a server."""
+        return [] if is_server(self.uri) else database_problems(self.uri, to_write=bool(self.artifacts))
+
+    def broken(self) -> str | None:
+        """Return why a database cannot be used now, and will not be until somebody mends it."""
+        return next(
+            (f"{one.found}; expected {one.wanted}" for one in self.problems() if not one.passes), None
+        )
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the database's file is gone, or another one, since the client was made."""
+        return self._client is not None and self._inode_now() != self._inode
+
+    def _inode_now(self) -> int | None:
+        file = sqlite_file(self.uri)
+        return file.stat().st_ino if file and file.exists() else None
+
+    def reset(self) -> None:
+        """Forget a database's client: its connections lead to the file as it was."""
+        if self._client is None or is_server(self.uri):
+            return
+        with suppress(AttributeError):  # another MLflow than we know
+            self._client._tracking_client.store.engine.dispose()
+        self._client = self._bulk = None
+
+    @property
     def bulk(self) -> Bulk | None:
         """The way to write many runs at once, to a database file of our own; None for anything else."""
-        if not self.uri.startswith("sqlite:") or not (self.artifacts or "").startswith("file:"):
+        if not self.uri.startswith("sqlite:") or not self.artifacts:
             return None
-        try:
-            return Bulk(self.client)
-        except (AttributeError, ImportError) as error:  # another MLflow than we know
-            log.warning("runs are written to MLflow one by one: %s", error)
-            return None
+        if self._bulk is None:
+            try:
+                self._bulk = Bulk(self.client)
+            except (AttributeError, ImportError) as error:  # another MLflow than we know
+                log.warning("runs are written to MLflow one by one: %s", error)
+        return self._bulk
 
-    def write_many(self, experiment: str, works: Sequence[Work], parents: Sequence[Work] = ()) -> None:
-        """New runs, whole, all of them or none. Only where there is `bulk`. Raises FileNotFoundError."""
+    def write_many(
+        self, name: str, experiment: str, works: Sequence[Work], parents: Sequence[Work] = ()
+    ) -> None:
+        """New runs, whole, all of them or none. Only where there is `bulk`. Raises FileNotFoundError.
+
+        name, experiment: the experiment's name and id.
+        """
         assert self.bulk
+        assert self.artifacts
         wholes = []
         for run_id, view, tags, folder in (*parents, *works):
-            files = _files(view, folder) if folder else []
-            _link_all(files, view, self.bulk.place(experiment, run_id))
-            wholes.append(Whole(run_id, view, tags))
+            files = files_of(view, folder) if folder else []
+            place = run_folder(self.artifacts, name, run_id)
+            link_all(files, view, place)
+            tags = tags | {CONTENTS: contents_of(view, files).as_tag()}
+            wholes.append(Whole(run_id, view, tags, place.as_uri()))
         self.bulk.write(experiment, wholes)
 
     def experiment(self, name: str, tags: dict[str, str]) -> str:
@@ -96,7 +156,7 @@ class Connection:
 
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            place = f"{self.artifacts}/{name.replace('/', '-')}" if self.artifacts else None
+            place = experiment_folder(self.artifacts, name).as_uri() if self.artifacts else None
             try:
                 return str(self.client.create_experiment(name, artifact_location=place, tags=tags))
             except MlflowException:  # another writer was faster
@@ -108,6 +168,10 @@ class Connection:
         for key, value in tags.items():
             if found.tags.get(key) != value:
                 self.client.set_experiment_tag(found.experiment_id, key, value)
+        if self.artifacts and local_path(found.artifact_location):
+            folder = experiment_folder(self.artifacts, name)
+            if found.artifact_location != folder.as_uri():
+                set_experiment_folder(self.uri, found.experiment_id, folder)
         return str(found.experiment_id)
 
     def runs(self, experiment: str, where: str = "") -> Iterator[Run]:
@@ -120,21 +184,49 @@ class Connection:
             if not token:
                 return
 
-    def write(self, experiment: str, view: View, tags: dict[str, str], folder: Path | None) -> str:
-        """A new run, whole: its status says FINISHED or FAILED only when all of it is there. Returns its id."""
+    def write(self, name: str, experiment: str, view: View, tags: dict[str, str], folder: Path | None) -> str:
+        """A new run, whole: its status says FINISHED or FAILED only when all of it is there. Returns its id.
+
+        name, experiment: the experiment's name and id.
+        """
+        files = files_of(view, folder) if folder else []
+        contents = contents_of(view, files)
+        tags = tags | {CONTENTS: contents.as_tag()}
         every = {name: value[:_LONGEST_TAG] for name, value in (view.tags | tags).items()}
         first, rest = dict(list(every.items())[:_TAGS]), dict(list(every.items())[_TAGS:])
         first |= tags
-        files = _files(view, folder) if folder else []
         run = self.client.create_run(
             experiment, start_time=int(1000 * view.started), tags=first, run_name=view.name
         )
         run_id = str(run.info.run_id)
         self.log(run_id, view, rest)
         self._log_inputs(run_id, view)
-        self._put(run, view, files)
+        self._put(name, run, view, files)
+        data = self.client.get_run(run_id).data
+        if lacks := contents.missing(data.params, data.metrics, data.tags):
+            raise NotWritten(f"MLflow has lost {lacks} of run {run_id}")
         self.close(run_id, view)
         return run_id
+
+    def restore_files(self, name: str, run_id: str, view: View, folder: Path | None) -> None:
+        """Put a run's artifacts where they belong once more. name: of its experiment. Raises FileNotFoundError."""
+        self._put(name, self.client.get_run(run_id), view, files_of(view, folder) if folder else [])
+
+    def sizes(self, run_id: str, names: Sequence[str]) -> dict[str, int]:
+        """Return the artifacts of a run, and of the folders that are among `names`, with their sizes in bytes."""
+        folders = ["", *{name.rpartition("/")[0] for name in names if "/" in name}]
+        found = [one for folder in folders for one in self.client.list_artifacts(run_id, folder or None)]
+        return {one.path: int(one.file_size or 0) for one in found if not one.is_dir}
+
+    def complete(self, run_id: str, view: View, tags: dict[str, str]) -> None:
+        """Write what a run without files lacks, and end it."""
+        tags = view.tags | tags | {CONTENTS: contents_of(view, []).as_tag()}
+        self.log(run_id, view, {name: value[:_LONGEST_TAG] for name, value in tags.items()})
+        self.close(run_id, view)
+
+    def tag(self, run_id: str, name: str, value: str) -> None:
+        """Set a tag of a run."""
+        self.client.set_tag(run_id, name, value, synchronous=True)
 
     def log(self, run_id: str, view: View, tags: dict[str, str] | None = None) -> None:
         """Parameters, metrics and tags of a run, in as few requests as MLflow takes."""
@@ -147,7 +239,7 @@ class Connection:
             some, params = params[:_PARAMS], params[_PARAMS:]
             few, marks = marks[:_TAGS], marks[_TAGS:]
             room = min(_METRICS, _ALL - len(some) - len(few))
-            self.client.log_batch(run_id, metrics=metrics[:room], params=some, tags=few)
+            self.client.log_batch(run_id, metrics[:room], some, few, synchronous=True)
             metrics = metrics[room:]
 
     def _log_inputs(self, run_id: str, view: View) -> None:
@@ -181,14 +273,22 @@ class Connection:
             ):
                 raise
 
-    def _put(self, run: Run, view: View, files: list[tuple[Path, str]]) -> None:
-        """The artifacts: linked into a folder of this machine, sent to anything else side by side."""
-        if urlsplit(run.info.artifact_uri).scheme in ("", "file"):
-            _link_all(files, view, run.info.artifact_uri)
-        else:
-            self._send(run, view, files)
+    def _put(self, name: str, run: Run, view: View, files: Files) -> None:
+        """The artifacts: linked into a folder of this machine, sent to anything else side by side.
 
-    def _send(self, run: Run, view: View, files: list[tuple[Path, str]]) -> None:
+        Those of a database lie in the storage that is used now, whatever address MLflow has. name: the experiment's.
+        """
+        place = local_path(run.info.artifact_uri)
+        if place is None:
+            self._send(run, view, files)
+            return
+        if self.artifacts and not is_server(self.uri):
+            place = run_folder(self.artifacts, name, run.info.run_id)
+            if run.info.artifact_uri != place.as_uri():
+                set_run_folder(self.uri, run.info.run_id, place)
+        link_all(files, view, place)
+
+    def _send(self, run: Run, view: View, files: Files) -> None:
         import tempfile
 
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -203,46 +303,6 @@ class Connection:
                 (Path(scratch) / name).write_text(text, encoding="utf-8")
                 work.append((Path(scratch) / name, None))
             list(pool.map(lambda one: repository.log_artifact(str(one[0]), one[1]), work))
-
-
-def is_outage(error: BaseException) -> bool:
-    """Whether MLflow may be able to do it later: it is away, overloaded, or its database locked."""
-    from mlflow import MlflowException
-
-    names = {kind.__name__ for kind in type(error).__mro__}
-    if isinstance(error, MlflowException):
-        if error.error_code in ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "INTERNAL_ERROR"):
-            return True
-        return error.get_http_status_code() >= 500 or error.get_http_status_code() in (408, 429)
-    return bool(names & {"ConnectionError", "Timeout", "OperationalError", "InterfaceError", "HTTPError"})
-
-
-def is_refusal(error: BaseException) -> bool:
-    """Whether an outage may be of this one request's making: an error inside of MLflow that has no better name."""
-    text = str(error)
-    return "503" not in text and "TEMPORARILY_UNAVAILABLE" not in text and "429" not in text
-
-
-def is_gone(error: BaseException) -> bool:
-    """Whether a run that was being written has been deleted: another writer had it whole before."""
-    text = str(error)
-    return (
-        "RESOURCE_DOES_NOT_EXIST" in text
-        or "must be in the 'active' state" in text
-        or "'active' lifecycle" in text
-    )
-
-
-def _files(view: View, folder: Path) -> list[tuple[Path, str]]:
-    """A view's files and their names as artifacts. Raises FileNotFoundError."""
-    found = [(folder / name, name) for name in view.extras if (folder / name).is_file()]
-    for name in view.files:
-        inside = sorted(path for path in (folder / name).rglob("*") if path.is_file())
-        for path in inside if name.endswith("/") else [folder / name]:
-            if not path.is_file():
-                raise FileNotFoundError(f"{path} is not there")
-            found.append((path, path.relative_to(folder).as_posix()))
-    return found
 
 
 def _metrics(view: View) -> list[Metric]:
@@ -262,27 +322,3 @@ def _inputs(view: View) -> list[DatasetInput]:
         )
         for one in view.datasets
     ]
-
-
-def _link_all(files: Sequence[tuple[Path, str]], view: View, place: str) -> None:
-    """A run's artifacts in a folder, by its URI."""
-    target = Path(unquote(urlsplit(place).path))
-    for path, name in files:
-        _link(path, target / name)
-    for name, text in view.texts.items():
-        target.mkdir(parents=True, exist_ok=True)
-        (target / name).write_text(text, encoding="utf-8")
-
-
-def _link(file: Path, target: Path) -> None:
-    """The same file under a second name, where the file system can; records are never written again."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(file, target)
-    except OSError:
-        shutil.copyfile(file, target)
-
-
-def facts(run: Any) -> tuple[str, str, dict[str, str], dict[str, float]]:
-    """A run's id, status, tags and newest metrics."""
-    return str(run.info.run_id), str(run.info.status), dict(run.data.tags), dict(run.data.metrics)

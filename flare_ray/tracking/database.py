@@ -14,14 +14,16 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from flare_ray.tracking.database_check import sqlite_file
+
 _SQLITE = "sqlite:///"
 log = logging.getLogger(__name__)
 
 
 def ensure(uri: str) -> None:
-    """Makes the file that a sqlite URI names, if it is not there; of other URIs nothing."""
-    place = Path(uri.removeprefix(_SQLITE))
-    if not uri.startswith(_SQLITE) or "?" in uri or place.exists():
+    """Makes the file that a sqlite URI names, if it is not there or empty; of other URIs nothing."""
+    place = sqlite_file(uri)
+    if place is None or "?" in uri or (place.exists() and not _is_empty(place)):
         return
     with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
         made = Path(scratch) / "mlflow.db"
@@ -34,6 +36,7 @@ def ensure(uri: str) -> None:
         beside = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
         shutil.copyfile(made, beside)
     try:
+        _remove_empty(place)
         with suppress(FileExistsError):  # another process was faster
             os.link(beside, place)
             return
@@ -42,6 +45,21 @@ def ensure(uri: str) -> None:
             os.replace(beside, place)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _is_empty(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size == 0
+
+
+def _remove_empty(place: Path) -> None:
+    """Remove an empty file, which SQLite leaves where it opens one that is not there. One that fills stays."""
+    aside = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+    with suppress(FileNotFoundError):
+        if _is_empty(place):
+            os.rename(place, aside)
+            if aside.stat().st_size:
+                os.link(aside, place)
+            aside.unlink()
 
 
 def _make(file: Path) -> None:

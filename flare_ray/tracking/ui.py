@@ -19,6 +19,8 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
+from flare_ray.proxy import bypass_proxy_for_loopback
+
 _STARTS = (
     180.0  # seconds that the server may take: mlflow is imported twice, and a new database gets its tables
 )
@@ -44,6 +46,7 @@ class Ui:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Ui:
+        bypass_proxy_for_loopback()
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--workers", str(self.workers), "--artifacts-destination", str(self.artifacts)]
         if self.workers > 1:  # a busy machine takes longer than uvicorn's 5 s to start one
@@ -99,6 +102,7 @@ class Ui:
 
 def experiments(server: str, prefix: str) -> dict[str, str]:
     """Experiments of a server whose names begin so: name -> id. Raises OSError."""
+    bypass_proxy_for_loopback(server)
     body = json.dumps({"max_results": 1000, "filter": f"name LIKE '{prefix}%'"}).encode()
     request = urllib.request.Request(
         f"{server.rstrip('/')}/api/2.0/mlflow/experiments/search",

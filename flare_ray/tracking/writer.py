@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from flare_ray.redaction import redacted
-from flare_ray.tracking.connection import CELL, Connection, is_gone, is_outage, is_refusal
+from flare_ray.tracking.connection import CELL, Connection
+from flare_ray.tracking.failures import concerns_database, is_gone, is_outage, is_refusal
 from flare_ray.tracking.ledger import Ledger
-from flare_ray.tracking.uris import unreachable
+from flare_ray.tracking.uris import is_server, unreachable
 from flare_ray.tracking.views import View, run_view
 
 log = logging.getLogger(__name__)
@@ -70,8 +71,9 @@ class Writer:
     """Writes records to MLflow in the order they come, without making the caller wait.
 
     uri: tracking URI. artifacts: where a sqlite tracking keeps its artifacts (a server knows its own place). tags:
-    those of a task's experiment. patience: seconds that `close` waits for a server that is away. `errors` holds what
-    went wrong, without credentials; the store has the records all the same.
+    those of a task's experiment. patience: seconds that `close` waits for a server that is away. thorough: whether a
+    server's artifacts are looked at too, and all that runs of earlier versions have. `errors` holds what went wrong,
+    without credentials; the store has the records all the same.
     """
 
     def __init__(
@@ -81,16 +83,20 @@ class Writer:
         artifacts: str | None = None,
         tags: Callable[[str], dict[str, str]] = lambda task: {},
         patience: float = 60.0,
+        thorough: bool = False,
     ):
         self.uri, self.sweep, self.tags, self.patience = uri, sweep, tags, patience
+        self.thorough = thorough
         self.connection = Connection(uri, artifacts)
-        self.written = self.outages = self.removed = 0
+        self.written = self.outages = self.removed = self.restored = 0
         self.errors: list[str] = []
         self._name = uuid.uuid4().hex[:12]
         self._experiments: dict[str, _Experiment] = {}
         self._pending: deque[_Item] = deque()
         self._queue: queue.Queue[_Item | None] = queue.Queue()
         self._closing = threading.Event()
+        self._broken: str | None = None
+        """Why MLflow's database cannot be used until somebody mends it."""
         self._ended, self._flushed = False, time.monotonic()
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
@@ -127,7 +133,12 @@ class Writer:
             except _Away as away:
                 self.outages += 1
                 log.info("MLflow: %s", away)
+                if self._broken or self.connection.replaced:
+                    self.connection.reset()
+                    self._experiments.clear()
                 if self._closing.is_set():
+                    if self._broken:
+                        break
                     deadline = deadline or time.monotonic() + self.patience
                     if time.monotonic() + pause > deadline:
                         break
@@ -140,7 +151,8 @@ class Writer:
         self._settle()
         if self._pending:
             left, why = len(self._pending), self._pending[0].error
-            self.errors.append(f"{left} runs wait in the store, the server is away: {why}")
+            cause = "MLflow's database cannot be used" if self._broken else "the server is away"
+            self.errors.append(f"{left} runs wait in the store, {cause}: {why}")
 
     def _more(self) -> bool:
         """Takes what was handed over, waiting for it if there is nothing to do; False at the end."""
@@ -189,7 +201,7 @@ class Writer:
         try:
             name = f"{self.sweep}/{item.task}"
             experiment = self.connection.experiment(name, self.tags(item.task))
-            ledger = Ledger(self.connection, experiment, self._name).read()
+            ledger = Ledger(self.connection, name, experiment, self._name).read()
             self._experiments[item.task] = _Experiment(ledger, time.monotonic())
             return True
         except Exception as error:
@@ -226,7 +238,7 @@ class Writer:
             for item in (item for item in some if item.task == task):
                 try:
                     if ledger.has(item.fingerprint, item.failed_at):
-                        self.removed += ledger.tidy(item.fingerprint)
+                        self._keep(ledger, item)
                     elif work := self._work_of(item):
                         works.append(work)
                         items.append(item)
@@ -246,11 +258,28 @@ class Writer:
         if item.error or (len(self._pending) < _BATCH and time.monotonic() - at.opened > _FRESH_SECONDS):
             ledger.look(item.fingerprint)
         if ledger.has(item.fingerprint, item.failed_at):
-            self.removed += ledger.tidy(item.fingerprint)
-            return
-        if work := self._work_of(item):
+            self._keep(ledger, item)
+        elif work := self._work_of(item):
             ledger.add(*work)
             self.written += 1
+
+    def _keep(self, ledger: Ledger, item: _Item) -> None:
+        """Removes copies of a run that is there, and writes what was deleted of it and of its cell."""
+        self.removed += ledger.tidy(item.fingerprint)
+        if item.cell:
+            ledger.check_cell(item.cell, lambda: self._view_of(item))
+        if ledger.lacks_files(item.fingerprint, self.thorough) and (work := self._work_of(item)):
+            done = ledger.complete(*work)  # first: the count is read when the sum is made
+            self.written += done
+
+    def _view_of(self, item: _Item) -> View | None:
+        """A record's view; None where there is none, which is noted."""
+        try:
+            loaded = item.load()
+            return item.view(loaded[0]) if loaded else None
+        except Exception as error:
+            self._note(item.fingerprint, error)
+            return None
 
     def _work_of(self, item: _Item) -> tuple[str, View, dict[str, str], Path | None] | None:
         """What is to be written of an item; None when it is not wanted any more."""
@@ -266,16 +295,20 @@ class Writer:
 
     def _may_come_back(self, item: _Item, error: Exception) -> bool:
         """Whether MLflow is away; one that answers may still not be able to take this one run."""
+        self._broken = self.connection.broken() if concerns_database(error) else None
+        if self._broken:
+            item.error = redacted(self._broken)
+            return True
         if not is_outage(error):
             return False
         item.error = _in_words(error)
-        item.attempts += is_refusal(error) and not unreachable(self.uri)
+        item.attempts += is_server(self.uri) and is_refusal(error) and not unreachable(self.uri)
         return item.attempts < _ATTEMPTS
 
     def _flush(self) -> None:
         for experiment in self._experiments.values():
             try:
-                experiment.ledger.flush()
+                self._flush_one(experiment.ledger)
             except Exception as error:
                 if is_outage(error):
                     raise _Away(_in_words(error)) from error
@@ -288,9 +321,13 @@ class Writer:
             try:
                 if experiment.touched:
                     self.removed += experiment.ledger.settle(experiment.touched)
-                experiment.ledger.flush()
+                self._flush_one(experiment.ledger)
             except Exception as error:
                 self._note(task, error)
+
+    def _flush_one(self, ledger: Ledger) -> None:
+        ledger.flush()
+        self.restored, ledger.restored = self.restored + ledger.restored, 0
 
     def _note(self, what: str, error: Exception) -> None:
         self.errors.append(f"{what}: {_in_words(error)}")

@@ -112,6 +112,29 @@ def test_everything_arrives(make_study: MakeStudy, client: mlflow.MlflowClient, 
     assert Path(got).read_text() == "how to load it"
 
 
+def test_what_was_deleted_on_a_server_comes_back(
+    make_study: MakeStudy, client: mlflow.MlflowClient, server: Ui, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    study = make_study("deleted", seeds=2)
+    with Recording(study) as recording:
+        recording.everything()
+    found = written(client, study)
+    first, second, *_ = [run for run in found if FINGERPRINT in run.data.tags]
+    cells = [run for run in found if FINGERPRINT not in run.data.tags]
+    (place,) = Path(server.artifacts).rglob(f"{first.info.run_id}/artifacts")
+    (place / "adapter" / "README.md").unlink()
+    client.delete_run(second.info.run_id)
+    client.delete_run(cells[0].info.run_id)
+    client.update_run(cells[1].info.run_id, status="RUNNING")
+    for count in (2, 0):
+        with Recording(study, thorough=True) as recording:
+            recording.everything()
+        assert (recording.writer.errors, recording.writer.written) == ([], count)
+        assert_all_there_once(client, study)
+    assert (place / "adapter" / "README.md").read_text() == "how to load it"
+
+
 def test_a_server_that_is_killed_while_it_is_written_to(
     make_study: MakeStudy, client: mlflow.MlflowClient, server: Ui
 ) -> None:
