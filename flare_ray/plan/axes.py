@@ -139,10 +139,16 @@ def _validate(axis: str, value: Any, entry: Any | None) -> None:
     if axis == "fusion":
         if value not in registry.names("fusion.functions"):
             raise ValueError(registry.wanted(str(value), registry.names("fusion.functions")))
-    elif entry is not None:
-        type(entry).model_validate({**entry.model_dump(), axis: value}, strict=True)
+        return
+    if entry is not None:
+        valid = type(entry).model_validate({**entry.model_dump(), axis: value})
     elif axis in BaseTraining.model_fields:
-        BaseTraining.model_validate({axis: value}, strict=True)
+        valid = BaseTraining.model_validate({axis: value})
+    else:
+        return
+    taken = getattr(valid, axis)
+    if type(taken) is not type(value) and not (type(taken) is float and type(value) is int):
+        raise ValueError(f"{taken!r} without quotes or decimals")
 
 
 def override_problems(sweep: Sweep) -> list[Problem]:

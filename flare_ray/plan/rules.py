@@ -11,14 +11,14 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import ConfigDict, Field, PositiveFloat, create_model, model_validator
+from pydantic import ConfigDict, Field, create_model, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from flare_ray import registry
 from flare_ray.plan.located import CorpusOrModel
 from flare_ray.plan.sections import BaseTraining, Resources, Training
-from flare_ray.plan.values import NotEmpty, Section, Unique, Values
+from flare_ray.plan.values import NotEmpty, Positive, Section, Unique, Values
 
 S = TypeVar("S", bound=Section)
 NAMED = ("rank", "fusion")
@@ -115,7 +115,7 @@ def _type(field: FieldInfo) -> Any:
 def _axes() -> Any:
     """A field per hyper-parameter of `training` and per option of a method."""
     fields = {name: _axis(_type(field), field.description) for name, field in Training.model_fields.items()}
-    fields["alpha"] = _axis(PositiveFloat | None, "α of the adapters' scaling α/r; null: twice the rank.")
+    fields["alpha"] = _axis(Positive | None, "α of the adapters' scaling α/r; null: twice the rank.")
     fields["translation"] = _axis(
         CorpusOrModel,
         "Translation models by name, in the place of the one in `translation`; `gold`, `files`. For methods that "

@@ -17,8 +17,6 @@ from typing import Annotated, Literal
 from pydantic import (
     BeforeValidator,
     Field,
-    PositiveFloat,
-    PositiveInt,
     field_validator,
 )
 
@@ -40,8 +38,11 @@ from flare_ray.plan.values import (
     KnownModel,
     MethodEntry,
     NotEmpty,
+    Positive,
+    Rank,
     Section,
     Seed,
+    Share,
     TaskName,
     Unique,
     named_model,
@@ -83,9 +84,9 @@ class Sweep(Section):
     a sweep of searches alone."""
     seeds: Annotated[list[Seed], NotEmpty, Unique]
     """Each cell is run with each of them, on a base model of that seed. More seeds later leave the runs of these."""
-    rank: Annotated[list[PositiveInt], NotEmpty, Unique] = [64]
+    rank: Annotated[list[Rank], NotEmpty, Unique] = [64]
     """Bottleneck dimension r of the trained methods' adapters."""
-    alpha: PositiveFloat | None = None
+    alpha: Positive | None = None
     """α of the adapters' scaling α/r; twice the rank when left out."""
     fusion: Annotated[list[FusionName], NotEmpty, Unique] = ["add_relu"]
     """Fusion functions, for the methods that fuse."""
@@ -105,7 +106,7 @@ class Sweep(Section):
     precision: Literal["fp32", "bf16"] | None = None
     """Of the frozen weights and the forward pass, for all models; each model's own when left out. Optimiser states
     are always fp32."""
-    max_dropped: float = Field(0.01, ge=0, lt=1)
+    max_dropped: Share = 0.01
     """Share of a split's rows that may be unusable (empty text, unknown label, answer not in its context); more is
     an error. What is left out is counted with the run."""
     searches: list[Search] = []
