@@ -34,7 +34,7 @@ class Problem:
 
     def __str__(self) -> str:
         at = f" ({self.at})" if self.at else ""
-        return f"{self.where}{at}: found {self.found}; wanted {self.wanted}"
+        return f"{self.where}: found {self.found}; wanted {self.wanted}{at}"
 
 
 def shorten(text: str, longest: int = LONGEST) -> str:

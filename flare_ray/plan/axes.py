@@ -17,6 +17,7 @@ from flare_ray.errors import Problem
 from flare_ray.plan.checkpoints import checkpoint_identity, translator
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.schema import BaseTraining, Override, Range, Sweep, Training, Translation
+from flare_ray.plan.unknown import unknown_names
 
 TRANSLATION = "translation"
 TRAINING = tuple(Training.model_fields)
@@ -162,12 +163,9 @@ def override_problems(sweep: Sweep) -> list[Problem]:
     problems: list[Problem] = []
     for place, override in enumerate(sweep.overrides):
         where = f"overrides[{place}]"
-        problems += [
-            Problem(f"{where}.{axis}", repr(value), registry.wanted(str(value), names))
-            for axis, names in known.items()
-            for value in getattr(override, axis) or []
-            if value not in names
-        ]
+        for axis, names in known.items():
+            wrong = [value for value in getattr(override, axis) or [] if value not in names]
+            problems += unknown_names([(f"{where}.{axis}", value) for value in wrong], names)
         problems += _changes_problems(sweep, override, where)
     return problems
 

@@ -147,6 +147,11 @@ def _laid_over(under: Fields, over: Fields) -> Fields:
     return Fields(merge(under.values, over.values), kept | over.places)
 
 
+def without_inner(places: Mapping[str, str], path: str) -> dict[str, str]:
+    """Return the places without those of what is inside of a value that is replaced."""
+    return {inner: place for inner, place in places.items() if not inner.startswith((f"{path}.", f"{path}["))}
+
+
 def _leaves(values: Mapping[Any, Any], path: str) -> set[str]:
     """Return the paths of all values that are no mappings."""
     found: set[str] = set()

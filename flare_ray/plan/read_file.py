@@ -37,14 +37,19 @@ def read_bytes(file: Path, most: int) -> bytes:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as stream:
             _check_kind(os.fstat(descriptor).st_mode, file)  # another file may have taken the name since
-            content = stream.read(most + 1)
+            content = stream.read(most + 1)  # nothing for -1
     except (OSError, ValueError) as error:
         if isinstance(error, Unreadable):
             raise
         raise _of_error(file, error) from error
-    if len(content) > most:
+    if len(content) > most >= 0:
         raise Unreadable(f"{file}, of more than {most:,} bytes", f"at most {most:,} bytes")
     return content
+
+
+def check_readable(file: Path) -> None:
+    """Raise Unreadable for what is no regular file, or may not be read; reads none of it."""
+    read_bytes(file, -1)
 
 
 def decode(content: bytes) -> str:

@@ -10,8 +10,6 @@ data: {nusax: sandbox}
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -19,6 +17,7 @@ from pydantic import (
     Field,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from flare_ray.plan.located import Reference
 from flare_ray.plan.rules import Axes, Override, Rule, overridden
@@ -33,7 +32,9 @@ from flare_ray.plan.sections import (
     Training,
     Translation,
 )
+from flare_ray.plan.storage import absolute_storage
 from flare_ray.plan.values import (
+    Count,
     FusionName,
     KnownModel,
     MethodEntry,
@@ -71,7 +72,7 @@ _Model = Annotated[ModelSpec, BeforeValidator(named_model, json_schema_input_typ
 class Sweep(Section):
     """A whole study: the product of its axes, each run identified by what determines its result."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Names the MLflow experiments (`<name>/<task>`) and the report."""
     models: Annotated[list[_Model], NotEmpty, Unique]
     """Names of checkpoints the package knows, or {name, family, checkpoint} of your own."""
@@ -109,6 +110,8 @@ class Sweep(Section):
     max_dropped: Share = 0.01
     """Share of a split's rows that may be unusable (empty text, unknown label, answer not in its context); more is
     an error. What is left out is counted with the run."""
+    max_runs: Count = 100_000
+    """Runs that the product of the axes may have, before rules; a larger grid is an error, as it is mostly a slip."""
     searches: list[Search] = []
     """Searches over settings, beside the grid of the other fields or without one (`methods: []`)."""
     data: dict[TaskName, Reference] = {}
@@ -131,4 +134,7 @@ class Sweep(Section):
     @field_validator("storage")
     @classmethod
     def _storage(cls, value: str) -> str:
-        return value if "://" in value else str(Path(os.path.expanduser(value)).absolute())
+        try:
+            return absolute_storage(value)
+        except ValueError as error:
+            raise PydanticCustomError("storage", "{wanted}", {"wanted": str(error)}) from error

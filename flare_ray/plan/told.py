@@ -23,7 +23,9 @@ _TYPES = ("str", "int", "float", "bool", "Range")
 _MOST = 500
 """Errors of one validation that become problems; of the others there is the number."""
 _TRUE, _FALSE = ("yes", "on", "y", "true", "1"), ("no", "off", "n", "false", "0")
-_repr = reprlib.Repr(maxlevel=4, maxdict=8, maxlist=8, maxstring=200, maxother=200, maxlong=110)
+_repr = reprlib.Repr()
+_repr.maxlevel, _repr.maxdict, _repr.maxlist = 4, 8, 8
+_repr.maxstring, _repr.maxother, _repr.maxlong = 200, 200, 110
 
 
 def told(error: ValidationError) -> list[Problem]:
@@ -74,7 +76,8 @@ def _problem(detail: Any) -> Problem:
     if kind == "too_short":
         return Problem(where, shown(value), "at least one value")
     said = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return Problem(where, shown(value), context.get("wanted") or said + _remedy(kind, value))
+    wanted = context.get("wanted") or said + _remedy(kind, value)
+    return Problem(where, context.get("found") or shown(value), wanted)
 
 
 def _remedy(kind: str, value: Any) -> str:

@@ -150,7 +150,7 @@ class _Reader:
 
     def _of_kind(self, event: Any, path: str | None, depth: int) -> Any:
         if isinstance(event, yaml.ScalarEvent):
-            return _scalar(event)
+            return _scalar(event, f"{path}: " if path else "")
         if isinstance(event, yaml.SequenceStartEvent):
             _check_tag(event, "seq")
             return self._sequence(path, depth)
@@ -229,10 +229,10 @@ def _checked(text: str) -> Iterator[Any]:
         raise yaml.MarkedYAMLError(None, None, f"not YAML: {_short(str(error))}", mark) from error
 
 
-def _scalar(event: Any) -> Any:
+def _scalar(event: Any, where: str) -> Any:
     text = event.value
     if found := _NO_CHARACTER.search(text):
-        _refuse(event, f"the character U+{ord(found[0]):04X} in {_short(text)}; expected text without it")
+        _refuse(event, f"the character U+{ord(found[0]):04X} in {where}{_short(text)}; expected text without it")
     tag = event.tag
     if tag == "!" or (tag is None and not event.implicit[0]):
         return text
