@@ -46,7 +46,8 @@ def shorten(text: str, longest: int = LONGEST) -> str:
 
 def _listed(problems: tuple[Problem, ...]) -> list[str]:
     """Return the lines of the first problems, as many as a message lists."""
-    lines, length = [], 0
+    lines: list[str] = []
+    length = 0
     for problem in problems[:MOST_SHOWN]:
         line = f"  {problem}"
         length += len(line)
@@ -58,22 +59,29 @@ def _listed(problems: tuple[Problem, ...]) -> list[str]:
 
 def _presentable(problem: Problem) -> Problem:
     """Return a problem with bounded parts and without credentials. Only what may be shown is searched for them."""
-    parts = {name: getattr(problem, name) for name in ("where", "found", "wanted", "at")}
-    return replace(problem, **{name: _bounded(text) for name, text in parts.items()})
+    return replace(
+        problem,
+        where=_bounded(problem.where),
+        found=_bounded(problem.found),
+        wanted=_bounded(problem.wanted),
+        at=_bounded(problem.at),
+    )
 
 
 def _bounded(text: str) -> str:
     if len(text) <= LONGEST:
         return redacted(text)
-    window = redacted(text[: 4 * LONGEST])  # a secret that begins in what is shown ends in here, or is cut whole
+    window = redacted(
+        text[: 4 * LONGEST]
+    )  # a secret that begins in what is shown ends in here, or is cut whole
     return f"{window[:LONGEST]}… ({len(text) - LONGEST:,} more characters)"
 
 
 class InputError(Exception):
     """The sweep cannot start as written. Its message lists the problems; the program exits with `exit_code`.
 
-    No problem shows a credential, whatever was found. `problems` has all of them; the message is bounded: it lists the
-    first MOST_SHOWN, each part of which is cut to LONGEST characters.
+    No problem shows a credential, whatever was found. `problems` has all of them; the message lists the first
+    MOST_SHOWN, each part cut to LONGEST characters.
     """
 
     exit_code: ClassVar[int] = WRONG_INPUT

@@ -65,7 +65,8 @@ def wanted(name: str, options: Iterable[str]) -> str:
 
 
 def _listed(options: list[str]) -> str:
-    names, length = [], 0
+    names: list[str] = []
+    length = 0
     for option in options[:_COMPARED]:
         length += len(option) + 2
         if length > _LISTED and names:

@@ -101,7 +101,9 @@ def _read(file: Path, reading: _Reading, name: str) -> Fields:
     if not isinstance(document.value, dict):
         wanted = "a mapping of the fields " + ", ".join(Sweep.model_fields)
         raise InputError(str(file), [Problem("FILE", type(document.value).__name__, wanted)])
-    return Fields(document.value, {path: f"{name}line {line}" for path, line in document.lines.items() if path})
+    return Fields(
+        document.value, {path: f"{name}line {line}" for path, line in document.lines.items() if path}
+    )
 
 
 def _nearest(file: Path) -> str:

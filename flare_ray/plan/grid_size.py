@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import product
 from math import prod
+from typing import Any
 
 from flare_ray import registry
 from flare_ray.errors import Problem
@@ -29,11 +30,11 @@ def size_problems(sweep: Sweep) -> list[Problem]:
 
 def count_cells(sweep: Sweep) -> int:
     """Return the number of points of a sweep's grid without their seeds, before rules."""
-    named = {"rank": sweep.rank, "fusion": sweep.fusion}
+    named: dict[str, list[Any]] = {"rank": sweep.rank, "fusion": sweep.fusion}
     points = 0
     for entry in sweep.methods:
         axes = {axis: named[axis] for axis in registry.load("methods", entry.name).axes}
-        points += prod(len(values) for values in (axes | further(sweep, entry)).values())
+        points += prod([len(values) for values in (axes | further(sweep, entry)).values()])
     return points * len(sweep.models) * sum(_languages(sweep, task) for task in sweep.tasks)
 
 
@@ -60,7 +61,9 @@ def unlisted(sweep: Sweep, task: str) -> Problem | None:
 def empty_grid(sweep: Sweep) -> list[Problem]:
     """Return a problem if a sound sweep has neither a run nor a search: it would end at once, with success."""
     builder = Builder(sweep)
-    if sweep.searches or any(_has_cell(builder, model, task) for model, task in product(sweep.models, sweep.tasks)):
+    if sweep.searches or any(
+        _has_cell(builder, model, task) for model, task in product(sweep.models, sweep.tasks)
+    ):
         return []
     reasons: dict[str, int] = {}
     for skipped in builder.skipped:
@@ -73,7 +76,5 @@ def empty_grid(sweep: Sweep) -> list[Problem]:
 
 def _has_cell(builder: Builder, model: ModelSpec, task: str) -> bool:
     return any(
-        True
-        for language in builder.languages(model, task)
-        for _ in builder.cells(model, task, language)
+        True for language in builder.languages(model, task) for _ in builder.cells(model, task, language)
     )

@@ -186,8 +186,8 @@ def _data_problems(sweep: Sweep, reading_is_sound: bool) -> list[Problem]:
     problems: list[Problem] = []
     everywhere: dict[str, None] = {}
     for name in sweep.tasks:
-        if found := unlisted(sweep, name):
-            problems.append(found)
+        if unreadable := unlisted(sweep, name):
+            problems.append(unreadable)
             continue
         task, source = registry.load("tasks", name), data_source(sweep, name)
         targets = task.targets(source)

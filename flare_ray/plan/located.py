@@ -38,6 +38,13 @@ def _remedy(reference: str) -> str:
     return "; variables are not expanded in a sweep file" if "$" in reference else ""
 
 
+def no_sandbox_model(reference: str) -> str:
+    """Data of the sandbox are named `sandbox` alone."""
+    if reference.startswith(SANDBOX):
+        _refuse("sandbox, a local folder, or a hub dataset id")
+    return reference
+
+
 def known_checkpoint(reference: str) -> str:
     """A local checkpoint must be there and whole enough to be read; a hub id is looked up when it is needed."""
     if reference.startswith(SANDBOX):
@@ -45,7 +52,9 @@ def known_checkpoint(reference: str) -> str:
     elif is_local(reference):
         folder = local_path(reference)
         if not os.path.lexists(folder / CONFIG):
-            _refuse("a folder with a Hugging Face checkpoint (config.json, weights, tokenizer), or a hub id org/name")
+            _refuse(
+                "a folder with a Hugging Face checkpoint (config.json, weights, tokenizer), or a hub id org/name"
+            )
         try:
             check_folder(folder)
         except Unreadable as error:
@@ -81,6 +90,7 @@ def known_translator(reference: str, others: Sequence[str] = ()) -> str:
 CORPORA = ("gold", "files")
 """What may stand in a sweep file in a translation model's place."""
 Reference = Annotated[str, Field(min_length=1), AfterValidator(absolute)]
+Data = Annotated[Reference, AfterValidator(no_sandbox_model)]
 Checkpoint = Annotated[Reference, AfterValidator(known_checkpoint)]
 Encoder = Annotated[Reference, AfterValidator(known_translator)]
 TranslationModel = Annotated[Reference, AfterValidator(partial(known_translator, others=CORPORA))]

@@ -53,7 +53,7 @@ def check_readable(file: Path) -> None:
 
 
 def decode(content: bytes) -> str:
-    """Return UTF-8 bytes as text, without a byte-order mark. Raises Unreadable with the line of the first other byte."""
+    """Return UTF-8 bytes as text, without a byte-order mark. Raises Unreadable with the line of any other byte."""
     for mark, name in ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\x00\x00\xfe\xff", "UTF-32")):
         if content.startswith(mark):
             raise Unreadable(f"line 1: bytes that cannot be decoded: {name}", _UTF_8)
@@ -82,6 +82,8 @@ def _of_error(file: Path, error: OSError | ValueError) -> Unreadable:
             return Unreadable(f"{file}, a link to nothing", "a file, or a link to one")
         return Unreadable(f"no file {file}", "a file")
     if code == errno.EACCES:
-        return Unreadable(f"{file}, which may not be read (permission denied)", "a file that this account may read")
+        return Unreadable(
+            f"{file}, which may not be read (permission denied)", "a file that this account may read"
+        )
     reason = os.strerror(code) if code else str(error)
     return Unreadable(f"{file}: {reason}", "a file that can be read")

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from flare_ray.plan.located import Reference
+from flare_ray.plan.located import Data
 from flare_ray.plan.rules import Axes, Override, Rule, overridden
 from flare_ray.plan.sections import (
     BaseTraining,
@@ -34,6 +34,7 @@ from flare_ray.plan.sections import (
 )
 from flare_ray.plan.storage import absolute_storage
 from flare_ray.plan.values import (
+    Bounded,
     Count,
     FusionName,
     KnownModel,
@@ -74,13 +75,13 @@ class Sweep(Section):
 
     name: str = Field(max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Names the MLflow experiments (`<name>/<task>`) and the report."""
-    models: Annotated[list[_Model], NotEmpty, Unique]
+    models: Annotated[list[_Model], NotEmpty, Unique, Bounded]
     """Names of checkpoints the package knows, or {name, family, checkpoint} of your own."""
-    tasks: Annotated[list[TaskName], NotEmpty, Unique]
+    tasks: Annotated[list[TaskName], NotEmpty, Unique, Bounded]
     """Names of tasks (files of flare_ray/tasks/)."""
     languages: Literal["all"] | Annotated[list[str], NotEmpty, Unique] = "all"
     """Target languages; a language that a task does not have is skipped for that task."""
-    methods: Annotated[list[MethodEntry], Unique]
+    methods: Annotated[list[MethodEntry], Unique, Bounded]
     """Rows of Table 1 by name, or {name, …} with options of the method's own (files of flare_ray/methods/). None for
     a sweep of searches alone."""
     seeds: Annotated[list[Seed], NotEmpty, Unique]
@@ -89,11 +90,11 @@ class Sweep(Section):
     """Bottleneck dimension r of the trained methods' adapters."""
     alpha: Positive | None = None
     """α of the adapters' scaling α/r; twice the rank when left out."""
-    fusion: Annotated[list[FusionName], NotEmpty, Unique] = ["add_relu"]
+    fusion: Annotated[list[FusionName], NotEmpty, Unique, Bounded] = ["add_relu"]
     """Fusion functions, for the methods that fuse."""
-    include: list[Rule] = []
+    include: Annotated[list[Rule], Bounded] = []
     """When given, only the points that match one of these rules are run."""
-    exclude: list[Rule] = []
+    exclude: Annotated[list[Rule], Bounded] = []
     """Points that match one of these rules are not run."""
     translation: Parallel = "gold"
     """Where parallel text comes from. A translation model (by name, or a section): training rows are English rows
@@ -102,7 +103,7 @@ class Sweep(Section):
     (`<language>.test.english.<format>`)."""
     axes: Axes = Axes()
     """Further axes. Each multiplies the methods whose result it changes, and only them."""
-    overrides: list[Override] = []
+    overrides: Annotated[list[Override], Bounded] = []
     """What differs for some models, tasks or methods; later entries win."""
     precision: Literal["fp32", "bf16"] | None = None
     """Of the frozen weights and the forward pass, for all models; each model's own when left out. Optimiser states
@@ -112,9 +113,9 @@ class Sweep(Section):
     an error. What is left out is counted with the run."""
     max_runs: Count = 100_000
     """Runs that the product of the axes may have, before rules; a larger grid is an error, as it is mostly a slip."""
-    searches: list[Search] = []
+    searches: Annotated[list[Search], Bounded] = []
     """Searches over settings, beside the grid of the other fields or without one (`methods: []`)."""
-    data: dict[TaskName, Reference] = {}
+    data: dict[TaskName, Data] = {}
     """Per task: `sandbox`, a local folder, or a hub dataset id; the task's hub id when left out."""
     base: BaseTraining = BaseTraining()
     """How base models are trained on English."""

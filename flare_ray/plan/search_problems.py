@@ -18,7 +18,6 @@ from flare_ray.plan.schema import Range, Search, Sweep
 from flare_ray.plan.search import questions
 from flare_ray.plan.unknown import unknown_names
 
-
 MOST_COMBINATIONS = 10_000
 """Combinations of a method's options in one search, each of which is checked."""
 

@@ -4,8 +4,8 @@
     absolute_storage("s3://bucket/study")   # the same
     absolute_storage("$SCRATCH/results")    # ValueError: nothing expands variables in a sweep file
 
-fsspec has some forty protocols more. Memory is gone with its process, archives and web servers cannot be written to, and
-chains (`filecache::s3://…`) keep copies that other drivers do not see, so the store takes none of them.
+fsspec has some forty protocols more. Memory is gone with its process, archives and web servers cannot be written to,
+and chains (`filecache::s3://…`) keep copies that other drivers do not see, so the store takes none of them.
 """
 
 from __future__ import annotations
@@ -44,14 +44,27 @@ def absolute_storage(storage: str) -> str:
     return path
 
 
+def is_storage(storage: str) -> bool:
+    """Return whether a storage is a folder or a URL that the store takes."""
+    try:
+        absolute_storage(storage)
+    except ValueError:
+        return False
+    return True
+
+
 def check_path(path: str) -> None:
     """Raise ValueError for a path that no shell has expanded, or that no file system takes."""
     if variable := _VARIABLE.search(path):
-        raise ValueError(f"a path without {path[variable.start() :].partition('/')[0]}: variables are not expanded "
-                         "in a sweep file; write the path, or expand it in the shell: --set storage=\"$NAME/…\"")
+        raise ValueError(
+            f"a path without {path[variable.start() :].partition('/')[0]}: variables are not expanded "
+            'in a sweep file; write the path, or expand it in the shell: --set storage="$NAME/…"'
+        )
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
-        raise ValueError(f"a path from a home folder; there is no user {path.partition('/')[0].removeprefix('~')!r}")
+        raise ValueError(
+            f"a path from a home folder; there is no user {path.partition('/')[0].removeprefix('~')!r}"
+        )
     if too_long(expanded):
         raise ValueError(f"names of at most {LONGEST_NAME} bytes in a path of at most {LONGEST_PATH}")
 

@@ -1,7 +1,7 @@
 """Base class of everything that a sweep file is validated by: a value is of its field's type or it is an error.
 
-Without it pydantic would take true for 1 and yes for true. Numbers have one freedom: a whole one may be written 3.0 or
-1e2, and either may stand in quotes.
+Without it pydantic would take true for 1 and yes for true. Numbers have one freedom: a whole one may be written 3.0
+or 1e2, and either may stand in quotes.
 
     epochs: Annotated[int, Field(gt=0), INTEGRAL]
     warmup: Annotated[float, Field(ge=0), REAL]

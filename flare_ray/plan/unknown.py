@@ -21,7 +21,9 @@ def unknown_names(names: Sequence[tuple[str, Any]], known: Iterable[str]) -> lis
     ]
     if len(names) > _MOST:
         where, _ = names[_MOST]
-        problems.append(Problem(where, f"{len(names) - _MOST:,} more unknown names", registry.wanted("", known)))
+        problems.append(
+            Problem(where, f"{len(names) - _MOST:,} more unknown names", registry.wanted("", known))
+        )
     return problems
 
 

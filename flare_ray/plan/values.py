@@ -48,6 +48,14 @@ def unique(values: list[Any]) -> list[Any]:
     return values
 
 
+def bounded(values: Any) -> Any:
+    """A list of not too many entries: each is looked up by name."""
+    if isinstance(values, list) and len(values) > MOST_ENTRIES:
+        context = {"found": f"a list of {len(values):,}", "wanted": f"at most {MOST_ENTRIES:,} entries"}
+        raise PydanticCustomError("too_long", "{wanted}", context)
+    return values
+
+
 def named_model(value: Any) -> Any:
     """A known name, or a mapping that may change some of what goes with a known name."""
     known = known_models()
@@ -107,6 +115,8 @@ Positive = Annotated[float, Field(gt=0, le=1e9), REAL]
 Rate = Annotated[float, Field(gt=0, le=100), REAL]
 """A learning rate."""
 Marker = Literal["brackets", "angles", "tags", "quotes"]
+MOST_ENTRIES = 1000
+Bounded = BeforeValidator(bounded)
 NotEmpty = Field(min_length=1)
 Unique = AfterValidator(unique)
 Value = str | int

@@ -5,7 +5,7 @@
 
 PyYAML scans and parses; this file turns its events into values:
 
-- `true` and `false` are the only booleans: yes, no, on and off are text. `1e-4` is a number, `1:30` and `1_000` are text.
+- `true` and `false` are the only booleans: yes, no, on and off are text. `1e-4` is a number, `1:30` is text.
 - `0100` is 64 for YAML 1.1 and 100 for YAML 1.2, so it is an error.
 - A key that comes twice, a tag other than a core one, and a character that no file name can have are errors.
 - Text, depth and number of values are bounded, and what an alias repeats is counted before it is copied.
@@ -35,7 +35,13 @@ MOST_DIGITS = 100
 """Digits of a number."""
 
 _CORE = "tag:yaml.org,2002:"
-_KINDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "null": "null"}
+_KINDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "null",
+}
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -93,7 +99,9 @@ def core_value(text: str) -> Any:
     if text in _WORDS:
         return _WORDS[text]
     if len(text) > MOST_DIGITS and (_INTEGER.fullmatch(text) or _FLOAT.fullmatch(text)):
-        raise ValueError(f"a number of {len(text):,} characters; expected at most {MOST_DIGITS}, or text in quotes")
+        raise ValueError(
+            f"a number of {len(text):,} characters; expected at most {MOST_DIGITS}, or text in quotes"
+        )
     if _LEADING_ZERO.fullmatch(text):
         raise ValueError(_leading_zero(text))
     if _INTEGER.fullmatch(text):
@@ -109,7 +117,8 @@ def _leading_zero(text: str) -> str:
     octal = re.fullmatch(r"[-+]?0[0-7]+", text)
     numbers = [str(int(text, 8)), str(int(text))] if octal else [str(int(text))]
     meaning = f", which YAML 1.1 reads as {numbers[0]} and YAML 1.2 as {numbers[-1]}" if octal else ""
-    return f"the number {text} begins with 0{meaning}; write {' or '.join(dict.fromkeys(numbers))}, or put it in quotes"
+    remedy = f"write {' or '.join(dict.fromkeys(numbers))}, or put it in quotes"
+    return f"the number {text} begins with 0{meaning}; {remedy}"
 
 
 class _Reader:
@@ -168,14 +177,22 @@ class _Reader:
         own: dict[Any, Any] = {}
         merged: list[dict[Any, Any]] = []
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
-            if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0] and not event.tag:
+            if (
+                isinstance(event, yaml.ScalarEvent)
+                and event.value == "<<"
+                and event.implicit[0]
+                and not event.tag
+            ):
                 merged += self._merged(next(self._events), depth)
                 continue
             key = self._value(event, None, depth + 1)
             if isinstance(key, dict | list):
                 _refuse(event, "a list or a mapping as a key; expected a name")
             if isinstance(key, str) and len(key) > MOST_OF_A_KEY:
-                _refuse(event, f"the key {_short(key)} of {len(key):,} characters; expected at most {MOST_OF_A_KEY}")
+                _refuse(
+                    event,
+                    f"the key {_short(key)} of {len(key):,} characters; expected at most {MOST_OF_A_KEY}",
+                )
             if key in own:
                 _refuse(event, f"the key {_short(key)} comes twice; remove one of both")
             inner = None if path is None else inner_path(path, key)
@@ -208,7 +225,10 @@ class _Reader:
     def _count(self, event: Any, size: int) -> None:
         self._values += size
         if self._values > MOST_VALUES:
-            _refuse(event, f"more than {MOST_VALUES} values, with what anchors repeat; split the sweep into several files")
+            _refuse(
+                event,
+                f"more than {MOST_VALUES} values, with what anchors repeat; split the sweep into several files",
+            )
 
 
 def _checked(text: str) -> Iterator[Any]:
@@ -225,14 +245,16 @@ def _checked(text: str) -> Iterator[Any]:
     except yaml.YAMLError:
         raise
     except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        mark = last.end_mark if last is not None else None
+        mark: Any = last.end_mark if last is not None else None
         raise yaml.MarkedYAMLError(None, None, f"not YAML: {_short(str(error))}", mark) from error
 
 
 def _scalar(event: Any, where: str) -> Any:
     text = event.value
     if found := _NO_CHARACTER.search(text):
-        _refuse(event, f"the character U+{ord(found[0]):04X} in {where}{_short(text)}; expected text without it")
+        _refuse(
+            event, f"the character U+{ord(found[0]):04X} in {where}{_short(text)}; expected text without it"
+        )
     tag = event.tag
     if tag == "!" or (tag is None and not event.implicit[0]):
         return text
@@ -265,7 +287,10 @@ def _check_tag(event: Any, kind: str) -> None:
 
 def _refuse_tag(event: Any) -> NoReturn:
     tag = _short(event.tag.replace(_CORE, "!!"))
-    _refuse(event, f"could not determine a constructor for the tag {tag}; remove the tag, sweep files have plain values")
+    _refuse(
+        event,
+        f"could not determine a constructor for the tag {tag}; remove the tag, sweep files have plain values",
+    )
 
 
 def _refuse(event: Any, problem: str) -> NoReturn:
