@@ -17,8 +17,11 @@ from flare_ray.errors import Problem
 from flare_ray.plan.checkpoints import checkpoint_identity, translator
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.schema import BaseTraining, Override, Range, Sweep, Training, Translation
+from flare_ray.plan.told import shown
 from flare_ray.plan.unknown import unknown_names
 
+_MOST = 40
+"""Wrong values of one axis of a search after which no further one is looked at."""
 TRANSLATION = "translation"
 TRAINING = tuple(Training.model_fields)
 GROUP = (
@@ -129,9 +132,11 @@ def value_problems(where: str, axis: str, values: Sequence[Any] | Range, entry: 
         try:
             _validate(axis, value, entry)
         except ValidationError as error:
-            found.append(Problem(where, repr(value), reason(error)))
+            found.append(Problem(where, shown(value), reason(error)))
         except ValueError as error:
-            found.append(Problem(where, repr(value), str(error)))
+            found.append(Problem(where, shown(value), str(error)))
+        if len(found) == _MOST:
+            return [*found, Problem(where, "further values, not looked at", "the first ones put right")]
     return found
 
 

@@ -58,10 +58,10 @@ def ruled_out(cell: Cell, sweep: Sweep, place: Place) -> str | None:
     def is_one(axis: str, values: list[Any]) -> bool:
         usual = meant.get(axis)
         mine = point[axis] if point[axis] is not None else usual
-        return mine in [usual if value is None else value for value in values]
+        return mine in values or (mine == usual and None in values)
 
     def matches(rule: Rule) -> bool:
-        return all(axis in point and is_one(axis, values) for axis, values in rule.given().items())
+        return all(axis in point and is_one(axis, values) for axis, values in rule.axes.items())
 
     if sweep.include and not any(map(matches, sweep.include)):
         return "no rule of include matches"

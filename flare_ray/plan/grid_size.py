@@ -17,10 +17,19 @@ from flare_ray.plan.grid import Builder, data_source
 from flare_ray.plan.schema import ModelSpec, Sweep
 
 
+MOST_CHECKS = 10
+"""Rules that are tried on cells, for each run of `max_runs`."""
+
+
 def size_problems(sweep: Sweep) -> list[Problem]:
     """Return a problem if the product of the axes has more runs than the sweep's `max_runs`."""
     cells = count_cells(sweep)
     runs = cells * len(sweep.seeds)
+    rules = len(sweep.include) + len(sweep.exclude)
+    if runs <= sweep.max_runs and cells * rules > MOST_CHECKS * sweep.max_runs:
+        found = f"{rules:,} rules for {cells:,} cells"
+        wanted = f"fewer rules (a rule may have lists of values), or max_runs: {-(-cells * rules // MOST_CHECKS)}"
+        return [Problem("exclude" if sweep.exclude else "include", found, wanted)]
     if runs <= sweep.max_runs:
         return []
     found = f"{cells:,} cells with {len(sweep.seeds):,} seeds, which are {runs:,} runs"

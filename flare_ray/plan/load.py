@@ -26,6 +26,10 @@ from flare_ray.plan.unknown import Values, unknown_names
 from flare_ray.plan.yaml_values import DEEPEST, describe, read_value
 
 
+_MOST = 100
+"""Problems of rules after which no further rule is looked at."""
+
+
 def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
     """The sweep of a YAML file with `dotted.key=value` overrides. Raises InputError with every problem."""
     fields = overridden_fields(read_fields(file), overrides, str(file))
@@ -143,11 +147,13 @@ def _rule_problems(sweep: Sweep) -> list[Problem]:
     problems = []
     for kind in ("include", "exclude"):
         for place, rule in enumerate(getattr(sweep, kind)):
-            where, given = f"{kind}[{place}]", rule.given()
+            where, given = f"{kind}[{place}]", rule.axes
             if not given:
                 problems.append(Problem(where, "a rule without an axis", registry.wanted("", axes)))
             for axis, values in given.items():
                 problems += _value_problems(f"{where}.{axis}", axis, values, known)
+            if len(problems) > _MOST:
+                return [*problems, Problem(where, "further rules, not looked at", "the first ones put right")]
     return problems
 
 

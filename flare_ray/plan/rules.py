@@ -7,7 +7,7 @@ overrides: [{model: gemma-2-9b, resources: {gpus_per_worker: 1, accelerator_type
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -44,10 +44,13 @@ class Rule(Section):
     rank: Values | None = None
     """Of its ranks."""
 
-    def given(self) -> dict[str, list[Any]]:
-        """The axes that are given, with their values; a null is one."""
-        every = {axis: getattr(self, axis) for axis in sorted(self.model_fields_set)}
-        return {axis: values if isinstance(values, list) else [values] for axis, values in every.items()}
+    @cached_property
+    def axes(self) -> dict[str, list[Any]]:
+        """The axes that are given, with their values; a null is one. Each cell asks for them."""
+        fields = {axis: getattr(self, axis) for axis in type(self).model_fields}
+        every = {**fields, **(self.model_extra or {})}
+        given = {axis: every[axis] for axis in sorted(self.model_fields_set)}
+        return {axis: values if isinstance(values, list) else [values] for axis, values in given.items()}
 
 
 class Override(Section):
