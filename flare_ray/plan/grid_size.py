@@ -12,12 +12,11 @@ from typing import Any
 from flare_ray import registry
 from flare_ray.errors import Problem
 from flare_ray.plan.axes import further
-from flare_ray.plan.checkpoints import is_local, local_path
+from flare_ray.plan.checkpoints import local_path
 from flare_ray.plan.grid import Builder, data_source
 from flare_ray.plan.schema import ModelSpec, Sweep
 
-
-MOST_CHECKS = 10
+MOST_CHECKS = 5
 """Rules that are tried on cells, for each run of `max_runs`."""
 
 
@@ -28,7 +27,9 @@ def size_problems(sweep: Sweep) -> list[Problem]:
     rules = len(sweep.include) + len(sweep.exclude)
     if runs <= sweep.max_runs and cells * rules > MOST_CHECKS * sweep.max_runs:
         found = f"{rules:,} rules for {cells:,} cells"
-        wanted = f"fewer rules (a rule may have lists of values), or max_runs: {-(-cells * rules // MOST_CHECKS)}"
+        wanted = (
+            f"fewer rules (a rule may have lists of values), or max_runs: {-(-cells * rules // MOST_CHECKS)}"
+        )
         return [Problem("exclude" if sweep.exclude else "include", found, wanted)]
     if runs <= sweep.max_runs:
         return []
@@ -51,20 +52,18 @@ def _languages(sweep: Sweep, task: str) -> int:
     """Return the number of a task's target languages; one where they cannot be listed."""
     if sweep.languages != "all":
         return len(sweep.languages)
-    return 1 if unlisted(sweep, task) else len(registry.load("tasks", task).targets(data_source(sweep, task)))
-
-
-def unlisted(sweep: Sweep, task: str) -> Problem | None:
-    """Return the problem of a data folder whose languages cannot be listed."""
-    source = data_source(sweep, task)
-    if source == "sandbox" or not is_local(source):
-        return None
     try:
-        registry.load("tasks", task).targets(source)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        return Problem(f"data.{task}", f"{local_path(source)}: {reason}", "a folder that can be read")
-    return None
+        return len(registry.load("tasks", task).targets(data_source(sweep, task)))
+    except OSError:
+        return 1
+
+
+def unreadable_data(sweep: Sweep, task: str, error: OSError) -> Problem:
+    """Return the problem of a task's data that this machine cannot read."""
+    place = error.filename or local_path(data_source(sweep, task))
+    return Problem(
+        f"data.{task}", f"{place}: {error.strerror or error}", "files and folders that can be read"
+    )
 
 
 def empty_grid(sweep: Sweep) -> list[Problem]:

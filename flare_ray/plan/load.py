@@ -18,13 +18,12 @@ from flare_ray.plan.checkpoints import checkpoint_identity, known_models
 from flare_ray.plan.extends import Fields, read_fields, without_inner
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
-from flare_ray.plan.grid_size import empty_grid, size_problems, unlisted
+from flare_ray.plan.grid_size import empty_grid, size_problems, unreadable_data
 from flare_ray.plan.schema import Sweep
 from flare_ray.plan.search_problems import repeated_searches, search_problems
 from flare_ray.plan.told import shown, told
 from flare_ray.plan.unknown import Values, unknown_names
 from flare_ray.plan.yaml_values import DEEPEST, describe, read_value
-
 
 _MOST = 100
 """Problems of rules after which no further rule is looked at."""
@@ -173,7 +172,10 @@ def _value_problems(where: str, axis: str, values: list[Any], known: dict[str, V
 
 def _languages(sweep: Sweep, task: str) -> list[str]:
     """Target languages of a task that the sweep asks for."""
-    targets = registry.load("tasks", task).targets(data_source(sweep, task))
+    try:
+        targets = registry.load("tasks", task).targets(data_source(sweep, task))
+    except OSError:  # `_data_problems` names it
+        return []
     return [code for code in targets if sweep.languages == "all" or code in sweep.languages]
 
 
@@ -192,36 +194,39 @@ def _data_problems(sweep: Sweep, reading_is_sound: bool) -> list[Problem]:
     problems: list[Problem] = []
     everywhere: dict[str, None] = {}
     for name in sweep.tasks:
-        if unreadable := unlisted(sweep, name):
-            problems.append(unreadable)
-            continue
-        task, source = registry.load("tasks", name), data_source(sweep, name)
-        targets = task.targets(source)
-        everywhere.update(dict.fromkeys(targets))
-        chosen = (
-            targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
-        )
-        entries = [*sweep.methods, *(section.method for section in sweep.searches)]
-        methods = [registry.load("methods", entry.name) for entry in entries]
-        # with a translation model only test rows are read in the target, and English beside them as gold at most
-        human = reading_is_sound and any(isinstance(one, str) for one in parallels(sweep))
-        gold = reading_is_sound and any(_reads_gold(sweep, entry) for entry in entries)
-        found = task.problems(
-            source,
-            chosen,
-            paired=gold or (human and any(method.reads_source for method in methods)),
-            trained=human and any(method.trains for method in methods),
-            max_dropped=sweep.max_dropped,
-        )
-        if not found and not targets:
-            wanted = "a folder of: " + ", ".join(task.languages.values())
-            found = [Problem(f"data.{name}", f"{source!r} with no target language", wanted)]
-        problems += found
-        problems += _mute_problems(sweep, name, chosen)
+        try:
+            task = registry.load("tasks", name)
+            targets = task.targets(data_source(sweep, name))
+            everywhere.update(dict.fromkeys(targets))
+            problems += _task_problems(sweep, name, targets, reading_is_sound)
+        except OSError as error:
+            problems.append(unreadable_data(sweep, name, error))
     if sweep.languages != "all" and everywhere:
         places = ((f"languages[{index}]", code) for index, code in enumerate(sweep.languages))
         problems += unknown_names([one for one in places if one[1] not in everywhere], everywhere)
     return problems
+
+
+def _task_problems(sweep: Sweep, name: str, targets: list[str], reading_is_sound: bool) -> list[Problem]:
+    """What is wrong with one task's data. targets: languages that they have. Raises OSError."""
+    task, source = registry.load("tasks", name), data_source(sweep, name)
+    chosen = targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
+    entries = [*sweep.methods, *(section.method for section in sweep.searches)]
+    methods = [registry.load("methods", entry.name) for entry in entries]
+    # with a translation model only test rows are read in the target, and English beside them as gold at most
+    human = reading_is_sound and any(isinstance(one, str) for one in parallels(sweep))
+    gold = reading_is_sound and any(_reads_gold(sweep, entry) for entry in entries)
+    found: list[Problem] = task.problems(
+        source,
+        chosen,
+        paired=gold or (human and any(method.reads_source for method in methods)),
+        trained=human and any(method.trains for method in methods),
+        max_dropped=sweep.max_dropped,
+    )
+    if not found and not targets:
+        wanted = "a folder of: " + ", ".join(task.languages.values())
+        found = [Problem(f"data.{name}", f"{source!r} with no target language", wanted)]
+    return found + _mute_problems(sweep, name, chosen)
 
 
 def _mute_problems(sweep: Sweep, task: str, languages: Sequence[str]) -> list[Problem]:

@@ -113,12 +113,16 @@ class BaseTraining(Training):
     """LoRA's α; twice the rank when left out."""
 
 
+_ENDS = Field(ge=-(10**12), le=10**12)
+_End = Annotated[StrictInt, _ENDS] | Annotated[StrictFloat, _ENDS]
+
+
 class Range(Section):
     """Values between two ends: whole numbers when both ends are."""
 
-    low: StrictInt | StrictFloat
+    low: _End
     """The least value."""
-    high: StrictInt | StrictFloat
+    high: _End
     """The greatest."""
     log: bool = False
     """Whether to draw on a logarithmic scale."""
