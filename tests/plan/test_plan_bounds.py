@@ -1,4 +1,4 @@
-"""What a sweep file may hold: YAML 1.2's core values, of a field's own type, within bounds; and what a message says."""
+"""What a sweep file may hold: YAML 1.2's core values, each of its field's type, within bounds; what messages say."""
 
 from __future__ import annotations
 
@@ -82,9 +82,7 @@ def test_a_problem_names_the_line_and_the_file_of_its_value(fields: dict[str, An
         "max_dropped": "line 2",
         "base.epochs": "--set",
     }
-    assert "wanted greater than 0 (common.yaml line 2)" in "".join(
-        str(one).replace("wanted greater than 0", "wanted greater than 0") for one in found.values()
-    )
+    assert str(found["rank[0]"]).endswith("(common.yaml line 2)")
 
 
 def test_a_value_that_is_replaced_takes_its_lines_with_it(fields: dict[str, Any], tmp_path: Path) -> None:
