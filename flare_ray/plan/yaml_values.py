@@ -78,12 +78,12 @@ def read_document(text: str) -> Document:
 
 
 def describe(error: yaml.YAMLError) -> str:
-    """Return what is wrong with a text in one line: line and column, then the problem."""
+    """Return what is wrong with a text in one line: the problem, then line and column."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
-        at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        at = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         said = ", ".join(part for part in (error.context, error.problem) if part)
-        return at + " ".join(said.split())
+        return " ".join(said.split()) + at
     return " ".join(str(error).split())
 
 
