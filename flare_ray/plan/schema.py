@@ -124,7 +124,7 @@ class Sweep(Section):
     resources: Resources = Resources()
     """On what it runs; changes no result."""
     storage: str = Field("results", validate_default=True)
-    """Folder, or URL of S3, Google or Azure, that keeps all records; what is finished there is never trained again."""
+    """Folder or URL (S3, Google, Azure) that keeps every record; what is finished there is never trained again."""
     tracking: Tracking = Tracking()
     """MLflow's server or file."""
 
