@@ -13,7 +13,7 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,14 @@ EXPORTS = {
     "models": "FAMILY",
     "fusion.functions": "FUSION",
 }
+
+
+_LONGEST = 100
+"""Characters of a name that others are compared with."""
+_COMPARED = 200
+"""Options that a name is compared with, and that may be listed."""
+_LISTED = 300
+"""Characters of a list of options."""
 
 
 class UnknownName(LookupError):
@@ -46,13 +54,33 @@ def load(kind: str, name: str) -> Any:
 
 
 def wanted(name: str, options: Iterable[str]) -> str:
-    """The list of options, led by the nearest one: "'lora' (nearest), of: flare, lora, zero_shot"."""
-    options = list(options)
-    near = difflib.get_close_matches(
-        str(name).lower(), [option.lower() for option in options], n=1, cutoff=0.5
-    )
-    listed = "one of: " + ", ".join(options) if options else "nothing is available"
-    if not near:
-        return listed
-    match = next(option for option in options if option.lower() == near[0])
-    return f"{match!r} (the nearest), {listed}"
+    """The list of options, led by the nearest one: "'lora' (nearest), of: flare, lora, zero_shot".
+
+    Bounded: a long name has no nearest one, and of many options the first ones are listed.
+    """
+    options = list(map(str, options))
+    listed = f"one of: {_listed(options)}" if options else "nothing is available"
+    near = _nearest(str(name).lower(), tuple(options[:_COMPARED]))
+    return f"{near!r} (the nearest), {listed}" if near else listed
+
+
+def _listed(options: list[str]) -> str:
+    names: list[str] = []
+    length = 0
+    for option in options[:_COMPARED]:
+        length += len(option) + 2
+        if length > _LISTED and names:
+            break
+        names.append(option if len(option) <= _LONGEST else f"{option[:_LONGEST]}…")
+    more = len(options) - len(names)
+    return ", ".join(names) + (f" … and {more:,} more" if more else "")
+
+
+@lru_cache(maxsize=1024)
+def _nearest(name: str, options: tuple[str, ...]) -> str | None:
+    """The option that is most like a name in lower case; None when none is."""
+    if not name or len(name) > _LONGEST:
+        return None
+    lowered = {option.lower(): option for option in reversed(options) if len(option) <= _LONGEST}
+    near = difflib.get_close_matches(name, lowered, n=1, cutoff=0.5)
+    return lowered[near[0]] if near else None

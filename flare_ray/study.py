@@ -25,6 +25,7 @@ from flare_ray.plan.load import load_sweep
 from flare_ray.plan.schema import Sweep, Translation
 from flare_ray.plan.search import questions
 from flare_ray.plan.stages import Stages, stages
+from flare_ray.plan.storage import is_storage
 from flare_ray.plan.translation_cost import TranslationCosts
 from flare_ray.store import Store, open_store, read_store, shelf
 from flare_ray.store.shelf import Shelf
@@ -267,6 +268,6 @@ def _named(file: Path, overrides: Sequence[str], sweep: Sweep | None) -> dict[st
     storage, tracking = raw.get("storage", Sweep.model_fields["storage"].default), raw.get("tracking")
     uri = tracking.get("uri") if isinstance(tracking, dict) else None
     return {
-        "storage": storage if isinstance(storage, str) else None,
+        "storage": storage if isinstance(storage, str) and is_storage(storage) else None,
         "uri": tracking_uri(uri if isinstance(uri, str) else None),
     }

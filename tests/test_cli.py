@@ -242,11 +242,12 @@ def test_a_sweep_that_cannot_be_read_leaves_nothing_behind(tmp_path: Path) -> No
 
 def test_no_traceback_reaches_the_terminal(tmp_path: Path, fields: dict[str, Any]) -> None:
     file = write_sweep(tmp_path / "sweep.yaml", {**fields, "rank": [0]})
+    line = file.read_text().splitlines().index("- 0") + 1
     done = subprocess.run(
         [sys.executable, "-m", "flare_ray.sweep", str(file)], capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"{file}: 1 problem\n  rank[0]: found 0; wanted greater than 0\n"
+    assert done.stderr == f"{file}: 1 problem\n  rank[0]: found 0; wanted greater than 0 (line {line})\n"
 
 
 # ---- report

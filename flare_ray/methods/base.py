@@ -7,9 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from flare_ray.models.base import Family
+from flare_ray.plan.strict import Strict
 from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -20,10 +19,8 @@ if TYPE_CHECKING:
 Reads = Literal["target", "source", "both"]
 
 
-class Options(BaseModel):
+class Options(Strict):
     """Settings of a method's own, given in the sweep beside its name; unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)

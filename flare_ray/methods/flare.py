@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from flare_ray.methods.base import Batch, Method, Options, Posed, lora_settings
+from flare_ray.plan.strict import NO_FLAG
 
 if TYPE_CHECKING:
     from flare_ray.fusion import FlareConfig
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class FlareOptions(Options):
     """What the paper varies, and where its released code differs from its text (method.md)."""
 
-    source_offset: Literal[0, 1] = 1
+    source_offset: Annotated[Literal[0, 1], NO_FLAG] = 1
     """Block i fuses the source's output of block i (1, the paper) or its input (0, the released code)."""
     cross_attention_bias: bool = False
     """Biases in cross_attention's matrices: the released code has them, the paper not."""

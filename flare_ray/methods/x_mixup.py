@@ -7,11 +7,12 @@ on at test too. See flare_ray/mixup for the method and what its text leaves open
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from flare_ray.methods.base import Batch, Method, Options, Posed, lora_config
+from flare_ray.plan.strict import INTEGRAL, REAL
 from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 class XMixupOptions(Options):
     """None stands for the value that Yang et al. use for the kind of task."""
 
-    block: int | None = Field(None, ge=0)
+    block: Annotated[int, Field(ge=0, le=10_000), INTEGRAL] | None = None
     """The block that mixes: the first for classification, that at 15/24 of the depth for QA."""
-    loss_alpha: float | None = Field(None, ge=0, le=1)
+    loss_alpha: Annotated[float, Field(ge=0, le=1), REAL] | None = None
     """Weight of the English task loss; the target's is 1 minus it. 0.4, for QA 0.2."""
-    mse_weight: float = Field(1.0, ge=0)
+    mse_weight: Annotated[float, Field(ge=0, le=1e6), REAL] = 1.0
     """Of the distance between the two representations."""
-    kl_weight: float | None = Field(None, ge=0)
+    kl_weight: Annotated[float, Field(ge=0, le=1e6), REAL] | None = None
     """Of the divergence between the two predictions: 1, none for QA."""
-    sampling_k: float | None = Field(None, gt=0)
+    sampling_k: Annotated[float, Field(gt=0, le=1e9), REAL] | None = None
     """k of the scheduled sampling between gold and back-translated English: 1000, for QA 2000."""
     test_source: Literal["translation", "gold"] = "translation"
     """`gold`: the corpus's own English at test (Table 4)."""

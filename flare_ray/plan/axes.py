@@ -17,7 +17,11 @@ from flare_ray.errors import Problem
 from flare_ray.plan.checkpoints import checkpoint_identity, translator
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.schema import BaseTraining, Override, Range, Sweep, Training, Translation
+from flare_ray.plan.told import shown
+from flare_ray.plan.unknown import unknown_names
 
+_MOST = 40
+"""Wrong values of one axis of a search after which no further one is looked at."""
 TRANSLATION = "translation"
 TRAINING = tuple(Training.model_fields)
 GROUP = (
@@ -128,9 +132,11 @@ def value_problems(where: str, axis: str, values: Sequence[Any] | Range, entry: 
         try:
             _validate(axis, value, entry)
         except ValidationError as error:
-            found.append(Problem(where, repr(value), reason(error)))
+            found.append(Problem(where, shown(value), reason(error)))
         except ValueError as error:
-            found.append(Problem(where, repr(value), str(error)))
+            found.append(Problem(where, shown(value), str(error)))
+        if len(found) == _MOST:
+            return [*found, Problem(where, "further values, not looked at", "the first ones put right")]
     return found
 
 
@@ -139,10 +145,16 @@ def _validate(axis: str, value: Any, entry: Any | None) -> None:
     if axis == "fusion":
         if value not in registry.names("fusion.functions"):
             raise ValueError(registry.wanted(str(value), registry.names("fusion.functions")))
-    elif entry is not None:
-        type(entry).model_validate({**entry.model_dump(), axis: value}, strict=True)
+        return
+    if entry is not None:
+        valid = type(entry).model_validate({**entry.model_dump(), axis: value})
     elif axis in BaseTraining.model_fields:
-        BaseTraining.model_validate({axis: value}, strict=True)
+        valid = BaseTraining.model_validate({axis: value})
+    else:
+        return
+    taken = getattr(valid, axis)
+    if type(taken) is not type(value) and not (type(taken) is float and type(value) is int):
+        raise ValueError(f"{taken!r} without quotes or decimals")
 
 
 def override_problems(sweep: Sweep) -> list[Problem]:
@@ -156,12 +168,9 @@ def override_problems(sweep: Sweep) -> list[Problem]:
     problems: list[Problem] = []
     for place, override in enumerate(sweep.overrides):
         where = f"overrides[{place}]"
-        problems += [
-            Problem(f"{where}.{axis}", repr(value), registry.wanted(str(value), names))
-            for axis, names in known.items()
-            for value in getattr(override, axis) or []
-            if value not in names
-        ]
+        for axis, names in known.items():
+            wrong = [value for value in getattr(override, axis) or [] if value not in names]
+            problems += unknown_names([(f"{where}.{axis}", value) for value in wrong], names)
         problems += _changes_problems(sweep, override, where)
     return problems
 

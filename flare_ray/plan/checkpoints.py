@@ -20,12 +20,15 @@ from typing import Any
 from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError
+from flare_ray.plan.read_file import Unreadable, check_readable, decode, read_bytes
 from flare_ray.sandbox import world
 
 SANDBOX = "sandbox:"
 _DIGESTS = "digests"
+CONFIG = "config.json"
 _CONTENT = (".safetensors", ".bin", ".json", ".txt", ".model")
-
+_MOST_OF_A_CONFIG = 4 << 20
+_A_CONFIG = "the config.json of a Hugging Face checkpoint, a JSON object"
 
 TRANSLATORS = {
     "nllb-200-3.3b": "facebook/nllb-200-3.3B",
@@ -60,7 +63,7 @@ def is_local(reference: str) -> bool:
     A hub id has one slash at most: `org/name`.
     """
     looks_so = reference.startswith((".", "/", "~")) or reference.partition("@")[0].count("/") > 1
-    return looks_so or (reference != "sandbox" and Path(reference).is_dir())
+    return looks_so or (reference != "sandbox" and os.path.isdir(reference))
 
 
 def local_path(reference: str) -> Path:
@@ -73,10 +76,41 @@ def checkpoint_identity(checkpoint: str) -> dict[str, str]:
     if checkpoint.startswith(SANDBOX):
         return {"sandbox": world.VERSION, "model": checkpoint.removeprefix(SANDBOX)}
     if is_local(checkpoint):
-        folder = local_path(checkpoint)
-        return {"content": files_digest(p for p in sorted(folder.iterdir()) if p.suffix in _CONTENT)}
+        return {"content": files_digest(content_files(local_path(checkpoint)))}
     name, _, revision = checkpoint.partition("@")
     return {"hub": name, "revision": revision or "main"}
+
+
+def content_files(folder: Path) -> list[Path]:
+    """Return the files that make a local checkpoint what it is, sorted; folders are none of them."""
+    return [file for file in sorted(folder.iterdir()) if file.suffix in _CONTENT and not file.is_dir()]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the config.json of a local checkpoint. Raises Unreadable for what is no JSON object, or no file."""
+    file = folder / CONFIG
+    try:
+        config = json.loads(decode(read_bytes(file, _MOST_OF_A_CONFIG)))
+    except Unreadable as error:
+        found = error.found if str(file) in error.found else f"{file}, {error.found}"
+        raise Unreadable(found, error.wanted) from error
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"{file}, which is no JSON ({str(error)[:100]})", _A_CONFIG) from error
+    if not isinstance(config, dict):
+        kind = {list: "a list", type(None): "null", str: "text"}.get(type(config), "a number")
+        raise Unreadable(f"{file}, which is {kind}", _A_CONFIG)
+    return config
+
+
+def check_folder(folder: Path) -> None:
+    """Raise Unreadable where a local checkpoint's config.json or another file of its content cannot be read."""
+    read_config(folder)
+    try:
+        files = content_files(folder)
+    except OSError as error:
+        raise Unreadable(f"{folder}: {error.strerror}", "a folder that can be listed") from error
+    for file in files:
+        check_readable(file)
 
 
 def files_digest(files: Iterable[Path]) -> str:

@@ -7,7 +7,9 @@ duplicates. What the runs of a cell share, and the cells of a sweep, is found on
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 from flare_ray import registry
@@ -41,12 +43,14 @@ def ruled_out(cell: Cell, sweep: Sweep, place: Place) -> str | None:
 
     A null in a rule stands for what it does in an axis.
     """
+    if not (sweep.include or sweep.exclude):
+        return None
     point = {
         "model": cell.model.name,
         "task": cell.task,
         "language": cell.language,
         "method": cell.method,
-        **registry.load("methods", cell.method).Options(**dict(cell.options)).model_dump(),
+        **_options(cell.method, cell.options),
         **dict(cell.axes),
     }
     meant = place.meant(cell.method, point)
@@ -54,15 +58,21 @@ def ruled_out(cell: Cell, sweep: Sweep, place: Place) -> str | None:
     def is_one(axis: str, values: list[Any]) -> bool:
         usual = meant.get(axis)
         mine = point[axis] if point[axis] is not None else usual
-        return mine in [usual if value is None else value for value in values]
+        return mine in values or (mine == usual and None in values)
 
     def matches(rule: Rule) -> bool:
-        return all(axis in point and is_one(axis, values) for axis, values in rule.given().items())
+        return all(axis in point and is_one(axis, values) for axis, values in rule.axes.items())
 
     if sweep.include and not any(map(matches, sweep.include)):
         return "no rule of include matches"
     found = next((number for number, rule in enumerate(sweep.exclude) if matches(rule)), None)
     return None if found is None else f"exclude[{found}]"
+
+
+@lru_cache(maxsize=1024)
+def _options(method: str, given: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:
+    """Return all options of a method, those that are given and the others at their default."""
+    return MappingProxyType(registry.load("methods", method).Options(**dict(given)).model_dump())
 
 
 def data_source(sweep: Sweep, task: str) -> str:

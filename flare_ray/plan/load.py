@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +15,48 @@ from flare_ray import registry
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.axes import axes_problems, further, override_problems, parallels, rule_values
 from flare_ray.plan.checkpoints import checkpoint_identity, known_models
-from flare_ray.plan.extends import extended
+from flare_ray.plan.extends import Fields, read_fields, without_inner
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
+from flare_ray.plan.grid_size import empty_grid, size_problems, unreadable_data
 from flare_ray.plan.schema import Sweep
 from flare_ray.plan.search_problems import repeated_searches, search_problems
-from flare_ray.plan.told import told
-from flare_ray.plan.yaml_values import read_value
+from flare_ray.plan.told import shown, told
+from flare_ray.plan.unknown import Values, unknown_names
+from flare_ray.plan.yaml_values import DEEPEST, describe, read_value
+
+_MOST = 100
+"""Problems of rules after which no further rule is looked at."""
 
 
 def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
     """The sweep of a YAML file with `dotted.key=value` overrides. Raises InputError with every problem."""
-    raw = apply_overrides(extended(file), overrides, str(file))
+    fields = overridden_fields(read_fields(file), overrides, str(file))
+    raw = fields.values
     try:
         sweep, problems, sound = Sweep.model_validate(raw), [], set(Sweep.model_fields)
     except ValidationError as error:
         problems = told(error)
         sweep, sound = _sound_part(raw, error)
     problems += content_problems(sweep, sound)
-    if problems := problems or repeated_searches(sweep):
-        raise InputError(str(file), problems)
+    if problems := problems or repeated_searches(sweep) or empty_grid(sweep):
+        raise InputError(str(file), [replace(one, at=one.at or fields.place(one.where)) for one in problems])
     return sweep
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str], title: str) -> dict[str, Any]:
     """`training.epochs=3` set in a copy of the mapping; values are YAML. Raises InputError."""
-    result = deepcopy(raw)
+    return overridden_fields(Fields(raw, {}), overrides, title).values
+
+
+def overridden_fields(fields: Fields, overrides: Sequence[str], title: str) -> Fields:
+    """The fields with `training.epochs=3` set in a copy of them. Raises InputError."""
+    result, places = deepcopy(fields.values), dict(fields.places)
     problems = []
     for override in overrides:
         key, equals, value = override.partition("=")
         parts = key.strip().split(".")
-        if not equals or not all(parts):
+        if not equals or not all(parts) or len(parts) > DEEPEST:
             problems.append(
                 Problem("--set", repr(override), "dotted.key=value, for example training.epochs=3")
             )
@@ -57,10 +69,11 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str], title: str) -
         try:
             place[parts[-1]] = read_value(value)
         except yaml.YAMLError as error:
-            problems.append(Problem("--set", repr(override), f"a YAML value: {' '.join(str(error).split())}"))
+            problems.append(Problem("--set", repr(override), f"a YAML value: {describe(error)}"))
+        places = without_inner(places, ".".join(parts)) | {".".join(parts): "--set"}
     if problems:
         raise InputError(title, problems)
-    return result
+    return Fields(result, places)
 
 
 def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
@@ -73,6 +86,8 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
         problems += search_problems(sweep)
     if {"models", "tasks", "methods", "searches", "axes"} <= sound:
         problems += axes_problems(sweep)
+    if {"models", "tasks", "methods", "seeds", "rank", "fusion", "axes", "languages", "data"} <= sound:
+        problems += size_problems(sweep)
     if {"models", "tasks", "methods", "searches", "overrides", "training", "base", "resources"} <= sound:
         problems += override_problems(sweep)
     if "models" in sound:
@@ -120,45 +135,47 @@ def _repeated_models(sweep: Sweep) -> list[Problem]:
 
 def _rule_problems(sweep: Sweep) -> list[Problem]:
     """Values in rules that the sweep does not have: a rule that matches nothing by a slip would go unseen."""
-    axes: dict[str, list[Any]] = {
+    axes: dict[str, Iterable[Any]] = {
         "model": [model.name for model in sweep.models],
         "task": list(sweep.tasks),
         "method": [entry.name for entry in sweep.methods],
         **rule_values(sweep),
         "language": [code for task in sweep.tasks for code in _languages(sweep, task)],
     }
+    known = {axis: Values(values) for axis, values in axes.items()}
     problems = []
     for kind in ("include", "exclude"):
         for place, rule in enumerate(getattr(sweep, kind)):
-            where, given = f"{kind}[{place}]", rule.given()
+            where, given = f"{kind}[{place}]", rule.axes
             if not given:
                 problems.append(Problem(where, "a rule without an axis", registry.wanted("", axes)))
             for axis, values in given.items():
-                problems += _value_problems(f"{where}.{axis}", axis, values, axes)
+                problems += _value_problems(f"{where}.{axis}", axis, values, known)
+            if len(problems) > _MOST:
+                return [*problems, Problem(where, "further rules, not looked at", "the first ones put right")]
     return problems
 
 
-def _value_problems(where: str, axis: str, values: list[Any], axes: dict[str, list[Any]]) -> list[Problem]:
-    """What is wrong with a rule's values of an axis. axes: the values that the sweep has."""
-    if axis not in axes:
-        return [Problem(where, repr(axis), registry.wanted(axis, axes))]
+def _value_problems(where: str, axis: str, values: list[Any], known: dict[str, Values]) -> list[Problem]:
+    """What is wrong with a rule's values of an axis. known: the values that the sweep has."""
+    if axis not in known:
+        return [Problem(where, repr(axis), registry.wanted(axis, known))]
     if not values:
         return [Problem(where, "[]", "at least one value")]
-    there = list(map(str, dict.fromkeys(axes[axis])))
-    return [
-        Problem(
-            where,
-            "nothing" if value is None else repr(value),
-            f"{value} without quotes" if value in there else registry.wanted(str(value), there),
-        )
-        for value in values
-        if value not in axes[axis]
-    ]
+    wrong = [value for value in values if value not in known[axis]]
+    names = set(known[axis].names)
+    quoted = [value for value in wrong if str(value) in names]
+    return [Problem(where, shown(value), f"{value} without quotes") for value in quoted[:40]] + unknown_names(
+        [(where, value) for value in wrong if str(value) not in names], known[axis].names
+    )
 
 
 def _languages(sweep: Sweep, task: str) -> list[str]:
     """Target languages of a task that the sweep asks for."""
-    targets = registry.load("tasks", task).targets(data_source(sweep, task))
+    try:
+        targets = registry.load("tasks", task).targets(data_source(sweep, task))
+    except OSError:  # `_data_problems` names it
+        return []
     return [code for code in targets if sweep.languages == "all" or code in sweep.languages]
 
 
@@ -177,35 +194,39 @@ def _data_problems(sweep: Sweep, reading_is_sound: bool) -> list[Problem]:
     problems: list[Problem] = []
     everywhere: dict[str, None] = {}
     for name in sweep.tasks:
-        task, source = registry.load("tasks", name), data_source(sweep, name)
-        targets = task.targets(source)
-        everywhere.update(dict.fromkeys(targets))
-        chosen = (
-            targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
-        )
-        entries = [*sweep.methods, *(section.method for section in sweep.searches)]
-        methods = [registry.load("methods", entry.name) for entry in entries]
-        # with a translation model only test rows are read in the target, and English beside them as gold at most
-        human = reading_is_sound and any(isinstance(one, str) for one in parallels(sweep))
-        gold = reading_is_sound and any(_reads_gold(sweep, entry) for entry in entries)
-        found = task.problems(
-            source,
-            chosen,
-            paired=gold or (human and any(method.reads_source for method in methods)),
-            trained=human and any(method.trains for method in methods),
-            max_dropped=sweep.max_dropped,
-        )
-        if not found and not targets:
-            wanted = "a folder of: " + ", ".join(task.languages.values())
-            found = [Problem(f"data.{name}", f"{source!r} with no target language", wanted)]
-        problems += found
-        problems += _mute_problems(sweep, name, chosen)
+        try:
+            task = registry.load("tasks", name)
+            targets = task.targets(data_source(sweep, name))
+            everywhere.update(dict.fromkeys(targets))
+            problems += _task_problems(sweep, name, targets, reading_is_sound)
+        except OSError as error:
+            problems.append(unreadable_data(sweep, name, error))
     if sweep.languages != "all" and everywhere:
-        for index, code in enumerate(sweep.languages):
-            if code not in everywhere:
-                wanted = registry.wanted(code, everywhere)
-                problems.append(Problem(f"languages[{index}]", repr(code), wanted))
+        places = ((f"languages[{index}]", code) for index, code in enumerate(sweep.languages))
+        problems += unknown_names([one for one in places if one[1] not in everywhere], everywhere)
     return problems
+
+
+def _task_problems(sweep: Sweep, name: str, targets: list[str], reading_is_sound: bool) -> list[Problem]:
+    """What is wrong with one task's data. targets: languages that they have. Raises OSError."""
+    task, source = registry.load("tasks", name), data_source(sweep, name)
+    chosen = targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
+    entries = [*sweep.methods, *(section.method for section in sweep.searches)]
+    methods = [registry.load("methods", entry.name) for entry in entries]
+    # with a translation model only test rows are read in the target, and English beside them as gold at most
+    human = reading_is_sound and any(isinstance(one, str) for one in parallels(sweep))
+    gold = reading_is_sound and any(_reads_gold(sweep, entry) for entry in entries)
+    found: list[Problem] = task.problems(
+        source,
+        chosen,
+        paired=gold or (human and any(method.reads_source for method in methods)),
+        trained=human and any(method.trains for method in methods),
+        max_dropped=sweep.max_dropped,
+    )
+    if not found and not targets:
+        wanted = "a folder of: " + ", ".join(task.languages.values())
+        found = [Problem(f"data.{name}", f"{source!r} with no target language", wanted)]
+    return found + _mute_problems(sweep, name, chosen)
 
 
 def _mute_problems(sweep: Sweep, task: str, languages: Sequence[str]) -> list[Problem]:

@@ -101,7 +101,9 @@ def _kind(field: Mapping[str, Any]) -> str:
 def _bounds(field: Mapping[str, Any]) -> str:
     signs = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
     found = [
-        f"{sign} {field[name]:g}" for name, sign in signs.items() if name in field and field[name] < 2**31
+        f"{sign} {field[name]:g}"
+        for name, sign in signs.items()
+        if name in field and abs(field[name]) < 10**9
     ]
     return f" {', '.join(found)}" if found else ""
 

@@ -7,18 +7,18 @@ overrides: [{model: gemma-2-9b, resources: {gpus_per_worker: 1, accelerator_type
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import ConfigDict, Field, PositiveFloat, create_model, model_validator
+from pydantic import ConfigDict, Field, create_model, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from flare_ray import registry
 from flare_ray.plan.located import CorpusOrModel
 from flare_ray.plan.sections import BaseTraining, Resources, Training
-from flare_ray.plan.values import NotEmpty, Section, Unique, Values
+from flare_ray.plan.values import NotEmpty, Positive, Section, Unique, Values
 
 S = TypeVar("S", bound=Section)
 NAMED = ("rank", "fusion")
@@ -44,10 +44,13 @@ class Rule(Section):
     rank: Values | None = None
     """Of its ranks."""
 
-    def given(self) -> dict[str, list[Any]]:
-        """The axes that are given, with their values; a null is one."""
-        every = {axis: getattr(self, axis) for axis in sorted(self.model_fields_set)}
-        return {axis: values if isinstance(values, list) else [values] for axis, values in every.items()}
+    @cached_property
+    def axes(self) -> dict[str, list[Any]]:
+        """The axes that are given, with their values; a null is one. Each cell asks for them."""
+        fields = {axis: getattr(self, axis) for axis in type(self).model_fields}
+        every = {**fields, **(self.model_extra or {})}
+        given = {axis: every[axis] for axis in sorted(self.model_fields_set)}
+        return {axis: values if isinstance(values, list) else [values] for axis, values in given.items()}
 
 
 class Override(Section):
@@ -115,7 +118,7 @@ def _type(field: FieldInfo) -> Any:
 def _axes() -> Any:
     """A field per hyper-parameter of `training` and per option of a method."""
     fields = {name: _axis(_type(field), field.description) for name, field in Training.model_fields.items()}
-    fields["alpha"] = _axis(PositiveFloat | None, "α of the adapters' scaling α/r; null: twice the rank.")
+    fields["alpha"] = _axis(Positive | None, "α of the adapters' scaling α/r; null: twice the rank.")
     fields["translation"] = _axis(
         CorpusOrModel,
         "Translation models by name, in the place of the one in `translation`; `gold`, `files`. For methods that "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import product
+from math import prod
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,6 +16,10 @@ from flare_ray.plan.axes import TRAINING, further, reason, value_problems
 from flare_ray.plan.rules import NAMED
 from flare_ray.plan.schema import Range, Search, Sweep
 from flare_ray.plan.search import questions
+from flare_ray.plan.unknown import unknown_names
+
+MOST_COMBINATIONS = 10_000
+"""Combinations of a method's options in one search, each of which is checked."""
 
 
 def search_problems(sweep: Sweep) -> list[Problem]:
@@ -54,6 +59,9 @@ def _contradictions(where: str, section: Search, sweep: Sweep) -> list[Problem]:
     entry, options = section.method, type(section.method).model_fields
     fixed = {axis: first for axis, (first, *_) in further(sweep, entry).items() if axis in options}
     drawn = {axis: _ends(values) for axis, values in section.space.items() if axis in options}
+    if (count := prod(map(len, drawn.values()))) > MOST_COMBINATIONS:
+        wanted = f"at most {MOST_COMBINATIONS:,}: fewer values, {{low, high}}, or several searches"
+        return [Problem(where, f"{count:,} combinations of {', '.join(drawn)}", wanted)]
     found: dict[str, str] = {}
     for values in product(*drawn.values()):
         chosen = fixed | dict(zip(drawn, values, strict=True))
@@ -82,18 +90,22 @@ def repeated_searches(sweep: Sweep) -> list[Problem]:
         alike[section.method.name, frozenset(section.space)].append(place)
     places = [place for group in alike.values() for place in group if len(group) > 1]
     first: dict[tuple[str, str], int] = {}
-    problems: dict[tuple[int, int], Problem] = {}
-    for place in places:
-        alone = sweep.model_copy(update={"searches": [sweep.searches[place]]})
-        for question in questions(alone):
-            for sampler in question.section.samplers:
-                other = first.setdefault((question.fingerprint, sampler), place)
-                if other != place:
-                    found = f"{question.label} by {sampler}, as in searches[{other}]"
-                    wanted = "each search in one section"
-                    problems.setdefault((place, other), Problem(f"searches[{place}]", found, wanted))
-    return list(problems.values())
+    problems = (_repeated(sweep, place, first) for place in places)
+    return [problem for problem in problems if problem]
+
+
+def _repeated(sweep: Sweep, place: int, first: dict[tuple[str, str], int]) -> Problem | None:
+    """Return the problem of a section that repeats another. first: which section asked each question first."""
+    alone = sweep.model_copy(update={"searches": [sweep.searches[place]]})
+    for question in questions(alone):
+        for sampler in question.section.samplers:
+            other = first.setdefault((question.fingerprint, sampler), place)
+            if other != place:
+                found = f"{question.label} by {sampler}, as in searches[{other}]"
+                return Problem(f"searches[{place}]", found, "each search in one section")
+    return None
 
 
 def _unknown(where: str, given: Sequence[str], known: Sequence[str]) -> list[Problem]:
-    return [Problem(where, repr(name), registry.wanted(name, known)) for name in given if name not in known]
+    every = set(known)
+    return unknown_names([(where, name) for name in given if name not in every], known)

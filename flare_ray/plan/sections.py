@@ -6,11 +6,10 @@ from importlib.util import find_spec
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
-    PositiveFloat,
-    PositiveInt,
     StrictFloat,
     StrictInt,
     Tag,
@@ -21,16 +20,42 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from flare_ray.plan.located import Checkpoint, TranslationModel
+from flare_ray.plan.strict import NO_FLAG, REAL
 from flare_ray.plan.values import (
+    Amount,
+    Batch,
+    Count,
     FamilyName,
+    Few,
     KnownTranslator,
+    Length,
     Marker,
     MethodEntry,
     NotEmpty,
+    Positive,
+    Rank,
+    Rate,
     Section,
+    Share,
     Unique,
     named_translator,
 )
+
+
+def _shareable(value: float) -> float:
+    """Return a number of GPUs that Ray can give: a part of one, or whole ones."""
+    if value > 1 and value != int(value):
+        wanted = f"{int(value)} or {int(value) + 1}: Ray gives a part of one GPU, or whole GPUs"
+        raise PydanticCustomError("gpus", "{wanted}", {"wanted": wanted})
+    if 0 < value < _LEAST:
+        wanted = f"0, or at least {_LEAST}: Ray divides a GPU no further"
+        raise PydanticCustomError("gpus", "{wanted}", {"wanted": wanted})
+    return value
+
+
+_LEAST = 0.0001
+Gpus = Annotated[float, Field(ge=0, le=10_000), AfterValidator(_shareable), REAL]
+Cpus = Annotated[float, Field(ge=_LEAST, le=100_000), REAL]
 
 
 class ModelSpec(Section):
@@ -48,7 +73,7 @@ class ModelSpec(Section):
     """Of the frozen weights, by bitsandbytes (QLoRA)."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     """The attention kernel; the family's when left out. Changes nothing but rounding."""
-    micro_batch: PositiveInt | None = None
+    micro_batch: Batch | None = None
     """Instances per forward pass and worker; the whole batch when left out, halved where memory runs out."""
     gradient_checkpointing: bool = False
     """Activations are computed again in the backward pass instead of being kept."""
@@ -59,41 +84,45 @@ class ModelSpec(Section):
 class Training(Section):
     """How one adapter is trained. What is left out comes from the paper's Table 5 for the task and family."""
 
-    epochs: PositiveInt | None = None
+    epochs: Batch | None = None
     """Passes over the training split."""
-    batch_size: PositiveInt | None = None
+    batch_size: Batch | None = None
     """Instances per optimiser step, over all workers and micro-batches."""
-    learning_rate: PositiveFloat | None = None
+    learning_rate: Rate | None = None
     """Peak learning rate of AdamW."""
-    max_length: PositiveInt | None = None
+    max_length: Length | None = None
     """Tokens per sequence, special tokens counted."""
-    warmup: float = Field(0.1, ge=0, lt=1)
+    warmup: Share = 0.1
     """Share of the steps in which the learning rate rises; it then falls linearly to zero."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: Amount = 0.0
     """Of AdamW, on every trained parameter."""
-    max_grad_norm: PositiveFloat = 1.0
+    max_grad_norm: Positive = 1.0
     """Gradients are clipped to this norm."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: Share = 0.0
     """Dropout on the adapter's input (the paper uses none)."""
-    validate_every: PositiveInt | None = None
+    validate_every: Count | None = None
     """Optimiser steps between validations, of which the best is kept; once an epoch when left out."""
 
 
 class BaseTraining(Training):
     """English fine-tuning of the base model, merged into its weights (paper, appendix B)."""
 
-    rank: PositiveInt = 64
+    rank: Rank = 64
     """Of the LoRA that is merged."""
-    alpha: PositiveFloat | None = None
+    alpha: Positive | None = None
     """LoRA's α; twice the rank when left out."""
+
+
+_ENDS = Field(ge=-(10**12), le=10**12)
+_End = Annotated[StrictInt, _ENDS] | Annotated[StrictFloat, _ENDS]
 
 
 class Range(Section):
     """Values between two ends: whole numbers when both ends are."""
 
-    low: StrictInt | StrictFloat
+    low: _End
     """The least value."""
-    high: StrictInt | StrictFloat
+    high: _End
     """The greatest."""
     log: bool = False
     """Whether to draw on a logarithmic scale."""
@@ -121,20 +150,20 @@ class Search(Section):
     """Of the sweep's tasks; all when left out."""
     over: Literal["language", "languages"] = "language"
     """A search for each language, or one with the mean over languages as its objective."""
-    configurations: PositiveInt = 20
+    configurations: Few = 20
     """Proposed and tried in each search; what a grid has finished already takes part besides."""
-    seeds: PositiveInt | None = None
+    seeds: Few | None = None
     """Of the sweep's seeds, how many the objective is averaged over; all when left out."""
-    halving: PositiveInt = 2
+    halving: Few = 2
     """One in so many configurations goes on after 1, 2, 4, … seeds; 1 gives every configuration all of them."""
-    rungs: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Unique] = [0.25, 0.5]
+    rungs: Annotated[list[Annotated[float, Field(gt=0, lt=1), REAL]], Unique] = [0.25, 0.5]
     """Shares of a training after which runs of one language and seed are compared at their validations: one in
     `halving` goes on, the others stop and their configurations are out. Empty: every run comes to its end."""
     sampler: Literal["tpe", "random"] = "tpe"
     """What proposes configurations: Optuna's tree-structured Parzen estimator, or chance."""
     baseline: bool = False
     """Whether a random search with the same number of configurations is made beside it."""
-    parallel: PositiveInt = 4
+    parallel: Few = 4
     """Configurations at a time: few learn more from one another, many keep a larger cluster busy."""
 
     @property
@@ -146,37 +175,37 @@ class Search(Section):
 class Resources(Section):
     """On what it runs. Never part of a run's identity: any values give the same results."""
 
-    workers: PositiveInt = 1
+    workers: Few = 1
     """Ray Train workers per trial."""
-    cpus_per_worker: PositiveFloat = 1
+    cpus_per_worker: Cpus = 1
     """CPUs that each worker reserves; also its threads."""
-    gpus_per_worker: float = Field(0, ge=0)
+    gpus_per_worker: Gpus = 0
     """GPUs of each worker; below 1 several workers share one."""
     accelerator_type: str | None = None
     """Ray's name of the kind of GPU that a worker wants (`A100`, `H100`, `L4`); any when left out."""
-    price_per_hour: PositiveFloat | None = None
+    price_per_hour: Positive | None = None
     """Of a GPU, or of a CPU core where there are none: what a plan multiplies its hours with."""
-    zero_stage: Literal[0, 1, 2, 3] = 0
+    zero_stage: Annotated[Literal[0, 1, 2, 3], NO_FLAG] = 0
     """DeepSpeed ZeRO stage."""
-    pack_size: PositiveInt = 32
+    pack_size: Batch = 32
     """Runs that one Tune trial executes one after another on one loaded base model."""
-    max_concurrent: PositiveInt | None = None
+    max_concurrent: Batch | None = None
     """Trials at a time; when left out, as many as the cluster's CPUs and GPUs hold."""
-    micro_batch: PositiveInt | None = None
+    micro_batch: Batch | None = None
     """Instances per forward pass and worker; the model's own when left out."""
-    translators: PositiveInt | None = None
+    translators: Batch | None = None
     """Most processes that translate at once; when left out, as many as the cluster holds."""
-    cpus_per_translator: PositiveFloat = 1
+    cpus_per_translator: Cpus = 1
     """CPUs of each process that translates."""
-    gpus_per_translator: float | None = Field(None, ge=0)
+    gpus_per_translator: Gpus | None = None
     """As `gpus_per_worker`, at most 1, when left out."""
-    translation_tokens: PositiveInt = 4096
+    translation_tokens: Count = 4096
     """Input tokens that a translator reads at once, padding counted."""
-    translation_saved_every: PositiveFloat = 30
+    translation_saved_every: Positive = 30
     """Seconds of translating that a killed process loses at most."""
-    max_attempts: PositiveInt = 2
+    max_attempts: Few = 2
     """How often a run is started whose worker died under it."""
-    checkpoint_seconds: PositiveFloat = 300
+    checkpoint_seconds: Positive = 300
     """Seconds of training between two checkpoints of unfinished work; what takes less writes none."""
     prefetch: bool | None = None
     """Whether what comes from the Hugging Face hub is fetched into `storage` before anything starts, and read from
@@ -185,9 +214,9 @@ class Resources(Section):
     """Where the source states of English text are kept, which are computed once: in memory for the runs of a pack, on
     each machine's disk for all packs. `auto`: in memory what fits there, else on disk what fits there, else `off`:
     read as text in every step."""
-    source_cache_mb: float = Field(2048, ge=0)
+    source_cache_mb: Amount = 2048
     """Memory per worker for source states."""
-    source_cache_disk_gb: float = Field(50, ge=0)
+    source_cache_disk_gb: Amount = 50
     """Disk per machine for source states, in its cache folder; the least recently used make room."""
 
 
@@ -200,9 +229,9 @@ class Translation(Section):
     """ctranslate2 is faster, and an extra: pip install flare-ray[ct2]."""
     precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
     """Of the translation model's weights; int8 with ctranslate2 only."""
-    beams: PositiveInt = 1
+    beams: Few = 1
     """1 is greedy decoding, as in the paper."""
-    max_length: PositiveInt | None = None
+    max_length: Length | None = None
     """Most tokens of a translation, and of a text that is read at once: longer ones are cut between sentences. When
     left out 512, or what the model has."""
     markers: Annotated[list[Marker], NotEmpty, Unique] = ["brackets", "angles", "tags", "quotes"]

@@ -9,12 +9,11 @@ Weight matrices only: biases and norms are less than a hundredth.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flare_ray.plan.checkpoints import is_local, local_path
+from flare_ray.plan.checkpoints import is_local, local_path, read_config
 
 
 @dataclass(frozen=True)
@@ -107,23 +106,26 @@ SHAPES = {
     "facebook/nllb-200-distilled-600M": Shape(1024, 4096, 12, 256_206, 12),
 }
 """Of checkpoints on the hub, from their config.json."""
+_LARGEST_SIZE = 10**8
+"""More than any width, depth or vocabulary."""
 _GATED = ("llama", "gemma2", "gemma3_text", "mt5")
 
 
 def shape_of(checkpoint: str) -> Shape | None:
     """A checkpoint's shape: of a known one, or from a local one's config.json; None for others."""
     if is_local(checkpoint):
-        file = local_path(checkpoint) / "config.json"
         try:
-            return _of_config(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+            return _of_config(read_config(local_path(checkpoint)))
+        except ValueError:
             return None
     return SHAPES.get(checkpoint.partition("@")[0])
 
 
 def _of_config(config: Mapping[str, Any]) -> Shape | None:
     def first(*names: str) -> int:
-        return next((int(config[name]) for name in names if config.get(name)), 0)
+        """Return the first of some sizes that the config has; what is no sensible size counts as absent."""
+        sizes = (config.get(name) for name in names)
+        return next((size for size in sizes if type(size) is int and 0 < size < _LARGEST_SIZE), 0)
 
     width, inner = first("hidden_size", "d_model"), first("intermediate_size", "d_ff", "encoder_ffn_dim")
     layers = first("num_hidden_layers", "num_layers", "encoder_layers")

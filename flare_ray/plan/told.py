@@ -6,6 +6,7 @@ with the one that it looks like, or once that it is none.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from typing import Any, get_args
 
@@ -14,44 +15,95 @@ from pydantic import BaseModel, ValidationError
 from flare_ray import registry
 from flare_ray.errors import Problem
 from flare_ray.plan.schema import Section, Sweep
+from flare_ray.plan.yaml_values import core_value
 
 _TAGS = ("function-", "list[", "literal[", "constrained-")
 _TYPES = ("str", "int", "float", "bool", "Range")
 """What pydantic adds to a place to tell which of several types it tried."""
+_MOST = 500
+"""Errors of one validation that become problems; of the others there is the number."""
+_TRUE, _FALSE = ("yes", "on", "y", "true", "1"), ("no", "off", "n", "false", "0")
+_repr = reprlib.Repr()
+_repr.maxlevel, _repr.maxdict, _repr.maxlist = 4, 8, 8
+_repr.maxstring, _repr.maxother, _repr.maxlong = 200, 200, 110
 
 
 def told(error: ValidationError) -> list[Problem]:
     """The problems of one validation, each once."""
-    every = [(_problem(detail), detail["type"]) for detail in error.errors()]
+    details = error.errors(include_url=False)
+    every = [(_problem(detail), detail["type"]) for detail in details[:_MOST]]
+    parents = {parent for problem, _ in every for parent in _parents(problem.where)}
     found: dict[tuple[str, str], Problem] = {}
     for problem, kind in every:
-        inside = (f"{problem.where}.", f"{problem.where}[")
         other = kind.endswith("_type") or kind == "literal_error"
-        if other and any(one.where.startswith(inside) for one, _ in every):
+        if other and problem.where in parents:
             continue
         key = (problem.where, problem.found)
-        before = f"{found[key].wanted} or " if key in found else ""
+        before = f"{found[key].wanted} or " if key in found and problem.wanted != found[key].wanted else ""
         found[key] = Problem(*key, before + problem.wanted)
-    return list(found.values())
+    problems = list(found.values())
+    if len(details) > _MOST:
+        found_more = f"{len(details) - _MOST:,} errors more"
+        problems.append(Problem("FILE", found_more, "a sweep file; put the first ones right"))
+    return problems
+
+
+def shown(value: Any) -> str:
+    """Return a value as Python writes it, bounded: of a long list, mapping or text the beginning."""
+    return repr(value) if isinstance(value, str) and len(value) < 200 else _repr.repr(value)
+
+
+def _parents(where: str) -> Iterable[str]:
+    """Yield the places that a place stands in."""
+    while (cut := max(where.rfind("."), where.rfind("["))) >= 0:
+        where = where[:cut]
+        yield where
 
 
 def _problem(detail: Any) -> Problem:
     """One pydantic error in our words."""
     loc = detail["loc"]
     where = _dotted(_without_tag(loc))
-    kind, context = detail["type"], detail.get("ctx", {})
+    kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
     if kind == "extra_forbidden":
         return Problem(
             where, "an unknown key", registry.wanted(str(detail["loc"][-1]), _siblings(detail["loc"]))
         )
     if kind == "invalid_key":
-        return Problem(where, f"the key {detail['input']!r}", "a name: keys are strings")
+        return Problem(where, f"the key {shown(value)}", "a name: keys are strings")
     if kind == "missing":
         return Problem(where, "nothing", "a value: this field has no default")
     if kind == "too_short":
-        return Problem(where, repr(detail["input"]), "at least one value")
+        return Problem(where, shown(value), "at least one value")
     said = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return Problem(where, repr(detail["input"]), context.get("wanted") or said)
+    wanted = context.get("wanted") or said + _remedy(kind, value)
+    return Problem(where, context.get("found") or shown(value), wanted)
+
+
+def _remedy(kind: str, value: Any) -> str:
+    """Return what to write instead of a value of another type; empty where nothing is known of it."""
+    if kind == "bool_type":
+        word = str(value).lower()
+        return ": write true" if word in _TRUE else ": write false" if word in _FALSE else ""
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return f": put {str(value).lower() if isinstance(value, bool) else value} in quotes"
+    if kind in ("int_type", "float_type", "literal_error") and isinstance(value, str):
+        return _number_remedy(value)
+    if kind in ("int_type", "float_type") and isinstance(value, bool):
+        return ", not true or false"
+    return ""
+
+
+def _number_remedy(text: str) -> str:
+    try:
+        number = core_value(text.replace("_", ""))
+    except ValueError:
+        return ""
+    if isinstance(number, int | float) and not isinstance(number, bool):
+        return f": write {number}, without {'_' if '_' in text else 'quotes'}"
+    if text.replace(":", "").isdigit():
+        return ": write it without colons"
+    return ""
 
 
 def _without_tag(loc: tuple[Any, ...]) -> tuple[Any, ...]:

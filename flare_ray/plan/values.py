@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     create_model,
 )
@@ -18,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from flare_ray import registry
 from flare_ray.plan.checkpoints import TRANSLATORS, known_models
+from flare_ray.plan.strict import INTEGRAL, REAL, Strict
 
 
 def known(kind: str) -> AfterValidator:
@@ -46,6 +45,14 @@ def unique(values: list[Any]) -> list[Any]:
     """Each value once."""
     if len(set(map(repr, values))) < len(values):
         raise PydanticCustomError("repeated", "each value once")
+    return values
+
+
+def bounded(values: Any) -> Any:
+    """A list of not too many entries: each is looked up by name."""
+    if isinstance(values, list) and len(values) > MOST_ENTRIES:
+        context = {"found": f"a list of {len(values):,}", "wanted": f"at most {MOST_ENTRIES:,} entries"}
+        raise PydanticCustomError("too_long", "{wanted}", context)
     return values
 
 
@@ -94,7 +101,22 @@ def as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
+Count = Annotated[int, Field(gt=0, le=10**9), INTEGRAL]
+"""A whole number of things, 1 at least."""
+Few = Annotated[int, Field(gt=0, le=10_000), INTEGRAL]
+Rank = Annotated[int, Field(gt=0, le=65_536), INTEGRAL]
+Length = Annotated[int, Field(gt=0, le=2**20), INTEGRAL]
+"""Tokens of a text."""
+Batch = Annotated[int, Field(gt=0, le=1_000_000), INTEGRAL]
+"""Instances at a time, or passes over them."""
+Share = Annotated[float, Field(ge=0, lt=1), REAL]
+Amount = Annotated[float, Field(ge=0, le=1e9), REAL]
+Positive = Annotated[float, Field(gt=0, le=1e9), REAL]
+Rate = Annotated[float, Field(gt=0, le=100), REAL]
+"""A learning rate."""
 Marker = Literal["brackets", "angles", "tags", "quotes"]
+MOST_ENTRIES = 1000
+Bounded = BeforeValidator(bounded)
 NotEmpty = Field(min_length=1)
 Unique = AfterValidator(unique)
 Value = str | int
@@ -103,7 +125,7 @@ Values = Annotated[
     NotEmpty,
     BeforeValidator(as_list, json_schema_input_type=Value | Annotated[list[Value], NotEmpty]),
 ]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
+Seed = Annotated[int, Field(ge=0, lt=2**32), INTEGRAL]  # what NumPy takes
 TaskName = Annotated[str, known("tasks"), Listed(lambda: registry.names("tasks"))]
 FusionName = Annotated[str, known("fusion.functions"), Listed(lambda: registry.names("fusion.functions"))]
 FamilyName = Annotated[str, known("models"), Listed(lambda: registry.names("models"))]
@@ -119,7 +141,5 @@ else:
     ]
 
 
-class Section(BaseModel):
+class Section(Strict):
     """A frozen part of the sweep file; unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)

@@ -69,7 +69,7 @@ class Files:
         # others write into the same store: what was listed a moment ago is not what is there
         try:
             self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
-        except (ValueError, ImportError) as error:
+        except Exception as error:  # each of some fifty drivers has its own for a URL that it cannot use
             wanted = "a folder, or an fsspec URL whose driver is installed"
             raise InputError("storage", [Problem("storage", f"{url!r}: {error}", wanted)]) from error
         self.root = str(root).rstrip("/")

@@ -90,7 +90,7 @@ def test_every_registered_method_expands(grid: MakeGrid) -> None:
         {"resources": {"pack_size": 1}},
         {"resources": {"workers": 4, "gpus_per_worker": 1, "zero_stage": 3, "micro_batch": 2}},
         {"resources": {"max_concurrent": 7, "max_attempts": 5, "source_cache_mb": 0, "cpus_per_worker": 2}},
-        {"storage": "memory://elsewhere"},
+        {"storage": "s3://elsewhere/study"},
         {"tracking": {"uri": "http://localhost:5000"}},
         {"name": "another"},
         {"training": {"epochs": 20}, "base": {"rank": 64, "alpha": 128}},
@@ -191,7 +191,10 @@ def test_a_byte_of_english_data_changes_every_run_through_its_base(
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
 def test_a_byte_of_the_checkpoint_changes_every_run(grid: MakeGrid, tmp_path: Path, file: str) -> None:
     before = grid()
-    flip_a_byte(tmp_path / "checkpoint" / file)
+    if file == "config.json":
+        (tmp_path / "checkpoint" / file).write_text('{"model_type": "xlm-robertb"}')
+    else:
+        flip_a_byte(tmp_path / "checkpoint" / file)
     assert changed(before, grid()) == labels(before)
 
 
