@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flare_ray import registry
+from flare_ray.commands.agreed_scores import AgreedScores, score_key
 from flare_ray.errors import InputError
 from flare_ray.execution.searching import answers
 from flare_ray.plan.grid import Run
@@ -90,14 +91,24 @@ def table_of(content: bytes, columns: list[str] | None = None) -> Any:
     return pq.read_table(io.BytesIO(content), columns=columns)
 
 
-def record_problem(store: Store, fingerprint: str, record: Mapping[str, Any], task: Any) -> str | None:
-    """Return what is wrong with a finished run's scores, by its predictions; None where they agree.
+def checked_record(
+    store: Store, fingerprint: str, task: Any, agreed: AgreedScores | None = None
+) -> tuple[Mapping[str, Any], str | None]:
+    """Return a finished run's record, and what is wrong with its scores by its predictions; None where they agree.
 
-    task: with `score` and `metric`. Raises Damaged, OSError and pyarrow's errors for predictions that are.
+    task: with `score` and `metric`. agreed: scores that need not be computed once more. Raises FileNotFoundError,
+    Damaged, OSError and pyarrow's errors for a record or predictions that cannot be read.
     """
+    record, manifest = store.read_record("runs", fingerprint)
     content = store.read_file("runs", fingerprint, PREDICTIONS)
+    key = score_key(manifest, PREDICTIONS) if manifest else None
+    if agreed is not None and key and key in agreed:
+        return record, None
     found = predictions_of(content) if content is not None and _is_scorable(content) else None
-    return score_problem(record.get("metrics"), found, task.score, task.metric)
+    problem = score_problem(record.get("metrics"), found, task.score, task.metric)
+    if agreed is not None and key and problem is None:
+        agreed.add(key)
+    return record, problem
 
 
 def _is_scorable(content: bytes) -> bool:
@@ -113,7 +124,7 @@ class _Finder:
     def __init__(self, study: Study):
         self.store, self.study = study.store, study
         self.finished = {kind: self.store.finished(kind) for kind in ("runs", "bases", "corpora")}
-        self.damaged = self.store.damaged("runs")
+        self.damaged, self.agreed = self.store.damaged("runs"), AgreedScores()
         self.failures = {name.removesuffix(".json") for name in self.store.names("failures")}
         self._known: dict[str, RunResult] = {}
 
@@ -128,9 +139,8 @@ class _Finder:
             return "damaged", None, self.damaged[run.fingerprint]
         if run.fingerprint in self.finished["runs"]:
             try:
-                record = self.store.record("runs", run.fingerprint)
                 task = registry.load("tasks", run.cell.task)
-                problem = record_problem(self.store, run.fingerprint, record, task)
+                record, problem = checked_record(self.store, run.fingerprint, task, self.agreed)
             except (Damaged, OSError, KeyError, TypeError, ValueError) as error:  # pyarrow's are ValueErrors
                 return "damaged", None, f"{type(error).__name__}: {error}"
             return ("damaged", None, problem) if problem else ("finished", record, "")

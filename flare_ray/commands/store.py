@@ -249,14 +249,14 @@ def _verify(store: Store, kinds: list[str] | None, repair: bool, as_json: bool) 
 def _score_problem(store: Store, kind: str, fingerprint: str) -> str | None:
     """Return what is wrong with a run's scores, by its predictions; None for other kinds and tasks not known here."""
     from flare_ray import registry
-    from flare_ray.commands.gather import record_problem
+    from flare_ray.commands.gather import checked_record
 
     if kind != "runs":
         return None
-    record = store.record(kind, fingerprint)
-    if record.get("task") not in registry.names("tasks"):
+    name = store.record(kind, fingerprint).get("task")
+    if name not in registry.names("tasks"):
         return None
-    return record_problem(store, fingerprint, record, registry.load("tasks", record["task"]))
+    return checked_record(store, fingerprint, registry.load("tasks", name))[1]
 
 
 def _print_checked(store: Store, checked: Checked, moved: dict[str, str], repair: bool) -> None:

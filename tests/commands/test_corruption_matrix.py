@@ -281,6 +281,9 @@ def test_a_record_that_says_another_score_than_its_predictions_is_caught(
 ) -> None:
     """Sealed anew by who can compute a checksum: the predictions still say what the score is."""
     run = study.grid.runs[0]
+    assert call("report", study.file)[0] == 0
+    assert (tmp_path / "cache" / "agreed-scores").read_text().count("\n") == len(study.grid.runs)
+    assert call("report", study.file)[0] == 0
     record = study.store.record("runs", run.fingerprint)
     files = tmp_path / "forged"
     shutil.copytree(Path(study.store.root, "runs", run.fingerprint), files)
