@@ -6,11 +6,11 @@ when RAY_ADDRESS names one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from flare_ray.errors import InputError
+from flare_ray.execution.cluster import cluster_address, cluster_problems
 from flare_ray.preflight.findings import Finding, bad
 from flare_ray.preflight.here import here
 from flare_ray.store import told
@@ -36,7 +36,7 @@ def _of_sweep(file: Path, overrides: Sequence[str]) -> list[Finding]:
     from flare_ray.study import Study
 
     study = Study.open(file, overrides)
-    if os.environ.get("RAY_ADDRESS"):
+    if cluster_address() is not None:
         connect()
     todo = study.ahead(study.stages())
     runs = Finding("sweep", f"{file}: {len(study.grid.runs)} runs")
@@ -44,5 +44,6 @@ def _of_sweep(file: Path, overrides: Sequence[str]) -> list[Finding]:
 
 
 def _ray() -> Finding:
-    address = os.environ.get("RAY_ADDRESS")
-    return Finding("ray's cluster", address or "a local one will be started")
+    if problems := cluster_problems():
+        return bad(problems[0].where, problems[0].found, problems[0].wanted)
+    return Finding("ray's cluster", cluster_address() or "a local one will be started")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import _thread
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from flare_ray import registry
 from flare_ray.cache import cache_folder
+from flare_ray.console import tolerant_streams, tolerate
+from flare_ray.execution.dashboard import Dashboard
 from flare_ray.execution.failed import forget, given_up, is_given_up
 from flare_ray.execution.pruning import Curve
 from flare_ray.execution.searching import Searches
@@ -20,6 +25,7 @@ from flare_ray.plan.checkpoints import SANDBOX
 from flare_ray.plan.grid import Grid, Run
 from flare_ray.plan.stages import Stages
 from flare_ray.recording import Recording
+from flare_ray.redaction import redacted
 from flare_ray.study import Study
 
 if TYPE_CHECKING:
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from flare_ray.execution.prefetch import Wanted
     from flare_ray.execution.progress import Progress
 
+log = logging.getLogger(__name__)
 STOPPED = 130
 """The exit code of a sweep that was stopped."""
 
@@ -57,6 +64,7 @@ def execute(
     same way as far as one can tell. wait: for another driver that works on the same sweep, instead of raising
     LeaseHeld. on_death: called from another thread when the Ray that was started here has died.
     """
+    tolerate(console)
     stop = _Stop()
     lease = study.store.lease(
         study.sweep.name,
@@ -66,16 +74,26 @@ def execute(
     )
 
     def on_dead_ray(what: str) -> None:
+        """Acts, and reports with what cannot fail: whatever is raised here would leave the driver waiting."""
+        with only_shows("the lease is left to expire"):
+            lease.release()
         if stop.stopping():
             console.print(f"Ray's {what} ended before the sweep had stopped: what is finished is kept")
-            lease.release()
             os._exit(STOPPED)
         console.print(f"Ray's {what} has failed: starting again from what is stored", markup=False)
-        lease.release()
         on_death(what)
 
-    with lease:
+    with tolerant_streams(), lease:
         return _execute(study, console, retry_failed, stop, on_dead_ray)
+
+
+@contextmanager
+def only_shows(without: str) -> Iterator[None]:
+    """Do what the work itself does not need; an error of it becomes a warning. without: what is missing then."""
+    try:
+        yield
+    except Exception as error:  # the boundary between the work and what shows it
+        log.warning("%s: %s", without, redacted(f"{type(error).__name__}: {error}"))
 
 
 class _Stop:
@@ -109,7 +127,8 @@ def _execute(
     left_alone = set() if retry_failed else given_up(study.store, study.grid, facts)
     todo = study.stages(left_alone)
     with Recording(study) as recording:
-        recording.everything()
+        with only_shows("MLflow gets what is missing by `flare-ray sync`"):
+            recording.everything()
         if todo.packs or study.searching(
             lambda run: not retry_failed and is_given_up(study.store, run, facts)
         ):
@@ -157,7 +176,7 @@ def _train(
             facts,
             study.costs().expected,
             told.on_event,
-            progress.stopping,
+            lambda: _report_stop(progress),
             searches=_searches(study, facts, retry_failed) if study.searches else None,
             on_more=told.on_more,
         )
@@ -167,6 +186,11 @@ def _train(
         if stop.watchdog:
             stop.watchdog.stuck = execution.stuck
         execution.run()
+
+
+def _report_stop(progress: Progress) -> None:
+    with only_shows("the log misses a line"):
+        progress.stopping()
 
 
 def _preflight(study: Study, todo: Stages, reads: Wanted, console: Console) -> None:
@@ -214,15 +238,21 @@ class _Execution:
         left = self.study.stages(given_up(self.study.store, self.study.grid, self.facts))
         for run in left.done:
             if run.fingerprint in self.unrecorded:
-                self.recording.run(run)
+                with only_shows("MLflow gets a result at the next start"):
+                    self.recording.run(run)
                 self.unrecorded.discard(run.fingerprint)
         forget(self.study.store, left)
         return left
 
     def on_event(self, event: dict[str, Any]) -> None:
         """Something started, finished or failed: shows it, and hands it to MLflow's writer."""
-        self.progress.on_event(event)
-        self.metrics.trained(event.get("tokens", 0.0))
+        with only_shows("the log misses a line"):
+            self.progress.on_event(event)
+            self.metrics.trained(event.get("tokens", 0.0))
+        with only_shows("MLflow gets a result at the next start"):
+            self._record(event)
+
+    def _record(self, event: dict[str, Any]) -> None:
         match event["event"], event["kind"]:
             case "finished", "run":
                 self.unrecorded.discard(event["fingerprint"])
@@ -241,6 +271,7 @@ class _Execution:
 def _searches(study: Study, facts: dict[str, Any], retry_failed: bool) -> Callable[[], Searches]:
     """Makes the sweep's searches anew, by what the store has then."""
     tried: set[str] = set()
+    dashboard = _optuna_storage(study)
 
     def left_alone(run: Run) -> bool:
         """Once more where the user asks for it."""
@@ -262,7 +293,7 @@ def _searches(study: Study, facts: dict[str, Any], retry_failed: bool) -> Callab
             lambda runs: study.stages_of(Grid(tuple(runs), ())),
             objective,
             left_alone,
-            _optuna_storage(study),
+            dashboard,
         )
 
     return make
@@ -270,11 +301,7 @@ def _searches(study: Study, facts: dict[str, Any], retry_failed: bool) -> Callab
 
 def _optuna_storage(study: Study) -> Any:
     """Where optuna-dashboard can look: a file beside the records, when they are in a folder."""
-    if not study.store.local:
-        return None
-    import optuna
-
-    return optuna.storages.RDBStorage(f"sqlite:///{study.store.root}/optuna.db")
+    return Dashboard(Path(study.store.root) / "optuna.db") if study.store.local else None
 
 
 def _build_sandbox(study: Study, console: Console) -> None:

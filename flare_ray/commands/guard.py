@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from flare_ray.errors import InputError
 from flare_ray.store import told
+from flare_ray.umask import set_umask
 
 
 def guarded(work: Callable[[], int]) -> int:
@@ -15,6 +16,7 @@ def guarded(work: Callable[[], int]) -> int:
     Wrong input becomes its message and 2, what does not answer for the moment its message and 75 (errors.py).
     """
     try:
+        set_umask()
         with told():
             return work()
     except InputError as error:

@@ -248,7 +248,9 @@ def _reconnect() -> None:
     import ray
 
     from flare_ray.execution.cluster import connect
+    from flare_ray.execution.local_ray import keep_ray_files
 
+    keep_ray_files()
     ray.shutdown()
     connect()
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flare_ray.sandbox import children, world
+from flare_ray.umask import folder_mode
 
 Report = Callable[[str], None]
 ORDER = ("sandbox-xlm-r", "sandbox-mt5", "sandbox-gemma2", "sandbox-llama", "sandbox-nllb")
@@ -54,7 +55,7 @@ def ensure(cache: Path, report: Report | None = None, *, small: bool = False) ->
             staging = Path(tempfile.mkdtemp(prefix=f"{folder.name}.building-", dir=cache))
             try:
                 build(staging, report or (lambda message: None), small)
-                staging.chmod(0o755)
+                staging.chmod(folder_mode())
                 staging.rename(folder)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
