@@ -33,18 +33,20 @@ class Guardian:
     """
 
     def __init__(self, group: int | None = None, folders: Sequence[Path] = (), kept: Sequence[Path] = ()):
-        command = [sys.executable, "-P", __file__]
+        command = [sys.executable, "-P", __file__, "--parent", str(os.getpid())]
         command += ["--group", str(group)] if group is not None else []
         command += [word for folder in folders for word in ("--folder", str(folder))]
         command += [word for folder in kept for word in ("--kept", str(folder))]
+        reading, self._pipe = os.pipe()  # a bare number: nothing closes it before the process has ended
         self._process = subprocess.Popen(
             command,
-            stdin=subprocess.PIPE,
+            stdin=reading,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
         )
+        os.close(reading)
         self.pid = self._process.pid
 
     def keep(self) -> None:
@@ -58,17 +60,15 @@ class Guardian:
 
     def close(self, seconds: float = _LONGEST) -> None:
         """Let the guardian do its work now, and wait for it."""
-        assert self._process.stdin is not None
         with suppress(OSError):
-            self._process.stdin.close()
+            os.close(self._pipe)
+        self._pipe = -1
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
 
     def _write(self, word: bytes) -> None:
-        assert self._process.stdin is not None
-        with suppress(OSError, ValueError):
-            self._process.stdin.write(word)
-            self._process.stdin.flush()
+        with suppress(OSError):
+            os.write(self._pipe, word)
 
 
 def end_group(group: int) -> bool:
@@ -80,13 +80,16 @@ def end_group(group: int) -> bool:
     return True
 
 
-def end_writers(folders: Sequence[Path]) -> bool:
-    """Kill the processes that have a file below one of the folders open for writing; return whether there was one."""
+def end_writers(folders: Sequence[Path], spared: Sequence[int] = ()) -> bool:
+    """Kill the processes that have a file below one of the folders open for writing; return whether there was one.
+
+    spared: processes that are left alone.
+    """
     import psutil
 
     found = False
     for pid in psutil.pids():
-        if pid != os.getpid() and _writes(pid, folders):
+        if pid not in (os.getpid(), *spared) and _writes(pid, folders):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
                 found = True
@@ -120,6 +123,7 @@ def _repeat(step: Callable[[], bool]) -> None:
 def main(words: Sequence[str] | None = None) -> None:
     """Wait for the end of the parent, then end what it left."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--parent", type=int)
     parser.add_argument("--group", type=int)
     parser.add_argument("--folder", type=Path, action="append", default=[])
     parser.add_argument("--kept", type=Path, action="append", default=[])
@@ -133,7 +137,7 @@ def main(words: Sequence[str] | None = None) -> None:
         _repeat(lambda: end_group(options.group))
     folders = [folder.resolve() for folder in (*options.folder, *options.kept)]
     if folders:
-        _repeat(lambda: end_writers(folders))
+        _repeat(lambda: end_writers(folders, [options.parent]))
     if _KEEP not in said:
         for folder in options.folder:
             shutil.rmtree(folder, ignore_errors=True)

@@ -2,8 +2,8 @@
 
 Ray makes its session folders writable for everybody, so they go into a folder that only this user can enter.
 Sockets are among them, and the kernel takes paths of 107 bytes: the folder is made in RAY_TMPDIR, else in TMPDIR
-where that is short enough, else in /tmp. A guardian process removes it, and ends what Ray leaves behind, when this process
-has ended. Where RAY_TMPDIR is set, Ray's own files stay there.
+where that is short enough, else in /tmp. When this process has ended, a guardian process removes it, and ends what
+Ray leaves behind. Where RAY_TMPDIR is set, Ray's own files stay there.
 """
 
 from __future__ import annotations

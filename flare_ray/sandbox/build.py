@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flare_ray.sandbox import children, world
-from flare_ray.umask import folder_mode
 
 Report = Callable[[str], None]
 ORDER = ("sandbox-xlm-r", "sandbox-mt5", "sandbox-gemma2", "sandbox-llama", "sandbox-nllb")
@@ -55,7 +54,7 @@ def ensure(cache: Path, report: Report | None = None, *, small: bool = False) ->
             staging = Path(tempfile.mkdtemp(prefix=f"{folder.name}.building-", dir=cache))
             try:
                 build(staging, report or (lambda message: None), small)
-                staging.chmod(folder_mode())
+                staging.chmod(0o755)
                 staging.rename(folder)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
