@@ -72,12 +72,16 @@ class Guardian:
 
 
 def end_group(group: int) -> bool:
-    """Kill a process group; return whether any process of it was left."""
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+    """Kill a process group; return whether any process of it was alive."""
+    import psutil
+
+    found = False
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                process.kill()
+                found = True
+    return found
 
 
 def end_writers(folders: Sequence[Path], spared: Sequence[int] = ()) -> bool:
