@@ -17,26 +17,29 @@ log = logging.getLogger(__name__)
 class Dashboard:
     """A file of Optuna's studies. What goes wrong with it is reported once, and then it is left alone."""
 
-    def __init__(self, file: Path):
-        self.file = file
-        self._storage: Any = None
-        self._given_up = False
+    def __init__(self, file: Path | None, storage: Any = None):
+        self.file, self._storage, self._given_up = file, storage, False
+
+    @classmethod
+    def of(cls, storage: Any) -> Dashboard:
+        """Return a dashboard in a storage of Optuna's, or the dashboard itself."""
+        return storage if isinstance(storage, Dashboard) else Dashboard(None, storage)
 
     def storage(self) -> Any:
         """Return Optuna's storage, opened at the first call; None where it cannot be used."""
-        if self._storage is None and not self._given_up:
+        if self._storage is None and self.file is not None and not self._given_up:
             try:
-                self._storage = self._open()
+                self._storage = self._open(self.file)
             except Exception as error:  # the boundary to Optuna and its database
                 self.give_up(error)
         return None if self._given_up else self._storage
 
-    def _open(self) -> Any:
+    def _open(self, file: Path) -> Any:
         import optuna
 
-        if self.file.exists() and not self.file.is_file():
+        if file.exists() and not file.is_file():
             raise FileExistsError("it is no file")
-        url = f"sqlite:///{self.file}"
+        url = f"sqlite:///{file}"
         return optuna.storages.RDBStorage(url, {"connect_args": {"timeout": _LOCKED_SECONDS}})
 
     def give_up(self, error: Exception) -> None:
@@ -51,15 +54,15 @@ class Dashboard:
 class View:
     """A study that optuna-dashboard can open, written anew at each start.
 
-    dashboard: where it is; None for no view.
+    storage: a Dashboard or a storage of Optuna's; None for no view.
     """
 
-    def __init__(self, name: str, space: Mapping[str, Any], dashboard: Dashboard | None):
-        self._dashboard = dashboard
+    def __init__(self, name: str, space: Mapping[str, Any], storage: Any):
+        self._dashboard = dashboard = Dashboard.of(storage)
         self._distributions = {axis: distribution(values) for axis, values in space.items()}
         self._study: Any = None
-        storage = dashboard.storage() if dashboard else None
-        if dashboard is None or storage is None:
+        storage = dashboard.storage()
+        if storage is None:
             return
         import optuna
 
@@ -72,7 +75,7 @@ class View:
 
     def add(self, config: Config, value: float | None, dropped: bool) -> None:
         """Show a configuration that has ended: its objective, None when it failed. dropped: within a training."""
-        if self._study is None or self._dashboard is None or self._dashboard.storage() is None:
+        if self._study is None or self._dashboard.storage() is None:
             return
         from optuna.trial import TrialState, create_trial
 

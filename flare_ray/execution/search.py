@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any, Protocol
 
-from flare_ray.execution.dashboard import Dashboard, View
+from flare_ray.execution.dashboard import View
 from flare_ray.execution.pruning import Curve, Pruner
 from flare_ray.execution.racing import Candidate, Race, ordered
 from flare_ray.execution.sampling import Config, Sampler
@@ -71,7 +71,7 @@ class Search:
         rules: Rules,
         store: Store,
         known: Sequence[Config] = (),
-        optuna_storage: Dashboard | None = None,
+        optuna_storage: Any = None,
     ):
         self.question, self.rules, self.store = question, rules, store
         self.name = f"{question.label} by {rules.sampler}"

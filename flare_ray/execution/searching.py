@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from flare_ray.execution.board import Board
-from flare_ray.execution.dashboard import Dashboard
 from flare_ray.execution.pruning import Curve
 from flare_ray.execution.sampling import points
 from flare_ray.execution.search import Rules, Search
@@ -83,7 +82,7 @@ class Searches:
         plan: Callable[[Sequence[Run]], Stages],
         objective: Callable[[Mapping[str, Any]], tuple[float, Curve]],
         given_up: Callable[[Run], bool],
-        optuna_storage: Dashboard | None = None,
+        optuna_storage: Any = None,
     ):
         self.store, self.plan, self.objective, self.given_up = store, plan, objective, given_up
         self._finished = store.finished("runs")
