@@ -111,14 +111,19 @@ def tolerate(console: Console) -> Console:
 @contextmanager
 def tolerant_streams() -> Iterator[None]:
     """Let what this process writes to standard output and error never fail."""
-    _open_standard_files()
     before = sys.stdout, sys.stderr
-    sys.stdout = _tolerant(before[0], "standard output")
-    sys.stderr = _tolerant(before[1], None)
+    replace_streams()
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+def replace_streams() -> None:
+    """Let standard output and error never fail from now on."""
+    _open_standard_files()
+    sys.stdout = _tolerant(sys.stdout, "standard output")
+    sys.stderr = _tolerant(sys.stderr, None)
 
 
 def _tolerant(stream: Any, name: str | None) -> Any:

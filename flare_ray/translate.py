@@ -22,6 +22,7 @@ from flare_ray.plan.corpora import Corpus, corpus, translator_identity
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.schema import Resources, Section, Translation
 from flare_ray.store import Store, open_store
+from flare_ray.umask import umask
 
 S = TypeVar("S", bound=Section)
 
@@ -158,4 +159,4 @@ def _pool(store: Store, resources: Resources, console: Console) -> RayPool:
         pair = facts["pair"]
         console.print(f"{pair.source} → {pair.target}: {done} of {missing} texts, {rate:.1f}/s{left}")
 
-    return RayPool(store.url, resources.model_dump(), on_progress)
+    return RayPool(store.url, resources.model_dump(), on_progress, umask=umask())

@@ -19,9 +19,8 @@ _WANTED = "the address of a running cluster (host:port, [IPv6]:port), or no RAY_
 
 
 def cluster_address() -> str | None:
-    """Return the cluster that RAY_ADDRESS names; None where a local Ray is to be started."""
-    address = os.environ.get("RAY_ADDRESS", "").strip()
-    return None if address in ("", "local") else address
+    """Return what RAY_ADDRESS names: a cluster, or `local` for a new Ray that is treated as one; None for nothing."""
+    return os.environ.get("RAY_ADDRESS", "").strip() or None
 
 
 def connect() -> dict[str, float]:
@@ -38,7 +37,7 @@ def connect() -> dict[str, float]:
     protect_token()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     address = cluster_address()
-    if address is None:
+    if address in (None, "local"):
         start_ray(**quiet)
         return can_have()
     if problems := cluster_problems():
@@ -81,7 +80,7 @@ def cluster_problems() -> list[Problem]:
     It takes seconds, where Ray itself waits for a minute and prints for another.
     """
     address = cluster_address()
-    if address is None:
+    if address is None or address == "local":
         return local_problems()
     if address == "auto":
         return []
