@@ -25,7 +25,7 @@ def findings(file: Path | None = None, overrides: Sequence[str] = ()) -> list[Fi
             return _of_sweep(file, overrides)
     except InputError as error:
         wrong = [bad(one.where, one.found, f"wanted {one.wanted}") for one in error.problems]
-        return [*here(), _ray(), *wrong]
+        return [*here(), *filter(lambda one: one.good, [_ray()]), *wrong]
 
 
 def _of_sweep(file: Path, overrides: Sequence[str]) -> list[Finding]:

@@ -1,9 +1,9 @@
 """A Ray of this machine, started by this process: in a private folder, and ended with this process.
 
 Ray makes its session folders writable for everybody, so they go into a folder that only this user can enter.
-Sockets are among them, and the kernel takes paths of 107 bytes: the folder is made in RAY_TMPDIR, else in TMPDIR
-where that is short enough, else in /tmp. When this process has ended, a guardian process removes it, and ends what
-Ray leaves behind. Where RAY_TMPDIR is set, Ray's own files stay there.
+Sockets are among them, and the kernel takes paths of 107 bytes: the folder is made in RAY_TMPDIR, else in TMPDIR,
+else in /tmp, and a path that is too long is refused. When this process has ended, a guardian process removes the
+folder, and ends what Ray leaves behind. Where RAY_TMPDIR is set, Ray's own files stay there.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 START_SECONDS = 180.0
 """Seconds in which Ray starts even on a machine that is very busy."""
 _SOCKET = "/fr-a1b2c3/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
+_RAYS_OWN = 8
+"""Bytes that this is longer than what Ray takes by itself: a TMPDIR that Ray takes is not refused."""
 _ADDRESS_SPACE = 8 * 2**30
 """Bytes of addresses that Ray's processes take beside the object store, each one."""
 log = logging.getLogger(__name__)
@@ -98,11 +100,10 @@ def _make_folders() -> tuple[Path, Path]:
     global _current, _folder
     if _current:
         _current.close()
-    root = _root()
+    root, temporary = _root(), Path(tempfile.gettempdir()).absolute()
     folder = _private_folder(root)
-    temporary = Path(tempfile.gettempdir())
     scratch = folder / "t"
-    if temporary != root and not os.environ.get("RAY_TMPDIR"):
+    if temporary != root:
         scratch = _private_folder(temporary)  # it may be on a larger disk
     scratch.mkdir(exist_ok=True)
     kept = [folder] if os.environ.get("RAY_TMPDIR") else []
@@ -121,28 +122,35 @@ def _private_folder(root: Path) -> Path:
 
 def _root() -> Path:
     """Return where the private folder is made. Raises InputError."""
-    chosen = os.environ.get("RAY_TMPDIR")
     longest = SOCKET_BYTES - len(_SOCKET)
     remedy = f"RAY_TMPDIR: a short folder that can be written, as /tmp (up to {longest} bytes)"
+    chosen, temporary = os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR")
     if chosen:
         root = Path(chosen).absolute()
-        if len(os.fsencode(root)) > longest:
-            got = f"{chosen!r}, too long by {len(os.fsencode(root)) - longest} bytes for Unix sockets in it"
+        if (over := _bytes(root) - longest) > 0:
+            got = f"{chosen!r}, too long by {over} bytes for Unix sockets in it"
             raise InputError("Ray", [Problem("RAY_TMPDIR", got, remedy)])
         with suppress(OSError):
             root.mkdir(parents=True, exist_ok=True)
         if not _can_be_written(root):
-            raise InputError("Ray", [Problem("RAY_TMPDIR", f"{chosen!r}, which cannot be written", remedy)])
+            got = f"{chosen!r}, which cannot be written"
+            raise InputError("Ray", [Problem("RAY_TMPDIR", got, remedy)])
         return root
-    try:
-        candidates = [Path(tempfile.gettempdir()), Path("/tmp")]
-    except OSError as error:
-        raise InputError("Ray", [Problem("TMPDIR", f"no temporary folder: {error}", remedy)]) from error
-    for root in candidates:
-        if len(os.fsencode(root.absolute())) <= longest and _can_be_written(root):
-            return root.absolute()
-    got = f"{str(candidates[0])!r}, too long for Unix sockets in it, and /tmp cannot be written"
-    raise InputError("Ray", [Problem("TMPDIR", got, remedy)])
+    root = Path("/tmp")
+    if temporary and sys.platform.startswith("linux"):  # elsewhere Ray does not heed it
+        own = Path(temporary).absolute()
+        if _bytes(own) <= longest and _can_be_written(own):
+            root = own
+        elif _bytes(own) > longest + _RAYS_OWN:
+            got = f"{temporary!r}, too long for Unix sockets in it"
+            raise InputError("Ray", [Problem("TMPDIR", got, remedy)])
+    if not _can_be_written(root):
+        raise InputError("Ray", [Problem(str(root), "a folder that cannot be written", remedy)])
+    return root
+
+
+def _bytes(path: Path) -> int:
+    return len(os.fsencode(path))
 
 
 def _can_be_written(folder: Path) -> bool:

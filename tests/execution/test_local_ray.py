@@ -86,20 +86,36 @@ def test_no_address_is_a_local_ray(address: str, monkeypatch: pytest.MonkeyPatch
     assert cluster_problems() == []
 
 
-def test_a_long_tmpdir_is_not_used_for_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
+def test_a_long_folder_is_refused_with_the_remedy(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     long = tmp_path / ("scratch-of-job-" * 8)
     long.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(long))
-    assert local_ray._root() == Path("/tmp")
+    monkeypatch.setenv(variable, str(long))
+    (problem,) = cluster_problems()
+    assert problem.where == variable
+    assert "RAY_TMPDIR: a short folder" in problem.wanted
 
 
-def test_a_long_ray_tmpdir_is_refused_with_the_remedy(
+def test_a_tmpdir_that_ray_itself_would_take_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = local_ray.SOCKET_BYTES - len("/ray/" + local_ray._SOCKET.split("/r/")[1])
+    with tempfile.TemporaryDirectory(prefix="f", dir="/tmp") as folder:
+        root = Path(folder) / ("x" * (longest - len(folder) - 1))
+        root.mkdir()
+        monkeypatch.setenv("TMPDIR", str(root))
+        assert local_ray._root() == Path("/tmp")
+        monkeypatch.setenv("TMPDIR", f"{root}x")
+        with pytest.raises(InputError, match="TMPDIR"):
+            local_ray._root()
+
+
+def test_a_short_ray_tmpdir_is_the_remedy_for_a_long_tmpdir(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("scratch-of-job-" * 8)))
-    (problem,) = cluster_problems()
-    assert problem.where == "RAY_TMPDIR"
-    assert "a short folder" in problem.wanted
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("scratch-of-job-" * 8)))
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    assert cluster_problems() == []
 
 
 def test_the_longest_ray_tmpdir_that_is_taken_has_room_for_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
