@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -40,7 +41,8 @@ class Recording:
         uri, place = uri or study.tracking_uri, None
         if not is_server(uri):
             folder = (artifacts or study.tracking_folder / "mlflow-artifacts").absolute()
-            folder.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError):  # the writer reports what it cannot write, and the work goes on
+                folder.mkdir(parents=True, exist_ok=True)
             place = folder.as_uri()
         self.writer = Writer(uri, study.sweep.name, place, self._tags, patience)
 

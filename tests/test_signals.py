@@ -71,6 +71,8 @@ def test_a_sweep_ends_well_though_nothing_that_shows_it_can_be_written(
     storage.mkdir()
     (storage / "reports").write_text("in the way of the folder")
     (storage / "optuna.db").mkdir()
+    (storage / "mlflow-artifacts").write_text("in the way of the folder")
+    (storage / "diffs").write_text("in the way of the folder")
     line = f"{' '.join(COMMAND)} {write_sweep(fields)} 2> {tmp_path / 'errors'} | head -1"
     found = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True)
     errors = (tmp_path / "errors").read_text()

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flare_ray.errors import InputError
+from flare_ray.errors import InputError, Unreachable
 from flare_ray.execution import local_ray
 from flare_ray.execution.cluster import cluster_problems, parse_address, protect_token
 
@@ -190,3 +190,40 @@ def test_ray_ends_with_its_driver_and_only_its_user_reads_its_files(
         time.sleep(0.2)
     assert not [pid for pid in family if alive(pid)]
     assert not Path(folder).parent.exists()
+
+
+def test_a_ray_that_fails_to_start_may_start_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def timed_out(**options: object) -> None:
+        raise Exception("The current node timed out during startup.\nMore lines")  # as Ray does
+
+    monkeypatch.setattr(ray, "init", timed_out)
+    for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        monkeypatch.setenv(name, os.environ.get(name, "lo" if name.endswith("IFNAME") else "0"))
+    before = os.umask(0o022)
+    try:
+        with pytest.raises(Unreachable) as raised:
+            local_ray.start_ray()
+    finally:
+        os.umask(before)
+        assert local_ray._current is not None
+        local_ray._current.close()
+    assert raised.value.exit_code == 75
+    assert "timed out during startup. More lines" in str(raised.value)
+    assert local_ray._folder is not None
+    assert not local_ray._folder.parent.exists()
+
+
+def test_a_ray_that_neither_starts_nor_fails_is_not_waited_for() -> None:
+    code = """
+import time, ray
+from flare_ray.execution import local_ray
+local_ray.START_SECONDS = 0.5
+ray.init = lambda **options: time.sleep(600)
+local_ray.start_ray()
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90)
+    assert found.returncode == 75, found.stderr
+    assert "no Ray within" in found.stderr
+    assert "Traceback" not in found.stderr
