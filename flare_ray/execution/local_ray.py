@@ -8,6 +8,7 @@ folder, and ends what Ray leaves behind. Where RAY_TMPDIR is set, Ray's own file
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import resource
@@ -57,7 +58,7 @@ def start_ray(**options: Any) -> None:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     set_umask()
     folder, scratch = _make_folders()
-    with _environment(scratch), _patience(), own_signal_handlers(signal.SIG_IGN):
+    with _environment(scratch), _patience(), _groups_of_their_own(), own_signal_handlers(signal.SIG_IGN):
         try:
             ray.init(address="local", include_dashboard=False, _temp_dir=str(folder / "r"), **options)
         except Exception as error:  # Ray raises plain Exceptions for what keeps it from starting
@@ -174,6 +175,27 @@ def _environment(scratch: Path) -> Iterator[None]:
         yield
     finally:
         os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
+
+
+@contextmanager
+def _groups_of_their_own() -> Iterator[None]:
+    """Let Ray's processes start in process groups of their own.
+
+    A signal to the driver's whole group, as `timeout` and batch systems send it, would end Ray before the work is at
+    a checkpoint. Ray has no option for it.
+    """
+    from ray._private import services
+
+    popen: Any = getattr(services, "ConsolePopen", None)
+    if popen is None:
+        yield
+        return
+    before = popen.__init__
+    popen.__init__ = functools.partialmethod(before, process_group=0)
+    try:
+        yield
+    finally:
+        popen.__init__ = before
 
 
 @contextmanager

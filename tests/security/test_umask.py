@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.small_study import write_study, write_sweep
 
 COMMAND = [sys.executable, "-c", "from flare_ray.cli import app; app()"]
