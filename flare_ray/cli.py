@@ -23,8 +23,8 @@ from flare_ray.commands.output import json_text, make_console
 from flare_ray.commands.plan import plan_json, print_plan
 from flare_ray.commands.report import diff, report
 from flare_ray.commands.schema import schema
+from flare_ray.commands.stoppable import stoppable
 from flare_ray.commands.store import app as store_app
-from flare_ray.commands.streams import unbreakable_streams
 from flare_ray.commands.submit import submit
 from flare_ray.commands.sync import sync
 from flare_ray.commands.ui import ui
@@ -71,9 +71,7 @@ def run(
         raise typer.BadParameter("goes with --plan", param_hint="--json")
     if only_plan:
         raise typer.Exit(guarded(lambda: _plan(file, overrides, as_json)))
-    with unbreakable_streams():  # whoever watches may leave, and a disk with the log may be full
-        code = guarded(lambda: _run(file, overrides, retry_failed, wait))
-    raise typer.Exit(code)
+    raise typer.Exit(guarded(lambda: stoppable(lambda: _run(file, overrides, retry_failed, wait))))
 
 
 @app.command()
@@ -124,7 +122,7 @@ def translate(
         if task
         else (lambda: _translate_table(file, column or [], source, to or [], out, fields, many, storage))
     )
-    raise typer.Exit(guarded(work))
+    raise typer.Exit(guarded(lambda: stoppable(work)))
 
 
 @app.command()
@@ -146,25 +144,25 @@ def _doctor(file: Path | None, overrides: Sequence[str]) -> int:
 
 def _run(file: Path, overrides: list[str] | None, retry_failed: bool, wait: bool) -> int:
     from flare_ray.execution.driver import Interrupted
+    from flare_ray.execution.local_ray import keep_ray_files
     from flare_ray.execution.watchdog import start_again
-    from flare_ray.running import STOPPED, execute
-
-    study = Study.open(file, overrides or [])
-    if study.searches or study.stages().todo:
-        _check_folders()
-    print_plan(study, console, damage=damaged_work(study))
+    from flare_ray.running import execute
 
     def on_death(what: str) -> None:
         start_again(sum(len(study.store.finished(kind)) for kind in ("runs", "bases", "corpora")))
-        console.print("Ray dies again and again, and nothing gets done: look into the logs in /tmp/ray")
+        place = keep_ray_files() or "Ray's temporary folder"
+        console.print(f"Ray keeps crashing without progress; see the logs in {place}", soft_wrap=True)
         os._exit(1)
 
     try:
+        study = Study.open(file, overrides or [])
+        if study.searches or study.stages().todo:
+            _check_folders()
+        print_plan(study, console, damage=damaged_work(study))
         outcome = execute(study, console, retry_failed, wait, on_death)
-    except (KeyboardInterrupt, Interrupted):
-        console.print("\nStopped. What is finished is kept: the same command goes on from here.")
-        return STOPPED
-    return _conclude(study, outcome, overrides or [])
+        return _conclude(study, outcome, overrides or [])
+    except Interrupted as error:
+        raise KeyboardInterrupt from error
 
 
 def _check_folders() -> None:
@@ -178,9 +176,11 @@ def _check_folders() -> None:
 def _conclude(study: Study, outcome: Any, overrides: Sequence[str]) -> int:
     from flare_ray.commands.gather import gather
     from flare_ray.commands.report import print_damaged, show
+    from flare_ray.running import only_shows
 
-    results = gather(study)
-    written = show(results, console, study.store)
+    results, written = gather(study), list[str]()
+    with only_shows("no report is written; `flare-ray report` writes it"):
+        written = show(results, console, study.store)
     damaged = print_damaged(results, console)
     console.print()
     for error in outcome.tracking_errors:

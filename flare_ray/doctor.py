@@ -6,12 +6,12 @@ when RAY_ADDRESS names one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from flare_ray.commands.surroundings import problem_of
 from flare_ray.errors import InputError
+from flare_ray.execution.cluster import cluster_address, cluster_problems
 from flare_ray.preflight.findings import Finding, bad
 from flare_ray.preflight.here import here
 from flare_ray.store import told
@@ -31,7 +31,7 @@ def findings(file: Path | None = None, overrides: Sequence[str] = ()) -> list[Fi
             raise
         problems = [problem]
     wrong = [bad(one.where, one.found, f"wanted {one.wanted}", one.passes) for one in problems]
-    return [*here(), _ray(), *wrong]
+    return [*here(), *filter(lambda one: one.good, [_ray()]), *wrong]
 
 
 def _of_sweep(file: Path, overrides: Sequence[str]) -> list[Finding]:
@@ -42,7 +42,7 @@ def _of_sweep(file: Path, overrides: Sequence[str]) -> list[Finding]:
     from flare_ray.study import Study
 
     study = Study.open(file, overrides)
-    if os.environ.get("RAY_ADDRESS"):
+    if cluster_address() is not None:
         connect()
     todo = study.ahead(study.stages())
     runs = Finding("sweep", f"{file}: {len(study.grid.runs)} runs")
@@ -50,5 +50,6 @@ def _of_sweep(file: Path, overrides: Sequence[str]) -> list[Finding]:
 
 
 def _ray() -> Finding:
-    address = os.environ.get("RAY_ADDRESS")
-    return Finding("ray's cluster", address or "a local one will be started")
+    if problems := cluster_problems():
+        return bad(problems[0].where, problems[0].found, problems[0].wanted)
+    return Finding("ray's cluster", cluster_address() or "a local one will be started")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import _thread
+import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from flare_ray import registry
 from flare_ray.cache import cache_folder
+from flare_ray.console import tolerant_streams, tolerate
 from flare_ray.damage import print_damage, quarantine_damaged_inputs
 from flare_ray.errors import UNREACHABLE
+from flare_ray.execution.dashboard import Dashboard
 from flare_ray.execution.failed import forget, given_up, is_given_up
 from flare_ray.execution.pruning import Curve
 from flare_ray.execution.searching import Searches
@@ -23,6 +28,7 @@ from flare_ray.plan.checkpoints import SANDBOX
 from flare_ray.plan.grid import Grid, Run
 from flare_ray.plan.stages import Stages
 from flare_ray.recording import Recording
+from flare_ray.redaction import redacted
 from flare_ray.store import Lease, StoreAway
 from flare_ray.store.guard import OtherStore
 from flare_ray.study import Study
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
 
 _STOPPING_SECONDS = 120.0
 """What runs may take to stop when the storage is gone: its checkpoints could not be kept anyway."""
+log = logging.getLogger(__name__)
 STOPPED = 130
 """The exit code of a sweep that was stopped."""
 
@@ -64,6 +71,7 @@ def execute(
     same way as far as one can tell. wait: for another driver that works on the same sweep, instead of raising
     LeaseHeld. on_death: called from another thread when the Ray that was started here has died.
     """
+    tolerate(console)
     stop = _Stop()
     lease: Lease = study.store.lease(
         study.sweep.name,
@@ -73,6 +81,7 @@ def execute(
     )
 
     def on_dead_ray(what: str) -> None:
+        """Acts, and reports with what cannot fail: whatever is raised here would leave the driver waiting."""
         try:
             study.store.files.check(afresh=True)
         except OtherStore as error:  # a new start would begin anew in whatever lies in its place
@@ -80,15 +89,15 @@ def execute(
             os._exit(UNREACHABLE)
         except StoreAway:  # a new start waits for it
             pass
+        with only_shows("the lease is left to expire"):
+            lease.release()
         if stop.stopping():
             console.print(f"Ray's {what} ended before the sweep had stopped: what is finished is kept")
-            lease.release()
             os._exit(STOPPED)
         console.print(f"Ray's {what} has failed: starting again from what is stored", markup=False)
-        lease.release()
         on_death(what)
 
-    with lease:
+    with tolerant_streams(), lease:
         try:
             return _execute(study, console, retry_failed, stop, on_dead_ray)
         except Exception as error:
@@ -105,6 +114,15 @@ def _stop_soon(stop: _Stop, lease: Lease, console: Console) -> None:
         end.daemon = True
         end.start()
         console.print(f"stopping: {lease.gone}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def only_shows(without: str) -> Iterator[None]:
+    """Do what the work itself does not need; an error of it becomes a warning. without: what is missing then."""
+    try:
+        yield
+    except Exception as error:  # the boundary between the work and what shows it
+        log.warning("%s: %s", without, redacted(f"{type(error).__name__}: {error}"))
 
 
 class _Stop:
@@ -140,7 +158,8 @@ def _execute(
         print_damage(damage, console, "they are made again")
     todo = study.stages(left_alone)
     with Recording(study) as recording:
-        recording.everything()
+        with only_shows("MLflow gets what is missing by `flare-ray sync`"):
+            recording.everything()
         if todo.packs or study.searching(
             lambda run: not retry_failed and is_given_up(study.store, run, facts)
         ):
@@ -189,7 +208,7 @@ def _train(
             facts,
             study.costs().expected,
             told.on_event,
-            progress.stopping,
+            lambda: _report_stop(progress),
             searches=_searches(study, facts, retry_failed) if study.searches else None,
             on_more=told.on_more,
         )
@@ -199,6 +218,11 @@ def _train(
         if stop.watchdog:
             stop.watchdog.stuck = execution.stuck
         execution.run()
+
+
+def _report_stop(progress: Progress) -> None:
+    with only_shows("the log misses a line"):
+        progress.stopping()
 
 
 def _preflight(study: Study, todo: Stages, reads: Wanted, console: Console) -> None:
@@ -246,15 +270,21 @@ class _Execution:
         left = self.study.stages(given_up(self.study.store, self.study.grid, self.facts))
         for run in left.done:
             if run.fingerprint in self.unrecorded:
-                self.recording.run(run)
+                with only_shows("MLflow gets a result at the next start"):
+                    self.recording.run(run)
                 self.unrecorded.discard(run.fingerprint)
         forget(self.study.store, left)
         return left
 
     def on_event(self, event: dict[str, Any]) -> None:
         """Something started, finished or failed: shows it, and hands it to MLflow's writer."""
-        self.progress.on_event(event)
-        self.metrics.trained(event.get("tokens", 0.0))
+        with only_shows("the log misses a line"):
+            self.progress.on_event(event)
+            self.metrics.trained(event.get("tokens", 0.0))
+        with only_shows("MLflow gets a result at the next start"):
+            self._record(event)
+
+    def _record(self, event: dict[str, Any]) -> None:
         match event["event"], event["kind"]:
             case "finished", "run":
                 self.unrecorded.discard(event["fingerprint"])
@@ -273,6 +303,7 @@ class _Execution:
 def _searches(study: Study, facts: dict[str, Any], retry_failed: bool) -> Callable[[], Searches]:
     """Makes the sweep's searches anew, by what the store has then."""
     tried: set[str] = set()
+    dashboard = _optuna_storage(study)
 
     def left_alone(run: Run) -> bool:
         """Once more where the user asks for it."""
@@ -294,7 +325,7 @@ def _searches(study: Study, facts: dict[str, Any], retry_failed: bool) -> Callab
             lambda runs: study.stages_of(Grid(tuple(runs), ())),
             objective,
             left_alone,
-            _optuna_storage(study),
+            dashboard,
         )
 
     return make
@@ -302,11 +333,7 @@ def _searches(study: Study, facts: dict[str, Any], retry_failed: bool) -> Callab
 
 def _optuna_storage(study: Study) -> Any:
     """Where optuna-dashboard can look: a file beside the records, when they are in a folder."""
-    if not study.store.local:
-        return None
-    import optuna
-
-    return optuna.storages.RDBStorage(f"sqlite:///{study.store.root}/optuna.db")
+    return Dashboard(Path(study.store.root) / "optuna.db") if study.store.local else None
 
 
 def _build_sandbox(study: Study, console: Console) -> None:

@@ -23,6 +23,7 @@ from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.schema import Resources, Section, Translation
 from flare_ray.store import Store, open_store
 from flare_ray.store.identity import identity
+from flare_ray.umask import umask
 
 S = TypeVar("S", bound=Section)
 
@@ -160,4 +161,4 @@ def _pool(store: Store, resources: Resources, console: Console) -> RayPool:
         console.print(f"{pair.source} → {pair.target}: {done} of {missing} texts, {rate:.1f}/s{left}")
 
     reading = (False, identity(store.files))
-    return RayPool(store.url, resources.model_dump(), on_progress, reading=reading)
+    return RayPool(store.url, resources.model_dump(), on_progress, reading=reading, umask=umask())

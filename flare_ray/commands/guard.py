@@ -34,6 +34,7 @@ from flare_ray.commands.surroundings import problem_of
 from flare_ray.errors import InputError, Problem, refusal
 from flare_ray.proxy import bypass_proxy_for_loopback
 from flare_ray.store import Damaged, told
+from flare_ray.umask import set_umask
 
 STOPPED, DAMAGED = 130, 1
 TRACEBACK = "FLARE_RAY_TRACEBACK"
@@ -47,6 +48,7 @@ def guarded(work: Callable[[], int]) -> int:
     """
     bypass_proxy_for_loopback()
     try:
+        set_umask()
         with told():
             code = work()
     except InputError as error:

@@ -2,8 +2,8 @@
 
 with prepared_streams():     # around every command
     …
-with unbreakable_streams():  # around work that must not end with the terminal that watches it
-    …
+
+Work that must not end with the terminal that watches it has streams that cannot fail: flare_ray/console.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +69,6 @@ def drop_output() -> None:
     flush_error()
 
 
-@contextmanager
-def unbreakable_streams() -> Iterator[None]:
-    """Write to standard output and error as long as they take it; go on without them when they do not."""
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Unbreakable(sys.stdout), _Unbreakable(sys.stderr)
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
-        flush_error()  # what could not be written does not decide how the work ends
-
-
 class _Stream:
     """A text stream whose errors are treated in some way; all else is the stream's own."""
 
@@ -121,12 +109,3 @@ class _Named(_Stream):
         except OSError as error:
             error.filename = OUTPUT
             raise
-
-
-class _Unbreakable(_Stream):
-    """A stream whose writes and flushes do not fail."""
-
-    @contextmanager
-    def _treated(self) -> Iterator[None]:
-        with suppress(OSError, ValueError):  # ValueError: it was closed
-            yield

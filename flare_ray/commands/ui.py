@@ -9,6 +9,7 @@ Of records on a tracking server it prints the addresses there and starts nothing
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Annotated
 
@@ -30,10 +31,13 @@ def ui(
     port: Annotated[int | None, typer.Option(help="A free one if left out.")] = None,
 ) -> None:
     """Opens MLflow's UI on the records of a sweep; ends on Ctrl-C."""
-    try:
-        code = guarded(lambda: _ui(file, storage or Path("results"), list(overrides or []), port))
-    except KeyboardInterrupt:
-        code = 0
+    from flare_ray.execution.stopping import interruptible
+
+    with interruptible():  # SIGTERM and SIGHUP end the server as Ctrl-C does
+        try:
+            code = guarded(lambda: _ui(file, storage or Path("results"), list(overrides or []), port))
+        except KeyboardInterrupt:
+            code = 0
     raise typer.Exit(code)
 
 
@@ -58,9 +62,10 @@ def _ui(file: Path | None, storage: Path, overrides: list[str], port: int | None
         raise refusal("ui", problems)
     print("starting MLflow …", flush=True)
     relocate(uri, folder / ARTIFACTS)
-    with Ui(uri, folder / ARTIFACTS, port) as local:
-        print(f"MLflow: {local.url}   (Ctrl-C ends it)", flush=True)
-        _print_pages(local.url, sweep)
+    token = secrets.token_urlsafe(24)
+    with Ui(uri, folder / ARTIFACTS, port, token=token) as local:
+        print(f"MLflow: {local.url}/?token={token}   (Ctrl-C ends it)", flush=True)
+        _print_pages(local.url, sweep, token)
         return local.wait()
 
 
@@ -75,16 +80,16 @@ def _place(file: Path | None, storage: Path, overrides: list[str]) -> tuple[str,
     return study.tracking_uri, study.tracking_folder.absolute(), study.sweep.name
 
 
-def _print_pages(server: str, sweep: str) -> None:
-    """The address of each task's cells."""
+def _print_pages(server: str, sweep: str, token: str | None = None) -> None:
+    """The address of each task's cells. token: what the server wants."""
     from flare_ray.tracking.layout import url
     from flare_ray.tracking.ui import experiments
 
     try:
-        found = experiments(server, f"{sweep}/" if sweep else "")
+        found = experiments(server, f"{sweep}/" if sweep else "", token)
     except OSError:  # one that wants credentials: the browser asks for them
         return
     for name, experiment in sorted(found.items()):
         if "/" in name:
             view = None if name.endswith("/translation") else "cells"
-            print(f"  {name:<24} {url(server, experiment, view)}", flush=True)
+            print(f"  {name:<24} {url(server, experiment, view, token)}", flush=True)

@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from flare_ray.errors import InputError, Problem
+from flare_ray.errors import InputError, Problem, refusal
 from flare_ray.execution.growth import most, types
-from flare_ray.execution.loopback import only_here
+from flare_ray.execution.local_ray import local_problems, own_signal_handlers, start_ray
+from flare_ray.umask import set_umask
+
+_WANTED = "the address of a running cluster (host:port, [IPv6]:port), or no RAY_ADDRESS to start a local one"
+
+
+def cluster_address() -> str | None:
+    """Return what RAY_ADDRESS names: a cluster, or `local` for a new Ray that is treated as one; None for nothing."""
+    return os.environ.get("RAY_ADDRESS", "").strip() or None
 
 
 def connect() -> dict[str, float]:
     """Joins the cluster that RAY_ADDRESS names, or starts a local Ray; returns what it can have (`can_have`).
 
-    Raises InputError when there is no cluster at RAY_ADDRESS, or it is no address.
+    Raises InputError when there is no cluster at RAY_ADDRESS, it is no address, or no Ray can be started here;
+    Unreachable where that may pass.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's own tables: the progress panel stands for them
     import ray
 
-    address = os.environ.get("RAY_ADDRESS")
+    set_umask()
+    protect_token()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    address = cluster_address()
+    if address in (None, "local"):
+        start_ray(**quiet)
+        return can_have()
+    if problems := cluster_problems():
+        raise refusal("Ray", problems)
     try:
-        if address:
+        with own_signal_handlers():
             ray.init(address=address, ignore_reinit_error=True, **quiet)
-        else:
-            only_here()
-            # One machine is not preempted, and its reports need not wait for a cluster's polling interval.
-            os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-            os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
-            ray.init(address="local", include_dashboard=False, **quiet)
-    except (ConnectionError, ValueError) as error:  # none is there; that is no address
-        wanted = "the address of a running cluster, or no RAY_ADDRESS to start a local one"
-        raise InputError("Ray", [Problem("RAY_ADDRESS", f"{address!r}: {error}", wanted)]) from error
+    except (
+        Exception
+    ) as error:  # none is there, or it takes no token of ours: Ray has no errors of its own for that
+        got = f"{address!r}: {' '.join(str(error).split())[:400]}"
+        raise InputError("Ray", [Problem("RAY_ADDRESS", got, _WANTED)]) from error
     return can_have()
 
 
@@ -59,14 +75,52 @@ def nodes() -> list[dict[str, float]] | None:
 
 
 def cluster_problems() -> list[Problem]:
-    """What is wrong with RAY_ADDRESS, asked in seconds: Ray itself waits for a minute and prints for another."""
-    address = os.environ.get("RAY_ADDRESS", "")
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
+    """Return what keeps this process from a Ray: a wrong RAY_ADDRESS, nobody there, or limits of this machine.
+
+    It takes seconds, where Ray itself waits for a minute and prints for another.
+    """
+    address = cluster_address()
+    if address is None or address == "local":
+        return local_problems()
+    if address == "auto":
         return []
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        wanted = "the address of a running cluster, or no RAY_ADDRESS to start a local one"
-        return [Problem("RAY_ADDRESS", f"{address!r}, which does not answer: {error}", wanted)]
+        host, port = parse_address(address)
+    except ValueError as error:
+        return [Problem("RAY_ADDRESS", f"{address!r}, {error}", _WANTED)]
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except (OSError, UnicodeError) as error:
+        return [Problem("RAY_ADDRESS", f"{address!r}, which does not answer: {error}", _WANTED)]
     return []
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Return host and port of `host:port`, `[IPv6]:port` or `ray://host:port`. Raises ValueError with the reason."""
+    rest = address.removeprefix("ray://")
+    if (bare := _ipv6(rest)) is not None:
+        raise ValueError(f"an IPv6 address without a port; write [{bare}]:6379")
+    if "://" in rest:
+        raise ValueError("which is no address of Ray")
+    parts = urlsplit(f"//{rest}")
+    if not parts.hostname or parts.path or parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("which is no host with a port")
+    if not parts.port:  # raises ValueError for what is none
+        raise ValueError("which has no port")
+    return parts.hostname, parts.port
+
+
+def _ipv6(text: str) -> str | None:
+    try:
+        return str(ipaddress.IPv6Address(text.strip("[]")))
+    except ValueError:
+        return None
+
+
+def protect_token() -> None:
+    """Take a token file of this user from the eyes of others. A new one is made under this process's umask."""
+    place = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    with suppress(OSError, RuntimeError):
+        found = place.stat()
+        if found.st_mode & 0o077 and found.st_uid == os.getuid():
+            place.chmod(0o600)

@@ -26,6 +26,7 @@ from flare_ray.plan.schema import Resources
 from flare_ray.plan.stages import Stages, Translating
 from flare_ray.store import Store
 from flare_ray.store.identity import identity
+from flare_ray.umask import umask
 
 _BREAKDOWNS = 3
 """Times in a row that everything may break down before a single run is finished."""
@@ -153,6 +154,7 @@ class _Attempt:
             "desk": self.desk.name,
             "offline": prefetches(common),
             "store": identity(store.files),
+            "umask": umask(),
         }
 
     def _know(self, stages: Stages) -> None:
@@ -250,7 +252,9 @@ def _reconnect() -> None:
     import ray
 
     from flare_ray.execution.cluster import connect
+    from flare_ray.execution.local_ray import keep_ray_files
 
+    keep_ray_files()
     ray.shutdown()
     connect()
 

@@ -10,6 +10,7 @@ every second one goes and the next ones come half as often. Mean and peak are ov
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import psutil
 
 SAMPLES = 24
 _MIB = 2**20
+log = logging.getLogger(__name__)
 
 
 class Monitor:
@@ -27,18 +29,18 @@ class Monitor:
 
     def __init__(self, device: str = "cpu", every: float = 1.0):
         self.every = every
-        self._probe = _probe(device)
+        self._probe: Callable[[], dict[str, float]] = _probe(device)
         self._seconds: list[float] = []
         self._samples: list[dict[str, float]] = []
         self._sums: dict[str, float] = {}
         self._peaks: dict[str, float] = {}
-        self._count = 0
+        self._counts: dict[str, int] = {}
         self._ended, self._lock = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._watch, name="monitor", daemon=True)
 
     def __enter__(self) -> Monitor:
         self._start = time.perf_counter()
-        self._probe()  # processor use is measured since the call before
+        self._take()  # processor use is measured since the call before
         self._thread.start()
         return self
 
@@ -60,7 +62,10 @@ class Monitor:
         return {
             "every": self.every,
             "summary": {
-                name: {"mean": round(self._sums[name] / self._count, 2), "peak": round(self._peaks[name], 2)}
+                name: {
+                    "mean": round(self._sums[name] / self._counts[name], 2),
+                    "peak": round(self._peaks[name], 2),
+                }
                 for name in names
             },
             "seconds": [round(second, 1) for second in self._seconds],
@@ -72,13 +77,21 @@ class Monitor:
             self._sample()
 
     def _sample(self) -> None:
-        found = self._probe()
+        found = self._take()
         with self._lock:
             self._keep(found)
 
+    def _take(self) -> dict[str, float]:
+        """A sample, empty where the machine gives none: nothing that is trained depends on it."""
+        try:
+            return self._probe()
+        except Exception as error:
+            log.debug("no sample: %s: %s", type(error).__name__, error)
+            return {}
+
     def _keep(self, found: dict[str, float]) -> None:
-        self._count += 1
         for name, value in found.items():
+            self._counts[name] = self._counts.get(name, 0) + 1
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._peaks[name] = max(self._peaks.get(name, value), value)
         self._seconds.append(time.perf_counter() - self._start)

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from flare_ray import registry
 from flare_ray.errors import InputError, Problem, refusal
+from flare_ray.execution.cluster import cluster_address
 from flare_ray.loading import code_problems
 from flare_ray.plan.checkpoints import SANDBOX, is_local
 from flare_ray.plan.grid import Run
@@ -100,7 +101,7 @@ def _on_hub(reference: str) -> bool:
 def prefetches(resources: Resources) -> bool:
     """Whether this execution fetches first: where the sweep says nothing, on a cluster."""
     asked = resources.prefetch
-    return bool(os.environ.get("RAY_ADDRESS")) if asked is None else asked
+    return cluster_address() is not None if asked is None else asked
 
 
 def read_from(storage: str, offline: bool, known: str | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import re
@@ -14,10 +15,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from flare_ray.errors import InputError
 from flare_ray.redaction import redacted
 from flare_ray.store import Damaged, Store
 
 DIFF_BYTES = 200_000
+log = logging.getLogger(__name__)
 CHECKOUT = "FLARE_RAY_CHECKOUT"
 """What a submitter says of its checkout to a job, which has the files and no git: see `checkout`."""
 PACKAGES = (
@@ -83,8 +86,14 @@ def keep_diff(store: Store) -> dict[str, Any]:
     kept = whole[:DIFF_BYTES].decode(errors="ignore").encode()
     name = blake2b(whole, digest_size=10).hexdigest()
     place = f"diffs/{name}.patch"
-    if not store.files.exists(place):
-        store.write_bytes(place, kept)
+    try:
+        if not store.files.exists(place):
+            store.write_bytes(place, kept)
+    except (OSError, InputError) as error:
+        log.warning(
+            "the changes of the checkout are not kept: %s: %s", type(error).__name__, redacted(str(error))
+        )
+        return {}
     return {"git_diff": {"place": place, "blake2b": name, "bytes": len(whole), "cut": len(kept) < len(whole)}}
 
 

@@ -6,7 +6,9 @@ not listen at all. How torch is told to read one is not public in Ray Train, whi
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +37,13 @@ class FileConfig(TorchConfig):
 
 
 class _FileBackend(_TorchBackend):
+    _place: str | None = None
+
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
         """Every worker joins the process group."""
         gpus = worker_group.get_resources_per_worker().get("GPU", 0)
         worker_group.execute(_set_torch_distributed_env_vars)
-        place = worker_group.execute_single(0, _new_place)
+        place = self._place = worker_group.execute_single(0, _new_place)
         joining = [
             worker_group.execute_single_async(
                 worker,
@@ -53,6 +57,17 @@ class _FileBackend(_TorchBackend):
             for worker in range(len(worker_group))
         ]
         ray.get(joining)
+
+    def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
+        """Every worker leaves the process group; then its folder goes."""
+        super().on_shutdown(worker_group, backend_config)
+        if self._place:
+            with suppress(ray.exceptions.RayError):  # a worker that died left it to Ray's private folder
+                worker_group.execute_single(0, _remove_place, self._place)
+
+
+def _remove_place(place: str) -> None:
+    shutil.rmtree(Path(place).parent, ignore_errors=True)
 
 
 def _new_place() -> str:

@@ -102,47 +102,6 @@ class Sampler:
             self._searcher.add_evaluated_point(dict(config), value)
 
 
-class View:
-    """A study that optuna-dashboard can open, written anew at each start. A search goes on without it.
-
-    storage: Optuna's; None for no view.
-    """
-
-    def __init__(self, name: str, space: Mapping[str, Any], storage: Any):
-        self._distributions = {axis: distribution(values) for axis, values in space.items()}
-        self._study: Any = None
-        if storage is None:
-            return
-        import optuna
-
-        try:
-            if name in [summary.study_name for summary in optuna.get_all_study_summaries(storage)]:
-                optuna.delete_study(study_name=name, storage=storage)
-            self._study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
-        except Exception as error:
-            log.warning("no view of %s for optuna-dashboard: %s: %s", name, type(error).__name__, error)
-
-    def add(self, config: Config, value: float | None, dropped: bool) -> None:
-        """A configuration that has ended: its objective, None when it failed. dropped: within a training."""
-        if self._study is None:
-            return
-        from optuna.trial import TrialState, create_trial
-
-        state = TrialState.FAIL if value is None else TrialState.PRUNED if dropped else TrialState.COMPLETE
-        try:
-            self._study.add_trial(
-                create_trial(
-                    params=dict(config),
-                    distributions=self._distributions,
-                    value=value if state is TrialState.COMPLETE else None,
-                    intermediate_values={0: value} if value is not None and dropped else {},
-                    state=state,
-                )
-            )
-        except Exception as error:
-            log.warning("optuna-dashboard misses %s: %s: %s", config, type(error).__name__, error)
-
-
 def points(space: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """All configurations of a space of lists; None where an axis is a range."""
     if any(isinstance(values, Mapping) for values in space.values()):

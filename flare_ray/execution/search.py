@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any, Protocol
 
+from flare_ray.execution.dashboard import View
 from flare_ray.execution.pruning import Curve, Pruner
 from flare_ray.execution.racing import Candidate, Race, ordered
-from flare_ray.execution.sampling import Config, Sampler, View
+from flare_ray.execution.sampling import Config, Sampler
 from flare_ray.execution.search_journal import recovered_journal, write_journal
 from flare_ray.plan.grid import Run
 from flare_ray.store import Store

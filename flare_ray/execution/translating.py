@@ -19,6 +19,7 @@ from typing import Any
 from flare_ray.errors import InputError
 from flare_ray.execution.capacity import translator_gpus, translators
 from flare_ray.execution.cluster import can_have
+from flare_ray.execution.processes import prepare
 from flare_ray.execution.retries import kind_of
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.schema import Resources
@@ -44,7 +45,9 @@ class _Translators:
         resources: dict[str, Any],
         desk: str | None,
         reading: tuple[bool, str | None],
+        umask: int | None = None,
     ):
+        prepare(umask)
         from flare_ray.execution.prefetch import read_from
 
         read_from(storage, *reading)
@@ -79,7 +82,8 @@ class RayPool:
 
     resources: the sweep's. on_progress: called with pair, texts (done), missing, seconds and texts per second. desk:
     of the driver, which may want it to stop (desk.py). grant: how many translators it may have of so many that it has
-    work for; what the cluster holds, if left out. reading: offline and the store's id, see prefetch.py.
+    work for; what the cluster holds, if left out. reading: offline and the store's id, see prefetch.py. umask: of
+    the translators' processes; their own, if left out.
     """
 
     def __init__(
@@ -90,8 +94,9 @@ class RayPool:
         desk: str | None = None,
         grant: Callable[[int], int] | None = None,
         reading: tuple[bool, str | None] = (False, None),
+        umask: int | None = None,
     ):
-        self.reading = reading
+        self.reading, self.umask = reading, umask
         self.storage, self.resources, self.on_progress, self.desk = storage, resources, on_progress, desk
         self.grant = grant or self._all
 
@@ -129,7 +134,15 @@ class RayPool:
         rows = ray.data.from_items([{"place": place} for place in places], override_num_blocks=len(places))
         done = rows.map_batches(
             _Translators,
-            fn_constructor_args=(self.storage, vars(pair), settings, self.resources, self.desk, self.reading),
+            fn_constructor_args=(
+                self.storage,
+                vars(pair),
+                settings,
+                self.resources,
+                self.desk,
+                self.reading,
+                self.umask,
+            ),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
             num_cpus=resources.cpus_per_translator,
@@ -181,6 +194,7 @@ class _Stage:
             config.get("desk"),
             self.grant,
             (config.get("offline", False), config.get("store")),
+            config.get("umask"),
         )
         build(self.store, self.corpora, pool, self.done, self.provenance, self.failed)
 

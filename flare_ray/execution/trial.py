@@ -6,19 +6,21 @@ import os
 from typing import Any
 
 from flare_ray.execution.capacity import worker_needs
+from flare_ray.execution.processes import prepare
 from flare_ray.plan.schema import Resources
 from flare_ray.redaction import redacted
 
 
 def run_stage(config: dict[str, Any]) -> None:
     """The function that Tune runs. config: `stage` (see searcher.py), `storage`, `ray_storage`, `resources`,
-    `provenance`, `desk` (see desk.py), `offline` (see prefetch.py), `store` (its id).
+    `provenance`, `desk` (see desk.py), `offline` (see prefetch.py), `store` (its id), `umask` (see umask.py).
 
     A worker group that is done with its stage asks the driver for another one; the trial ends when there is none.
 
     Train does not restart a worker group that died or lost its node: it would begin again with its first stage. The
     board starts another one, without the runs that are finished.
     """
+    prepare(config.get("umask"))
     if config["stage"]["kind"] == "translation":
         from flare_ray.execution.prefetch import read_from
 
@@ -60,6 +62,7 @@ def _train_loop(config: dict[str, Any]) -> None:
     """Imports what trains only where it trains: the trial and Train's controller need seconds less to start."""
     from flare_ray.execution.prefetch import read_from
 
+    prepare(config.get("umask"))
     read_from(config["storage"], config.get("offline", False), config.get("store"))
     from flare_ray.execution.worker import train_loop
 

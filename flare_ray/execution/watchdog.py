@@ -11,10 +11,14 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 import psutil
+
+from flare_ray.errors import UNREACHABLE
+from flare_ray.execution.local_ray import guardian_pid, keep_ray_files
 
 _EVERY = 1.0
 _RESTARTS = "FLARE_RAY_RESTARTS"
@@ -46,10 +50,25 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._ended.wait(_EVERY):
-            what = dead() or ("scheduler" if is_own() and self.stuck() else None)
+            what = self._dead()
             if what and not self._ended.is_set():
-                self.on_death(what)
+                self._act(what)
                 return
+
+    def _dead(self) -> str | None:
+        """A look that fails is repeated: without this thread, a driver whose Ray dies would wait for ever."""
+        try:
+            return dead() or ("scheduler" if is_own() and self.stuck() else None)
+        except Exception as error:
+            log.warning("the watchdog could not look: %s: %s", type(error).__name__, error)
+            return None
+
+    def _act(self, what: str) -> None:
+        try:
+            self.on_death(what)
+        except Exception:  # this thread cannot hand it to anybody, and the main thread waits for the dead Ray
+            log.exception("Ray's %s has failed, and the driver cannot start again", what)
+            os._exit(UNREACHABLE)
 
 
 def is_own() -> bool:
@@ -88,11 +107,15 @@ def start_again(finished: int) -> None:
     if count > _MOST:
         return
     os.environ[_RESTARTS] = f"{count}:{finished}"
+    keep_ray_files()
     for child in psutil.Process().children(recursive=True):
+        if child.pid == guardian_pid():
+            continue  # it ends what is no child any more
         try:
             child.kill()
         except psutil.NoSuchProcess:
             continue
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -8,11 +8,11 @@ starts on it looks for the store's own id first (store/identity.py).
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from flare_ray.execution.cluster import cluster_address
 from flare_ray.preflight.findings import Finding, bad, warning
 from flare_ray.preflight.probe import Asked, Node, probe
 from flare_ray.store import Store
@@ -35,7 +35,7 @@ def look(store: Store, folders: Sequence[str]) -> tuple[list[Finding], list[Node
         store.files.write(f"{asked.place}/driver", b"")
         found = list(_clock_of(store))
         driver = probe(asked, "driver-itself")
-        if not os.environ.get("RAY_ADDRESS"):
+        if cluster_address() is None:
             return found, [driver]
         more, answers = _ask(asked)
         lost = [one for key, one in answers.items() if not one.storage and not _written(store, asked, key)]

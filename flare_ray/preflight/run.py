@@ -6,11 +6,11 @@ refuse(found)
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
 from flare_ray.errors import InputError
 from flare_ray.execution.capacity import Capacity
+from flare_ray.execution.cluster import cluster_address
 from flare_ray.execution.prefetch import Wanted
 from flare_ray.plan.grid import Base, Run
 from flare_ray.plan.stages import Stages, Translating
@@ -32,7 +32,7 @@ def preflight(study: Study, todo: Stages, reads: Wanted) -> list[Finding]:
     found += hub_findings(reads, licences)
     seen, nodes = look(study.store, folders(todo))
     found += seen
-    if os.environ.get("RAY_ADDRESS"):
+    if cluster_address() is not None:
         found += _room(study, todo)
     resources, more = study.sweep.resources, any(one.what == TO_COME for one in seen)
     found += asked.memory_findings(todo, study.sweep.resources_of, resources, nodes, more)

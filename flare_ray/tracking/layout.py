@@ -50,10 +50,11 @@ def experiment_tags(sweep: str, task: str, metric: str | None) -> dict[str, str]
     return tags | main | saved | {"mlflow.note.content": note}
 
 
-def url(server: str, experiment: str, view: str | None = None) -> str:
-    """The address of an experiment's runs in the UI, by one of its saved views."""
+def url(server: str, experiment: str, view: str | None = None, token: str | None = None) -> str:
+    """The address of an experiment's runs in the UI, by one of its saved views. token: of `flare-ray ui`."""
+    entrance = f"?token={token}" if token else ""
     end = f"?viewStateShareKey={view}" if view else ""
-    return f"{server.rstrip('/')}/#/experiments/{experiment}/runs{end}"
+    return f"{server.rstrip('/')}/{entrance}#/experiments/{experiment}/runs{end}"
 
 
 def _saved(label: str, where: str, metrics: Sequence[str], params: Sequence[str], order: str) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from flare_ray.commands.output import json_text
-from flare_ray.commands.streams import is_of_output, prepared_streams, unbreakable_streams
+from flare_ray.commands.streams import is_of_output, prepared_streams
+from flare_ray.console import tolerant_streams
 from tests.commands.boundary import call, program
 
 LOCALES = {
@@ -100,7 +101,7 @@ def test_writes_that_fail_are_swallowed_only_where_that_is_asked_for(monkeypatch
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sys, "stdout", Broken())
-    with unbreakable_streams():
+    with tolerant_streams():
         print("one")
         sys.stdout.writelines(["two"])
     with pytest.raises(OSError, match="standard output") as caught, prepared_streams():

@@ -20,6 +20,7 @@ from flare_ray.models.base import origin
 from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.translation.backends.base import Backend, Decoding
+from flare_ray.umask import folder_mode
 
 _TYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}
 
@@ -76,7 +77,7 @@ def converted(checkpoint: str, stored: str) -> Path:
             staging = Path(tempfile.mkdtemp(prefix=f"{key}.making-", dir=folder.parent))
             try:
                 _convert(checkpoint, stored, staging)
-                staging.chmod(0o755)
+                staging.chmod(folder_mode())
                 staging.rename(folder)
                 seal(folder)
             finally:
