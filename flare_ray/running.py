@@ -104,15 +104,18 @@ def execute(
             if lease.gone and not isinstance(error, OtherStore):
                 raise lease.gone from error
             raise
+        finally:
+            if stop.force:
+                stop.force.cancel()
 
 
 def _stop_soon(stop: _Stop, lease: Lease, console: Console) -> None:
     """Stops the driver; where its storage is gone, by force if Ray, which keeps files of its own there, hangs."""
     stop()
     if lease.gone:
-        end = threading.Timer(_STOPPING_SECONDS, os._exit, (UNREACHABLE,))
-        end.daemon = True
-        end.start()
+        stop.force = threading.Timer(_STOPPING_SECONDS, os._exit, (UNREACHABLE,))
+        stop.force.daemon = True
+        stop.force.start()
         console.print(f"stopping: {lease.gone}", markup=False, soft_wrap=True)
 
 
@@ -128,13 +131,15 @@ def only_shows(without: str) -> Iterator[None]:
 class _Stop:
     """What another thread calls to have the execution stopped; one that comes too early is remembered.
 
-    stopping: whether the execution has been asked to stop, by whomever. watchdog: who looks after it.
+    stopping: whether the execution has been asked to stop, by whomever. watchdog: who looks after it. force: ends the
+    process when stopping takes too long; cancelled when the execution has ended.
     """
 
     def __init__(self) -> None:
         self._asked, self._action = False, lambda: None
         self.stopping: Callable[[], bool] = lambda: self._asked
         self.watchdog: Watchdog | None = None
+        self.force: threading.Timer | None = None
 
     def __call__(self) -> None:
         self._asked = True

@@ -105,9 +105,14 @@ def _kind_problem(file: Path, to_write: bool) -> Found | None:
     return _folder_problem(file) if to_write else None
 
 
+def _may(path: Path, mode: int) -> bool:
+    """Return whether this process, by its effective rights, may do something with a file or folder."""
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
 def _permission_problem(file: Path) -> Found | None:
     """Return why a file cannot be written: it, or its folder, which SQLite needs for a journal."""
-    if os.access(file, os.W_OK) and os.access(file.absolute().parent, os.W_OK | os.X_OK):
+    if _may(file, os.W_OK) and _may(file.absolute().parent, os.W_OK | os.X_OK):
         return None
     return (
         f"{file}: it or its folder cannot be written",
@@ -121,7 +126,7 @@ def _folder_problem(file: Path) -> Found | None:
     folder = next((one for one in file.absolute().parents if one.exists()), Path("/"))
     if not folder.is_dir():
         return f"{file}: {folder} is no folder", "a path in a folder that can be written", False
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not _may(folder, os.W_OK | os.X_OK):
         return f"{file}: {folder} cannot be written", "a path in a folder that can be written", False
     return None
 

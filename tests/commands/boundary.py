@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from flare_ray import cli, registry
 from flare_ray.plan.grid import expand
 from flare_ray.plan.load import load_sweep
-from flare_ray.store import Store
+from flare_ray.store import Store, open_store
 from tests.tracking.finished import record_of
 
 
@@ -42,7 +42,7 @@ def program(
 def fill(file: Path, scratch: Path) -> Store:
     """Keeps a record of every run of a sweep in its storage, each with all its answers right."""
     sweep = load_sweep(file)
-    store = Store(sweep.storage)
+    store = open_store(sweep.storage)
     answers = [LABELS[number % 3] for number in IDS["test"]]
     gold = [[answer] for answer in answers]
     table = pa.table({"id": [str(number) for number in IDS["test"]], "gold": gold, "prediction": answers})
