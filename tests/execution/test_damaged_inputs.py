@@ -16,22 +16,11 @@ from flare_ray.plan.schema import Resources
 from flare_ray.plan.wire import base_to_dict
 from flare_ray.store import Damaged, Store, open_store
 from flare_ray.training.engine import Group
+from tests.execution.test_storage_gone import Reports
 from tests.small_study import write_study, write_sweep
 
 FACTS = {"cost": {"train_seconds": 1.0}, "metrics": {"macro_f1": 50.0}, "provenance": {}}
 WEIGHTS = bytes(range(256)) * 160
-
-
-class Reports:
-    """What a worker reports, without a Ray."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-
-    def tell(self, event: dict[str, Any]) -> None:
-        self.events.append(event)
-
-    hold = tell
 
 
 @pytest.fixture
