@@ -1,4 +1,4 @@
-"""The console script `flare-ray`, also as `python -m flare_ray`: a signal to stop ends it quietly while it loads too."""
+"""The console script `flare-ray`, also as `python -m flare_ray`: a signal ends it quietly while it loads too."""
 
 from __future__ import annotations
 

@@ -35,7 +35,16 @@ def status_of(*headers: tuple[str, str]) -> int:
 
 @pytest.mark.parametrize(
     "others",
-    ["", "_xsrf=2|a|b; ", 'state={"a":1}; ', "name=a b c; ", "bad[]=1; ", "=; ", "flare_ray_ui_5000=old; ", ";;"],
+    [
+        "",
+        "_xsrf=2|a|b; ",
+        'state={"a":1}; ',
+        "name=a b c; ",
+        "bad[]=1; ",
+        "=; ",
+        "flare_ray_ui_5000=old; ",
+        ";;",
+    ],
 )
 def test_cookies_of_other_programs_on_this_machine_lock_nobody_out(others: str) -> None:
     """A browser sends one jar to every port of 127.0.0.1, in whatever form the other programs have set it."""
