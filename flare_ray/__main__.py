@@ -1,8 +1,10 @@
-"""The console script `flare-ray`, also as `python -m flare_ray`: Ctrl-C while it still loads ends it quietly too."""
+"""The console script `flare-ray`, also as `python -m flare_ray`: a signal ends it quietly while it loads too."""
 
 from __future__ import annotations
 
 import sys
+
+from flare_ray.execution.stopping import interruptible
 
 STOPPED = 130
 
@@ -10,9 +12,10 @@ STOPPED = 130
 def main() -> None:
     """Run the program."""
     try:
-        from flare_ray.cli import app
+        with interruptible():
+            from flare_ray.cli import app
 
-        app()
+            app()
     except KeyboardInterrupt:  # before the program's own boundary is there
         sys.exit(STOPPED)
 

@@ -8,7 +8,6 @@ folder, and ends what Ray leaves behind. Where RAY_TMPDIR is set, Ray's own file
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import resource
@@ -58,7 +57,7 @@ def start_ray(**options: Any) -> None:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     set_umask()
     folder, scratch = _make_folders()
-    with _environment(scratch), _patience(), _groups_of_their_own(), own_signal_handlers(signal.SIG_IGN):
+    with _environment(scratch), _patience(), _groups_of_their_own(), own_signal_handlers():
         try:
             ray.init(address="local", include_dashboard=False, _temp_dir=str(folder / "r"), **options)
         except Exception as error:  # Ray raises plain Exceptions for what keeps it from starting
@@ -179,10 +178,10 @@ def _environment(scratch: Path) -> Iterator[None]:
 
 @contextmanager
 def _groups_of_their_own() -> Iterator[None]:
-    """Let Ray's processes start in process groups of their own.
+    """Let Ray's processes start in process groups of their own, with SIGHUP ignored.
 
-    A signal to the driver's whole group, as `timeout` and batch systems send it, would end Ray before the work is at
-    a checkpoint. Ray has no option for it.
+    A signal to the driver's whole group, as `timeout` and batch systems send it, or the hangup of a session would end
+    Ray before the work is at a checkpoint. Ray has no option for it.
     """
     from ray._private import services
 
@@ -191,11 +190,29 @@ def _groups_of_their_own() -> Iterator[None]:
         yield
         return
     before = popen.__init__
-    popen.__init__ = functools.partialmethod(before, process_group=0)
+
+    def start(process: Any, *words: Any, **options: Any) -> None:
+        with _hangup_ignored():
+            before(process, *words, **{**options, "process_group": 0})
+
+    popen.__init__ = start
     try:
         yield
     finally:
         popen.__init__ = before
+
+
+@contextmanager
+def _hangup_ignored() -> Iterator[None]:
+    """Ignore SIGHUP while a process starts, which inherits that; this one heeds it again right after."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, handler if handler is not None else signal.SIG_DFL)
 
 
 @contextmanager
@@ -218,19 +235,19 @@ def _patience() -> Iterator[None]:
 
 
 @contextmanager
-def own_signal_handlers(hangup: Any = None) -> Iterator[None]:
-    """Keep this process's handlers, where Ray sets its own. hangup: what SIGHUP does meanwhile, for children too.
+def own_signal_handlers() -> Iterator[None]:
+    """Keep this process's handlers, where Ray sets its own.
 
-    A terminal that closes signals its whole process group: Ray must live on until the work is at a checkpoint.
+    Raises KeyboardInterrupt where Ray's own handler was faster and ended the process with the signal's number.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)}
-    if hangup is not None:
-        signal.signal(signal.SIGHUP, hangup)
     try:
         yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
     finally:
         for number, handler in before.items():
             if handler is not None:

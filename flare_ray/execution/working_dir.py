@@ -24,9 +24,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from flare_ray.errors import InputError, Problem
-from flare_ray.execution.secret_files import holds_private_key, looks_secret
+from flare_ray.execution.secret_files import holds_secret, looks_secret
 
 PACKAGE = "flare_ray"
+_PACKAGED = (".py", ".csv", ".css", ".js", ".j2")
+"""Endings of the package's own files; others in its folder stay."""
 _CACHES = ("__pycache__", "*.egg-info", "*.pyc")
 _NO_PATHS = ("name", "storage", "tracking", "include", "exclude", "languages", "tasks", "extends")
 """Top-level fields of a sweep that name no file to be read."""
@@ -251,12 +253,18 @@ class _Walk:
         if not _within(path, self.root):
             return "a link out of the folder"
         parts = path.relative_to(self.root).parts
-        if any(looks_secret(part) for part in parts) or (path.is_file() and holds_private_key(path)):
+        packaged = parts[:1] == (PACKAGE,)
+        code = packaged and path.suffix == ".py"  # the package's own code speaks of secrets
+        if any(looks_secret(part) for part in parts[: -1 if code else None]):
+            return "looks like a secret"
+        if not code and path.is_file() and holds_secret(path):
             return "looks like a secret"
         if any(part.startswith(".") for part in parts):
             return "a hidden name"
         if any(fnmatch(part, pattern) for part in parts for pattern in _CACHES):
             return "a cache"
+        if packaged and path.is_file() and path.suffix not in _PACKAGED:
+            return "no file of the package"
         return ".rayignore names it" if self.ignored(path) else ""
 
 

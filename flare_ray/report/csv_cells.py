@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-_STARTS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
-"""What a formula, or white space before one, begins with; the wide forms count in East Asian spreadsheets."""
+_STARTS = "=+-@＝＋－＠"
+"""What a formula begins with; the wide forms count in East Asian spreadsheets."""
 _NUMBER = r"[+-]?(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})(?:[eE][+-]?\d{1,4})?%?"
 _PRINTED = re.compile(rf"{_NUMBER}(?: (?:±|to) {_NUMBER})?(?: \(n=\d{{1,9}}\))?")
 """A number or percentage, a mean with its deviation, or an interval, as the tables print them."""
@@ -35,4 +35,8 @@ def as_text(cell: Any) -> Any:
     """Return a cell that no spreadsheet computes: a text that begins as a formula does gets an apostrophe."""
     if not isinstance(cell, str) or _PRINTED.fullmatch(cell):
         return cell
-    return f"'{cell}" if cell.startswith(_STARTS) or cell.lstrip().startswith(_STARTS) else cell
+    if cell[:1] in ("\t", "\r"):
+        return f"'{cell}"
+    # spreadsheets skip white space, and letters that nobody sees, such as a byte order mark
+    seen = next((letter for letter in cell if letter.isprintable() and not letter.isspace()), "")
+    return f"'{cell}" if seen and seen in _STARTS else cell

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -47,9 +46,10 @@ class TokenGate:
     def _has_token(self, scope: Scope) -> bool:
         for name, value in scope.get("headers", ()):
             text = value.decode("latin-1")
-            if name == b"authorization" and self._is_right(text.removeprefix("Bearer ")):
+            scheme, _, given = text.partition(" ")
+            if name == b"authorization" and scheme.lower() == "bearer" and self._is_right(given):
                 return True
-            if name == b"cookie" and self._is_right(_cookie(text, cookie_name(scope))):
+            if name == b"cookie" and any(map(self._is_right, _cookies(text, cookie_name(scope)))):
                 return True
         return False
 
@@ -77,12 +77,12 @@ def cookie_name(scope: Scope) -> str:
     return f"flare_ray_ui_{server[1]}"
 
 
-def _cookie(header: str, name: str) -> str:
-    try:
-        morsel = SimpleCookie(header).get(name)
-    except CookieError:
-        return ""
-    return morsel.value if morsel else ""
+def _cookies(header: str, name: str) -> Iterator[str]:
+    """Yield the values of a cookie. Other programs on this machine set cookies that http.cookies does not read."""
+    for pair in header.split(";"):
+        key, _, value = pair.strip().partition("=")
+        if key == name:
+            yield value
 
 
 def _query(scope: Scope) -> list[tuple[str, str]]:

@@ -145,6 +145,24 @@ def test_ctrl_c_while_it_loads_leaves_no_traceback(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (130, b"")
 
 
+@pytest.mark.parametrize("module", ["flare_ray", "flare_ray.sweep"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_signal_ends_it_alike_while_it_loads(
+    number: signal.Signals, module: str, tmp_path: Path
+) -> None:
+    (tmp_path / "typer.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)")
+    root = Path(call.__globals__["cli"].__file__).parent.parent
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, "plan"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"loading\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, b"")
+
+
 def test_numbers_that_json_has_not_are_null() -> None:
     value = {
         "a": float("nan"),

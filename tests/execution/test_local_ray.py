@@ -215,6 +215,47 @@ def test_a_ray_that_fails_to_start_may_start_later(monkeypatch: pytest.MonkeyPat
     assert not local_ray._folder.parent.exists()
 
 
+STARTING = """
+import os, signal, sys
+import ray
+from flare_ray.execution import local_ray
+from flare_ray.execution.stopping import interruptible
+
+number = int(sys.argv[1])
+
+def init(**options):
+    if sys.argv[2] == "own":  # Ray's own handler, as ray.init installs it
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+    os.kill(os.getpid(), number)
+    print("not stopped", flush=True)
+
+ray.init = init
+try:
+    with interruptible():
+        local_ray.start_ray()
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("handler", ["ours", "own"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_signal_stops_a_ray_that_starts(number: signal.Signals, handler: str) -> None:
+    command = [sys.executable, "-c", STARTING, str(int(number)), handler]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    assert (found.returncode, found.stdout) == (130, ""), found.stderr
+
+
+def test_rays_processes_take_no_part_in_the_signals_of_a_terminal() -> None:
+    from ray._private import services
+
+    look = "import os, signal; print(os.getpgid(0) == os.getpid(), signal.getsignal(signal.SIGHUP).name)"
+    with local_ray._groups_of_their_own():
+        process = services.ConsolePopen([sys.executable, "-c", look], stdout=subprocess.PIPE, text=True)
+        assert signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    assert process.communicate(timeout=60)[0].split() == ["True", "SIG_IGN"]
+
+
 def test_a_ray_that_neither_starts_nor_fails_is_not_waited_for() -> None:
     code = """
 import time, ray

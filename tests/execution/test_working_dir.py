@@ -143,7 +143,52 @@ def test_a_secret_s_name_is_known_in_every_folder(name: str) -> None:
     assert looks_secret(name) or name == "credentials"
     assert looks_secret("my-secrets.json")
     assert not looks_secret("tokenizer.json")
-    assert not looks_secret("test_secrets.py")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "prod.netrc",
+            "db.env.local",
+            "private_key.txt",
+            "gcp-key.json",
+            "api_keys.json",
+            "KEY.PEM",
+            "x.p8",
+        ),
+        *("terraform.tfstate", "cookies.txt", "rclone.conf", "secrets.py"),
+    ],
+)
+def test_secrets_in_data_that_is_named_stay(name: str, folder: Path) -> None:
+    (folder / "data/nusax" / name).write_text("x")
+    sent = paths(selected(folder, data={"nusax": "data/nusax"}))
+    assert "data/nusax/english/train.csv" in sent
+    assert f"data/nusax/{name}" not in sent
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[default]\naws_secret_access_key = abcdefgh",
+        f"export TOKEN=hf_{'a' * 34}",
+        f"{' ' * 100_000}-----BEGIN RSA PRIVATE KEY-----",
+        f"ghp_{'A1' * 18}",
+    ],
+)
+def test_files_that_hold_secrets_stay_whatever_they_are_called(content: str, folder: Path) -> None:
+    (folder / "data/nusax/settings.txt").write_text(content)
+    selection = selected(folder, data={"nusax": "data/nusax"})
+    assert "data/nusax/settings.txt" not in paths(selection)
+    assert selection.left["data/nusax/settings.txt"] == "looks like a secret"
+
+
+def test_of_the_package_s_folder_only_its_own_kinds_of_files_go(folder: Path) -> None:
+    for name in ("notes.md", "login.txt", "credentials_note.py"):
+        (folder / "flare_ray" / name).write_text("x")
+    sent = paths(selected(folder))
+    assert "flare_ray/credentials_note.py" in sent
+    assert not {"flare_ray/notes.md", "flare_ray/login.txt"} & sent
 
 
 def test_every_reference_of_a_sweep_is_looked_at(folder: Path) -> None:

@@ -134,6 +134,11 @@ def test_what_is_no_number_is_text(cell: str) -> None:
     assert as_text(cell) == f"'{cell}"
 
 
+@pytest.mark.parametrize("before", ["\ufeff", "\u200b", "\0", "\xa0", " \n", "\u2028", "\x1b"])
+def test_letters_that_nobody_sees_hide_no_formula(before: str) -> None:
+    assert as_text(f"{before}=1+1") == f"'{before}=1+1"
+
+
 def test_negative_numbers_are_read_back_as_such() -> None:
     (row,) = csv.DictReader(io.StringIO(as_csv([_block("plain")])))
     assert float(row["mean"]) == -2.0
