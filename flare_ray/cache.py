@@ -14,6 +14,6 @@ def cache_folder() -> Path:
     try:
         return Path(given).expanduser()
     except RuntimeError as error:
-        found = f"{given!r}, and no home folder of uid {os.getuid()}"
-        wanted = "FLARE_RAY_CACHE: a folder that can be written, or HOME"
-        raise InputError("cache", [Problem("FLARE_RAY_CACHE", found, wanted)]) from error
+        got = f"{given!r}, and no home folder of uid {os.getuid()}"
+        expected = "FLARE_RAY_CACHE: a folder that can be written, or HOME"
+        raise InputError("cache", [Problem("FLARE_RAY_CACHE", got, expected)]) from error

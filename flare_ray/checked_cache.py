@@ -21,11 +21,11 @@ from flare_ray.store.manifest import checksum_of
 
 def seal(folder: Path) -> None:
     """Write the checksums of all files of a folder, all or nothing."""
-    place = sums_of(folder)
-    scratch = place.with_name(f"{place.name}.{uuid.uuid4().hex}")
+    sums = sums_of(folder)
+    scratch = sums.with_name(f"{sums.name}.{uuid.uuid4().hex}")
     files = {path: checksum_of(folder / path) for path in sorted(_files(folder))}
     scratch.write_text(json.dumps({"folder": folder.name, "files": files}, indent=1))
-    scratch.replace(place)
+    scratch.replace(sums)
 
 
 def is_sealed(folder: Path) -> bool:
@@ -66,6 +66,6 @@ def sums_of(folder: Path) -> Path:
 
 def _files(folder: Path) -> Iterator[str]:
     """Yield the paths of all files in a folder, links among them."""
-    for place, names, files in os.walk(folder):
-        for name in [*files, *(one for one in names if Path(place, one).is_symlink())]:
-            yield Path(place, name).relative_to(folder).as_posix()
+    for parent, names, files in os.walk(folder):
+        for name in [*files, *(child for child in names if Path(parent, child).is_symlink())]:
+            yield Path(parent, name).relative_to(folder).as_posix()

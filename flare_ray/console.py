@@ -93,14 +93,14 @@ def _raw(stream: Any) -> int | None:
 
 def _drop_buffer(stream: io.TextIOWrapper, number: int) -> None:
     """Flush into nothing what can be written nowhere else: it would be tried again when the process ends."""
-    kept, nothing = os.dup(number), os.open(os.devnull, os.O_WRONLY)
+    saved, nothing = os.dup(number), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nothing, number)
         with suppress(OSError, ValueError):
             stream.flush()
-        os.dup2(kept, number)
+        os.dup2(saved, number)
     finally:
-        os.close(kept)
+        os.close(saved)
         os.close(nothing)
 
 

@@ -97,7 +97,7 @@ class InputError(Exception):
 
 
 class Unreachable(InputError):
-    """What the sweep needs does not answer, and nothing else is wrong: the same command may go on later."""
+    """What the sweep needs does not answer, and nothing else is wrong: the same command may continue later."""
 
     exit_code: ClassVar[int] = UNREACHABLE
 

@@ -75,13 +75,13 @@ def end_group(group: int) -> bool:
     """Kill a process group; return whether any process of it was alive."""
     import psutil
 
-    found = False
+    any_left = False
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
                 process.kill()
-                found = True
-    return found
+                any_left = True
+    return any_left
 
 
 def end_writers(folders: Sequence[Path], spared: Sequence[int] = ()) -> bool:
@@ -91,13 +91,13 @@ def end_writers(folders: Sequence[Path], spared: Sequence[int] = ()) -> bool:
     """
     import psutil
 
-    found = False
+    any_left = False
     for pid in psutil.pids():
         if pid not in (os.getpid(), *spared) and _writes(pid, folders):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-                found = True
-    return found
+                any_left = True
+    return any_left
 
 
 def _writes(pid: int, folders: Sequence[Path]) -> bool:

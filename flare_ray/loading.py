@@ -98,11 +98,11 @@ def code_problems(folder: Path, where: str, name: str = "") -> list[Problem]:
         try:
             load_config(pretrained_model_name_or_path=str(folder))
         except InputError as error:
-            problems = [Problem(where, one.found, one.wanted) for one in error.problems]
+            problems = [Problem(where, problem.found, problem.wanted) for problem in error.problems]
         except (OSError, ValueError, KeyError, TypeError):
             return []  # other faults of a configuration are not this check's
     shown = name or str(folder)
-    return [Problem(where, one.found.replace(str(folder), shown), one.wanted) for one in problems]
+    return [Problem(where, problem.found.replace(str(folder), shown), problem.wanted) for problem in problems]
 
 
 def _refusing(name: str, load: Callable[[], Any]) -> Any:
@@ -112,8 +112,8 @@ def _refusing(name: str, load: Callable[[], Any]) -> Any:
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise
-        found = f"{name}: it has code of its own (auto_map), which would have to run"
-        raise InputError(name, [Problem("checkpoint", found, _REMEDY)]) from error
+        got = f"{name}: it has code of its own (auto_map), which would have to run"
+        raise InputError(name, [Problem("checkpoint", got, _REMEDY)]) from error
 
 
 def _files(name: str, revision: str | None) -> dict[str, Path]:
@@ -122,7 +122,7 @@ def _files(name: str, revision: str | None) -> dict[str, Path]:
         return {one: Path(name, one) for one in (_CONFIG, _ADAPTER)}
     from transformers.utils import cached_file
 
-    found = {}
+    files = {}
     for one in (_CONFIG, _ADAPTER):
         path = cached_file(
             name,
@@ -133,21 +133,21 @@ def _files(name: str, revision: str | None) -> dict[str, Path]:
             _raise_exceptions_for_connection_errors=False,
         )
         if path is not None:
-            found[one] = Path(path)
-    return found
+            files[one] = Path(path)
+    return files
 
 
 def _unsafe(where: str, files: dict[str, Path]) -> list[Problem]:
     """Return what in a checkpoint's files would make a library import or fetch something else."""
     problems = []
     if _ADAPTER in files and files[_ADAPTER].is_file():
-        found = f"{files[_ADAPTER]}: an adapter in the place of a whole model"
-        problems.append(Problem(where, found, "merge it into its base model and save that"))
+        got = f"{files[_ADAPTER]}: an adapter in the place of a whole model"
+        problems.append(Problem(where, got, "merge it into its base model and save that"))
     if _CONFIG in files:
         for key, value in _walk(_mapping(files[_CONFIG])):
             if key.endswith(_KERNELS) and isinstance(value, str) and "/" in value:
-                found = f"{files[_CONFIG]}: {key} {value!r}, code from a hub repository"
-                problems.append(Problem(where, found, f"remove {key} from it"))
+                got = f"{files[_CONFIG]}: {key} {value!r}, code from a hub repository"
+                problems.append(Problem(where, got, f"remove {key} from it"))
     return problems
 
 
@@ -168,9 +168,9 @@ def _walk(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
         if isinstance(value, dict):
             # a value below `attn_implementation` may be named after a part of the model
-            pending += [(key if key.endswith(_KERNELS) else str(name), one) for name, one in value.items()]
+            pending += [(key if key.endswith(_KERNELS) else str(name), item) for name, item in value.items()]
         elif isinstance(value, list):
-            pending += [(key, one) for one in value]
+            pending += [(key, item) for item in value]
 
 
 def _mapping(file: Path) -> dict[str, Any]:

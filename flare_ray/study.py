@@ -95,7 +95,7 @@ class Study:
         )
 
     def ahead(self, todo: Stages) -> Stages:
-        """What is left, and what searches that go on will ask for, as far as it can be known: see Question.reach."""
+        """What is left, and what open searches will ask for, as far as it can be known: see Question.reach."""
         if not self.searches:
             return todo
         found = answers(self.searches, self.store)
@@ -221,10 +221,10 @@ def tracking_uri(uri: str | None) -> str | None:
 
 
 def _tracking(uri: str, store: Store | None) -> tuple[list[Problem], list[Problem]]:
-    """What is wrong with a tracking server: what a sweep goes on with, and what it cannot start with.
+    """What is wrong with a tracking server: what a sweep continues with, and what it cannot start with.
 
     A sweep that has finished work has had the right address: a server that is away is waited for, and the store keeps
-    what it has not got. In a store that has none it may as well be a mistyped one. A sweep that was running goes on
+    what it has not got. In a store that has none it may as well be a mistyped one. A sweep that was running continues
     without its MLflow, whatever that has. store: None where it is not known.
     """
     found = unreachable(uri)

@@ -22,8 +22,8 @@ def umask() -> int:
     digits = text.removeprefix("0o")
     value = int(digits, 8) if 0 < len(digits) <= 4 and set(digits) <= set("01234567") else 0o1000
     if value > 0o077:  # the owner must be able to read what he wrote
-        wanted = "an octal umask from 000 to 077: 007 shares files with the group, 077 with nobody"
-        raise InputError("environment", [Problem(VARIABLE, repr(text), wanted)])
+        expected = "an octal umask from 000 to 077: 007 shares files with the group, 077 with nobody"
+        raise InputError("environment", [Problem(VARIABLE, repr(text), expected)])
     return value
 
 

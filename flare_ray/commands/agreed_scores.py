@@ -27,11 +27,11 @@ class AgreedScores:
     def __init__(self) -> None:
         self._keys: set[str] = set()
         with suppress(OSError, ValueError, InputError):
-            place = _place()
-            if place.stat().st_size < _MOST_BYTES:
-                self._keys = set(place.read_text(encoding="ascii").split())
+            file = _place()
+            if file.stat().st_size < _MOST_BYTES:
+                self._keys = set(file.read_text(encoding="ascii").split())
             else:
-                place.unlink()
+                file.unlink()
 
     def __contains__(self, key: str) -> bool:
         return key in self._keys
@@ -40,9 +40,9 @@ class AgreedScores:
         """Remember a key. One write of one line: other processes may add theirs at the same time."""
         self._keys.add(key)
         with suppress(OSError, InputError):
-            place = _place()
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with place.open("ab", buffering=0) as stream:
+            file = _place()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("ab", buffering=0) as stream:
                 stream.write(f"{key}\n".encode("ascii"))
 
 

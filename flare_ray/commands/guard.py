@@ -80,8 +80,8 @@ def _of_output(error: Exception) -> int:
     drop_output()
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
-    found = f"{type(error).__name__}: {getattr(error, 'strerror', error)}"
-    problem = Problem(OUTPUT, found, "a place that takes what is printed", passes=True)
+    got = f"{type(error).__name__}: {getattr(error, 'strerror', error)}"
+    problem = Problem(OUTPUT, got, "a place that takes what is printed", passes=True)
     return _show(refusal("flare-ray", [problem]))
 
 

@@ -54,14 +54,14 @@ _DATABASE_LASTS = (
 
 def problem_of(error: BaseException) -> Problem | None:
     """Return what is wrong with the surroundings by an error or what it was raised from; None for a bug."""
-    for one in causes(error):
-        if isinstance(one, MemoryError):
-            return _of_memory(str(one))
-        if isinstance(one, OSError):
-            return _of_os(one)
-        if isinstance(one, RuntimeError) and str(one).startswith(_NO_HOME):
-            return Problem("HOME", str(one), "HOME: a folder that can be written")
-        if isinstance(one, sqlite3.Error) and (problem := _of_database(one)):
+    for cause in causes(error):
+        if isinstance(cause, MemoryError):
+            return _of_memory(str(cause))
+        if isinstance(cause, OSError):
+            return _of_os(cause)
+        if isinstance(cause, RuntimeError) and str(cause).startswith(_NO_HOME):
+            return Problem("HOME", str(cause), "HOME: a folder that can be written")
+        if isinstance(cause, sqlite3.Error) and (problem := _of_database(cause)):
             return problem
     return None
 
@@ -84,15 +84,15 @@ def naming(path: Path) -> Iterator[None]:
 
 def describe_denial(path: Path) -> str:
     """Return who may not do it, and whose the folder or file is that forbids it."""
-    place = path.absolute()
-    while not os.path.lexists(place) and place != place.parent:
-        place = place.parent
+    absolute = path.absolute()
+    while not os.path.lexists(absolute) and absolute != absolute.parent:
+        absolute = absolute.parent
     who = f"this process is uid {os.geteuid()}, gid {os.getegid()}"
     try:
-        facts = place.stat()
+        status = absolute.stat()
     except OSError:
         return who
-    return f"{place} is of uid {facts.st_uid}, gid {facts.st_gid}, mode {facts.st_mode & 0o7777:04o}; {who}"
+    return f"{absolute} is of uid {status.st_uid}, gid {status.st_gid}, mode {status.st_mode & 0o7777:04o}; {who}"
 
 
 def _of_os(error: OSError) -> Problem:
@@ -101,18 +101,18 @@ def _of_os(error: OSError) -> Problem:
         return _of_memory(str(error))
     paths = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
     where = " → ".join(paths) or ("storage" if isinstance(error, StoreFull) else "this machine")
-    found = f"{type(error).__name__}: {error.strerror or error}"
+    got = f"{type(error).__name__}: {error.strerror or error}"
     path = Path(paths[-1]) if paths else None
     if code in FULL:
-        return Problem(where, found + _free(path), f"free space there{_elsewhere(path)}", passes=True)
+        return Problem(where, got + _free(path), f"free space there{_elsewhere(path)}", passes=True)
     if code in _DENIED:
-        found += f" ({describe_denial(path)})" if path else ""
-        return Problem(where, found, f"permission to use it (chmod, chown){_elsewhere(path)}")
+        got += f" ({describe_denial(path)})" if path else ""
+        return Problem(where, got, f"permission to use it (chmod, chown){_elsewhere(path)}")
     if code in _REMEDIES:
-        return Problem(where, found, _REMEDIES[code] + _elsewhere(path), passes=code in _PASSING)
+        return Problem(where, got, _REMEDIES[code] + _elsewhere(path), passes=code in _PASSING)
     may_pass = code in _PASSING or passes(error)
     remedy = "a disk or service that answers: start again later" if may_pass else "what makes this possible"
-    return Problem(where, found, remedy, passes=may_pass)
+    return Problem(where, got, remedy, passes=may_pass)
 
 
 def _of_memory(words: str) -> Problem:
@@ -121,25 +121,25 @@ def _of_memory(words: str) -> Problem:
 
     limits = {"-v": resource.RLIMIT_AS, "-d": resource.RLIMIT_DATA}
     own = {flag: resource.getrlimit(kind)[0] for flag, kind in limits.items()}
-    found = f"no memory left{f': {words}' if words else ''}"
+    got = f"no memory left{f': {words}' if words else ''}"
     for flag, limit in own.items():
         if limit != resource.RLIM_INFINITY:
-            found += f", with a limit of {limit / 2**20:.0f} MiB (ulimit {flag})"
-            return Problem("memory", found, f"a higher limit: ulimit {flag} unlimited")
-    return Problem("memory", found, "fewer other programs, or a machine with more", passes=True)
+            got += f", with a limit of {limit / 2**20:.0f} MiB (ulimit {flag})"
+            return Problem("memory", got, f"a higher limit: ulimit {flag} unlimited")
+    return Problem("memory", got, "fewer other programs, or a machine with more", passes=True)
 
 
 def _of_database(error: sqlite3.Error) -> Problem | None:
     """Return what is wrong with the file of a SQLite database; None for a wrong query."""
     name = getattr(error, "sqlite_errorname", None) or ""
-    found = f"{type(error).__name__}: {error} ({name})"
+    got = f"{type(error).__name__}: {error} ({name})"
     if name.startswith(_DATABASE_PASSES):
-        return Problem("database", found, "free space, and no other program that locks it", passes=True)
+        return Problem("database", got, "free space, and no other program that locks it", passes=True)
     if name.startswith(_DATABASE_LASTS) or "not a database" in str(error):
-        wanted = (
+        expected = (
             "a SQLite file that can be read and written; move it away, and it is made anew from the store"
         )
-        return Problem("database", found, wanted)
+        return Problem("database", got, expected)
     return None
 
 
@@ -147,16 +147,16 @@ def _elsewhere(path: Path | None) -> str:
     """Return which setting names another folder than that of a path."""
     if path is None:
         return ""
-    place, cache = path.absolute(), _cache()
+    absolute, cache = path.absolute(), _cache()
     if cache and (
-        place.is_relative_to(cache) or cache.is_relative_to(place)
+        absolute.is_relative_to(cache) or cache.is_relative_to(absolute)
     ):  # also a folder above that is not there
         return ", or FLARE_RAY_CACHE: another folder"
-    if place.is_relative_to(_temporary()):
+    if absolute.is_relative_to(_temporary()):
         return ", or TMPDIR: another folder"
     home = Path(os.path.expanduser("~"))
-    hidden = home.is_absolute() and place.is_relative_to(home) and place != home
-    if hidden and place.relative_to(home).parts[0].startswith("."):
+    hidden = home.is_absolute() and absolute.is_relative_to(home) and absolute != home
+    if hidden and absolute.relative_to(home).parts[0].startswith("."):
         return ", or HOME: a folder that can be written"
     return ""
 
@@ -178,10 +178,10 @@ def _temporary() -> Path:
 
 def _free(path: Path | None) -> str:
     """Return how much space is left at a path; nothing where that cannot be known."""
-    place: Any = path.absolute() if path else None
-    while place and not place.exists() and place != place.parent:
-        place = place.parent
+    folder: Any = path.absolute() if path else None
+    while folder and not folder.exists() and folder != folder.parent:
+        folder = folder.parent
     try:
-        return f"; {shutil.disk_usage(place).free:,} bytes are free there" if place else ""
+        return f"; {shutil.disk_usage(folder).free:,} bytes are free there" if folder else ""
     except OSError:
         return ""

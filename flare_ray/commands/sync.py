@@ -1,4 +1,4 @@
-"""`flare-ray sync SWEEP.yaml`: MLflow anew from the store, or what it lacks.
+"""`flare-ray sync SWEEP.yaml`: MLflow again from the store, or what it lacks.
 
     flare-ray sync sweeps/table1.yaml
     flare-ray sync sweeps/table1.yaml --to http://mlflow.example:5000     # another server
@@ -47,7 +47,7 @@ def _sync(file: Path, overrides: list[str], to: str | None, artifacts: Path | No
     study = Study.open(file, overrides, to_execute=False)
     uri = to or study.tracking_uri
     if problems := unreachable(uri):
-        raise refusal(str(file), [replace(one, where="--to") for one in problems] if to else problems)
+        raise refusal(str(file), [replace(problem, where="--to") for problem in problems] if to else problems)
     started = time.perf_counter()
     with Recording(study, uri=uri, artifacts=artifacts, thorough=True) as recording:
         recording.everything()

@@ -143,14 +143,14 @@ class Board:
         return stage
 
     def beside(self, work: Translating) -> list[Base | Translating]:
-        """What may start while a translation goes on: now, or when other ones that go on are done."""
+        """What may start while a translation continues: now, or when other ones that continue are done."""
         others = [stage.work for stage in list(self.running.values()) if isinstance(stage.work, Translating)]
         coming = {corpus.fingerprint for one in others if one != work for corpus in one.corpora}
         return self.waiting.startable(coming)
 
     @property
     def translating(self) -> bool:
-        """Whether a translation has begun and goes on. From any thread."""
+        """Whether a translation has begun and continues. From any thread."""
         return any(
             isinstance(stage.work, Translating) and self.starts.begun(key)
             for key, stage in list(self.running.items())
@@ -176,11 +176,11 @@ class Board:
     # ---- what becomes of it
 
     def base_stored(self, fingerprint: str) -> None:
-        """A base model is there; its runs may start, though the stage that trained it goes on."""
+        """A base model is there; its runs may start, though the stage that trained it continues."""
         self.waiting.base_stored(fingerprint)
 
     def translated(self, fingerprint: str) -> None:
-        """A translated split is there, though the stage that makes it may go on with others."""
+        """A translated split is there, though the stage that makes it may continue with others."""
         self.waiting.translated(fingerprint)
 
     def finish(self, key: str, error: str | None = None) -> None:

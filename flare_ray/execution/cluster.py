@@ -119,8 +119,8 @@ def _ipv6(text: str) -> str | None:
 
 def protect_token() -> None:
     """Take a token file of this user from the eyes of others. A new one is made under this process's umask."""
-    place = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
     with suppress(OSError, RuntimeError):
-        found = place.stat()
-        if found.st_mode & 0o077 and found.st_uid == os.getuid():
-            place.chmod(0o600)
+        status = token_file.stat()
+        if status.st_mode & 0o077 and status.st_uid == os.getuid():
+            token_file.chmod(0o600)

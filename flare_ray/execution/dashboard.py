@@ -52,7 +52,7 @@ class Dashboard:
 
 
 class View:
-    """A study that optuna-dashboard can open, written anew at each start.
+    """A study that optuna-dashboard can open, written again at each start.
 
     storage: a Dashboard or a storage of Optuna's; None for no view.
     """

@@ -1,6 +1,6 @@
 """The driver: stages onto Ray, through Tune, until the board is empty.
 
-Tune schedules and is disposable: what is finished is in the store, and a new start plans anew from it. So does this
+Tune schedules and is disposable: what is finished is in the store, and a new start plans again from it. So does this
 one when Tune, or the Ray that it started itself, breaks down under it.
 """
 

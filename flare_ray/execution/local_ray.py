@@ -78,8 +78,10 @@ def local_problems() -> list[Problem]:
     needed = _ADDRESS_SPACE + int(psutil.virtual_memory().total * 0.3)
     if limit != resource.RLIM_INFINITY and limit < needed:
         got = f"{limit / 2**30:.1f} GiB of addresses for each process"
-        wanted = f"`ulimit -v unlimited`, or {needed / 2**30:.0f} GiB: Ray maps more than it uses"
-        problems.append(Problem("ulimit -v", got, f"{wanted}; limit memory by a cgroup or the batch system"))
+        expected = f"`ulimit -v unlimited`, or {needed / 2**30:.0f} GiB: Ray maps more than it uses"
+        problems.append(
+            Problem("ulimit -v", got, f"{expected}; limit memory by a cgroup or the batch system")
+        )
     return problems
 
 
@@ -106,8 +108,8 @@ def _make_folders() -> tuple[Path, Path]:
     if temporary != root:
         scratch = _private_folder(temporary)  # it may be on a larger disk
     scratch.mkdir(exist_ok=True)
-    kept = [folder] if os.environ.get("RAY_TMPDIR") else []
-    _current = Guardian(folders=[scratch] if kept else list({folder, scratch}), kept=kept)
+    permanent = [folder] if os.environ.get("RAY_TMPDIR") else []
+    _current = Guardian(folders=[scratch] if permanent else list({folder, scratch}), kept=permanent)
     _folder = folder / "r"
     return folder, scratch
 
@@ -158,10 +160,10 @@ def _can_be_written(folder: Path) -> bool:
 
 
 def _not_started(got: str) -> Problem:
-    wanted = (
+    expected = (
         "a Ray that starts: the same command may do so later; look at free memory, disk space and `ulimit -a`"
     )
-    return Problem("Ray", " ".join(got.split())[:400], wanted, passes=True)
+    return Problem("Ray", " ".join(got.split())[:400], expected, passes=True)
 
 
 @contextmanager

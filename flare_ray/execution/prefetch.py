@@ -41,7 +41,7 @@ _FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a hub dataset. optional: whether work goes on without them."""
+    """Rows of a hub dataset. optional: whether work continues without them."""
 
     task: str
     data: str

@@ -102,16 +102,16 @@ def kept_diff(store: Store, record: Mapping[str, Any]) -> str | None:
 
     A record is data: it names its changes by their hash, and not a place to read from.
     """
-    facts = record.get("provenance", {}).get("git_diff")
-    name = facts.get("blake2b") if isinstance(facts, dict) else None
+    entry = record.get("provenance", {}).get("git_diff")
+    name = entry.get("blake2b") if isinstance(entry, dict) else None
     if not isinstance(name, str) or not re.fullmatch("[0-9a-f]{20}", name):
         return None
     try:
         content = store.read_bytes(f"diffs/{name}.patch")
     except (FileNotFoundError, Damaged):
         return None
-    whole = facts.get("cut") or blake2b(content, digest_size=10).hexdigest() == name
-    return content.decode(errors="replace") if whole else None
+    is_sound = entry.get("cut") or blake2b(content, digest_size=10).hexdigest() == name
+    return content.decode(errors="replace") if is_sound else None
 
 
 def _version(package: str) -> str:

@@ -54,7 +54,7 @@ class Candidate:
 
 @dataclass
 class Race:
-    """Candidates and their rungs. factor: one in so many goes on; 1 gives every candidate all seeds."""
+    """Candidates and their rungs. factor: one in so many continues; 1 gives every candidate all seeds."""
 
     seeds: int
     factor: int = 2
@@ -69,7 +69,7 @@ class Race:
     def promote(self, no_more: bool) -> list[Candidate]:
         """Candidates that may have more seeds now, their `wanted` raised.
 
-        no_more: no candidate will enter any more, so that the best one always goes on.
+        no_more: no candidate will enter any more, so that the best one always continues.
         """
         steps = rungs(self.seeds, self.factor)
         promoted = []

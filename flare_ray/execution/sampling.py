@@ -35,7 +35,7 @@ class Rules(Protocol):
 class Sampler:
     """Ray Tune's OptunaSearch, asked for and told about configurations.
 
-    before: configurations proposed by earlier starts; one that goes on must not draw the same ones again.
+    before: configurations proposed by earlier starts; one that continues must not draw the same ones again.
     """
 
     def __init__(self, space: Mapping[str, Any], rules: Rules, before: int = 0):

@@ -2,7 +2,7 @@
 
 The objective is a validation metric, averaged over seeds and languages. Runs are ordinary runs with fingerprints of
 their own: those that a grid or an earlier start has finished are known at once and cost nothing, and one that two
-searches want is trained once. What was proposed stands in the store, so that a start after a crash goes on with the
+searches want is trained once. What was proposed stands in the store, so that a start after a crash continues with the
 same configurations.
 """
 
@@ -47,7 +47,7 @@ class Rules:
 
     configurations: proposed and tried; those known before are not counted. parallel: at a time. factor: one
     configuration in so many gets more seeds (racing.py); 1 gives each all. rungs: shares of a training after which as
-    few go on (pruning.py). sampler: "tpe" | "random".
+    few continue (pruning.py). sampler: "tpe" | "random".
     """
 
     configurations: int

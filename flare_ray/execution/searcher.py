@@ -74,10 +74,10 @@ class StageSearcher(Searcher):
         return self._stages[trial_id].key
 
     def next(self, trial_id: str) -> None:
-        """A trial's worker group is done with its stage: it goes on with the most urgent one, unless that needs
+        """A trial's worker group is done with its stage: it continues with the most urgent one, unless that needs
         other resources, or all must wait.
 
-        A group that goes on saves the start of another one: processes, imports, a GPU's context.
+        A group that continues saves the start of another one: processes, imports, a GPU's context.
         """
         before = self._stages[trial_id]
         self._leave(trial_id, None)
@@ -114,7 +114,7 @@ class StageSearcher(Searcher):
         self.board.finish(stage.key, error)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the store knows what is finished, and a new start plans anew from it."""
+        """Nothing: the store knows what is finished, and a new start plans again from it."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, see `save`."""

@@ -96,7 +96,7 @@ class Searches:
         self._gone: set[str] = set()
         self._kept = set(planned)
         self.watched: set[str] = set()
-        """Fingerprints of runs whose validations decide whether they go on."""
+        """Fingerprints of runs whose validations decide whether they continue."""
 
     def attach(self, board: Board, stages: Stages, on_added: Callable[[Stages], None]) -> None:
         """Lets a board that has these stages be filled by the searches. on_added: told of each addition."""
@@ -234,19 +234,19 @@ def answers(every: Iterable[Asked], store: Store) -> list[tuple[Asked, dict[str,
 def damaged_answers(every: Iterable[Asked], store: Store) -> dict[str, str]:
     """Return the places of answers that are not what was written, with what is wrong with each."""
     problems = {}
-    for one in every:
+    for search in every:
         try:
-            _read_answer(one, store)
+            _read_answer(search, store)
         except FileNotFoundError:
             continue
         except Damaged as error:
-            problems[one.place] = str(error)
+            problems[search.place] = str(error)
     return problems
 
 
 def _read_answer(one: Asked, store: Store) -> dict[str, Any]:
     """Return what a search has written down at its end. Raises FileNotFoundError, Damaged."""
-    facts = store.read_json(one.place)
-    if not isinstance(facts, dict) or "selected" not in facts or not isinstance(facts.get("terms"), dict):
+    answer = store.read_json(one.place)
+    if not isinstance(answer, dict) or "selected" not in answer or not isinstance(answer.get("terms"), dict):
         raise Damaged("is not the answer of a search")
-    return facts
+    return answer

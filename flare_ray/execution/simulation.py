@@ -4,7 +4,7 @@
     print(found.makespan, found.busy)
 
 What a place does: it starts a worker group, trains the base model where the stage has one to train, then runs one
-after another, unless the worker dies on the way. A group that is done goes on with the next stage, if one is ready.
+after another, unless the worker dies on the way. A group that is done continues with the next stage, if one is ready.
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ class _Stage:
         self._report("finished", corpus, facts)
 
     def failed(self, corpus: Corpus, error: Exception) -> None:
-        """The boundary between one corpus and the others, which go on."""
+        """The boundary between one corpus and the others, which continue."""
         if isinstance(root_cause(error), OtherStore):
             raise error
         failure = _failure(corpus, error) | {"provenance": self.provenance}

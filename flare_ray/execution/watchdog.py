@@ -1,6 +1,6 @@
-"""A driver whose Ray has died cannot go on, nor end by itself: it waits for ever. This ends it.
+"""A driver whose Ray has died cannot continue, nor end by itself: it waits for ever. This ends it.
 
-Everything is planned anew from the store, so the remedy is to start again: the driver replaces itself by the same
+Everything is planned again from the store, so the remedy is to start again: the driver replaces itself by the same
 command, as often as something was finished in between, and a few times when nothing was.
 """
 
@@ -93,7 +93,7 @@ def dead() -> str | None:
 
 
 def is_restart() -> bool:
-    """Return whether this process goes on with a sweep that was running."""
+    """Return whether this process continues with a sweep that was running."""
     return _RESTARTS in os.environ
 
 

@@ -176,7 +176,7 @@ class StageWorker:
                     continue
                 return
             if error is not None and self.group.workers > 1:
-                raise error  # the other workers wait in a collective operation: only a new group can go on
+                raise error  # the other workers wait in a collective operation: only a new group can continue
 
     def _sound_base(self) -> Path:
         """Return the base model's folder, checked; a damaged base goes to quarantine and is trained again here."""

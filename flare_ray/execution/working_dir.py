@@ -58,19 +58,19 @@ class Selection:
 
     def lines(self) -> list[str]:
         """Return what is shown before it is sent: the files by folder, the size, and what is left."""
-        found = [f"{self.root}: {len(self.files)} files, {self.size / _MIB:.1f} MiB go along"]
+        lines = [f"{self.root}: {len(self.files)} files, {self.size / _MIB:.1f} MiB go along"]
         groups: dict[str, list[int]] = {}
         for path, size in self.files:
             top, slash, _ = path.partition("/")
             groups.setdefault(path if not slash else _group(path, top), []).append(size)
         sizes = sorted(groups.items(), key=lambda group: -sum(group[1]))
-        found += [_line(f"  + {path}", sizes) for path, sizes in sizes[:_SHOWN]]
-        found += [f"  + {len(sizes) - _SHOWN} more"] if len(sizes) > _SHOWN else []
+        lines += [_line(f"  + {path}", sizes) for path, sizes in sizes[:_SHOWN]]
+        lines += [f"  + {len(sizes) - _SHOWN} more"] if len(sizes) > _SHOWN else []
         if self.left:
-            found.append(f"{len(self.left)} stay here:")
-            found += [f"  - {path}: {why}" for path, why in list(self.left.items())[:_SHOWN]]
-            found += [f"  - {len(self.left) - _SHOWN} more"] if len(self.left) > _SHOWN else []
-        return found + list(self.notes)
+            lines.append(f"{len(self.left)} stay here:")
+            lines += [f"  - {path}: {why}" for path, why in list(self.left.items())[:_SHOWN]]
+            lines += [f"  - {len(self.left) - _SHOWN} more"] if len(self.left) > _SHOWN else []
+        return lines + list(self.notes)
 
 
 def select(
@@ -115,12 +115,12 @@ def named_paths(fields: Mapping[str, Any], root: Path) -> Iterator[tuple[str, st
 
     def walk(value: Any, where: str, key: str) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping):
-            for name, one in value.items():
+            for name, item in value.items():
                 inner = key if key == "data" else str(name)
-                yield from walk(one, f"{where}.{name}", inner)
+                yield from walk(item, f"{where}.{name}", inner)
         elif isinstance(value, list):
-            for index, one in enumerate(value):
-                yield from walk(one, f"{where}[{index}]", key)
+            for index, item in enumerate(value):
+                yield from walk(item, f"{where}[{index}]", key)
         elif isinstance(value, str) and _is_path(value, key, root):
             yield where, value
 
@@ -139,8 +139,10 @@ def staged(selection: Selection) -> Iterator[Path]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(selection.root / path, target)
             except OSError as error:
-                wanted = "files that can be read, and room for a copy of them in TMPDIR"
-                raise InputError("submit", [Problem("--working-dir", f"{path}: {error}", wanted)]) from error
+                expected = "files that can be read, and room for a copy of them in TMPDIR"
+                raise InputError(
+                    "submit", [Problem("--working-dir", f"{path}: {error}", expected)]
+                ) from error
         yield Path(scratch)
 
 
@@ -162,8 +164,8 @@ class _Walk:
         else:
             why = self._why_not(self.root / path)
         if path is None or why or not self._take(self.root / path):
-            found = f"{name}, which does not go to the cluster with {self.root}: {why or 'no regular file'}"
-            problems.append(Problem(where, found, "a sweep file in --working-dir, named by a relative path"))
+            got = f"{name}, which does not go to the cluster with {self.root}: {why or 'no regular file'}"
+            problems.append(Problem(where, got, "a sweep file in --working-dir, named by a relative path"))
 
     def take_named(self, where: str, value: str, problems: list[Problem]) -> str:
         """Take a file or folder that the sweep names; return a remark where it is not in this folder."""
@@ -178,13 +180,13 @@ class _Walk:
         path = self._inside(self.root / value)
         there = self.root / path if path is not None else None
         if there is None or not there.exists():
-            found = (
+            got = (
                 f"{value}, outside of {self.root}"
                 if there is None
                 else f"{value}, which is not in {self.root}"
             )
-            wanted = "a path in --working-dir, which goes along, or an absolute one that all nodes share"
-            problems.append(Problem(where, found, wanted))
+            expected = "a path in --working-dir, which goes along, or an absolute one that all nodes share"
+            problems.append(Problem(where, got, expected))
         elif why := self._why_not(there):
             problems.append(
                 Problem(where, f"{value}, which stays here: {why}", "data and models by another name")
@@ -199,7 +201,7 @@ class _Walk:
             self._take(path)
             return
         for folder, names, files in os.walk(path):
-            kept = []
+            taken = []
             for name in sorted(names):
                 why = self._why_not(Path(folder, name)) or (
                     "a link" if Path(folder, name).is_symlink() else ""
@@ -207,8 +209,8 @@ class _Walk:
                 if why:
                     self._refuse(Path(folder, name), why)
                 else:
-                    kept.append(name)
-            names[:] = kept
+                    taken.append(name)
+            names[:] = taken
             for name in sorted(files):
                 if why := self._why_not(Path(folder, name)):
                     self._refuse(Path(folder, name), why)
@@ -231,11 +233,11 @@ class _Walk:
         return dict(sorted(left.items(), key=lambda one: (rank.get(one[1], 2), one[0].count("/"), one[0])))
 
     def _take(self, file: Path) -> bool:
-        facts = file.stat() if file.exists() else None
-        if facts is None or not stat.S_ISREG(facts.st_mode):
+        status = file.stat() if file.exists() else None
+        if status is None or not stat.S_ISREG(status.st_mode):
             self._refuse(file, "no regular file")
             return False
-        self.files[file.relative_to(self.root).as_posix()] = facts.st_size
+        self.files[file.relative_to(self.root).as_posix()] = status.st_size
         return True
 
     def _refuse(self, path: Path, why: str) -> None:
@@ -300,11 +302,11 @@ def _ignored(root: Path) -> Callable[[Path], bool]:
 def _too_large(files: Mapping[str, int], size: int, most: int) -> Problem:
     largest = sorted(files.items(), key=lambda file: -file[1])[:5]
     large = ", ".join(f"{path} ({size / _MIB:.1f} MiB)" for path, size in largest)
-    found = f"{size / _MIB:.0f} MiB in {len(files)} files; the largest: {large}"
+    got = f"{size / _MIB:.0f} MiB in {len(files)} files; the largest: {large}"
     remedy = (
         f"less than {most / _MIB:.0f} MiB, Ray's limit: data and models belong into storage all nodes see"
     )
-    return Problem("--working-dir", found, f"{remedy}, other files into .rayignore")
+    return Problem("--working-dir", got, f"{remedy}, other files into .rayignore")
 
 
 def _group(path: str, top: str) -> str:

@@ -64,7 +64,7 @@ class Span(Form):
                 part["context"].to_pylist(),
                 truncation="only_second",
                 max_length=max_length,
-                stride=min(max_length // 4, room - 2),  # a question cut anew may have a token more
+                stride=min(max_length // 4, room - 2),  # a question cut again may have a token more
                 return_overflowing_tokens=True,
                 return_offsets_mapping=True,
             )

@@ -26,7 +26,7 @@ class ProjectedStates(Mapping[int, Tensor]):
     """FLARE MT: one projection of the translation encoder's states feeds every block (paper, section 3.1).
 
     Projected once, when made: inside a checkpointed block it would belong to that block's graph. Re-entrant
-    checkpointing cannot reach a graph outside the block, so its replays project anew (`anew`).
+    checkpointing cannot reach a graph outside the block, so its replays project again (`again`).
     """
 
     def __init__(self, projection: nn.Module, states: Tensor, dtype: torch.dtype) -> None:

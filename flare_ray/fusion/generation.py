@@ -119,7 +119,7 @@ def _with_answer(tuner: FlareModel, call: SourceCall, kwargs: dict[str, Any], wi
     mask = real_tokens(
         call.source_attention_mask, (ids.shape[0], ids.shape[1]), ids.device, "source_attention_mask"
     )
-    order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)  # a decoder goes on from the right end
+    order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)  # a decoder continues from the right end
     ids, mask = compact(ids, order), compact(mask, order)
     settings: dict[str, Any] = {
         name: kwargs[name]

@@ -58,7 +58,7 @@ def generate(
     if attention_mask is None:
         attention_mask = _without_padding(model, input_ids)
     mask = real_tokens(attention_mask, shape, input_ids.device, "attention_mask")
-    order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)  # generation goes on from the right end
+    order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True)  # generation continues from the right end
     ids, prompt = compact(input_ids, order), compact(mask, order)
     text = read_text(model.base, "generation", source, "source")
     mixture = model.mixture(source_states(model, text), text, prompt)

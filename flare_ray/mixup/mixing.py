@@ -46,7 +46,7 @@ class Mixture:
 
         Args:
             states: what the attention reads of the target, [rows, n, d]; rows is a multiple of b where generation
-                goes on with several beams or samples of each prompt.
+                continues with several beams or samples of each prompt.
             positions: their rotary positions.
             attended: the self-attention's output, [rows, n, …].
         """

@@ -57,7 +57,7 @@ class MixupModel(nn.Module):
 
     In a call the same model, adapters included, first runs on the source, then on the target; both runs train it.
     Which block: see `MixupConfig.block`. What is mixed is the output of the block's attention, in what the block
-    goes on to do with it: XLM-R and BERT add the residual and normalise (post-norm), mT5 and Llama add it to the
+    continues to do with it: XLM-R and BERT add the residual and normalise (post-norm), mT5 and Llama add it to the
     residual, Gemma 2 normalises it before that.
 
     Args:

@@ -92,8 +92,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(decode(read_bytes(file, _MOST_OF_A_CONFIG)))
     except Unreadable as error:
-        found = error.found if str(file) in error.found else f"{file}, {error.found}"
-        raise Unreadable(found, error.wanted) from error
+        got = error.found if str(file) in error.found else f"{file}, {error.found}"
+        raise Unreadable(got, error.wanted) from error
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"{file}, which is no JSON ({str(error)[:100]})", _A_CONFIG) from error
     if not isinstance(config, dict):

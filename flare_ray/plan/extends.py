@@ -75,16 +75,16 @@ def read_fields(file: Path) -> Fields:
 
 def extended_files(file: Path) -> list[tuple[Path, str]]:
     """Return all files that a sweep file extends, and how each is named. Raises InputError as `extended`."""
-    found: dict[Path, str] = {}
+    files: dict[Path, str] = {}
     pending = [file]
     while pending:
-        one = pending.pop()
-        for name in _names(read_yaml(one).get(KEY), (one,), []):
-            other = one.parent / os.path.expanduser(name)
-            if other not in found:
-                found[other] = name
+        current = pending.pop()
+        for name in _names(read_yaml(current).get(KEY), (current,), []):
+            other = current.parent / os.path.expanduser(name)
+            if other not in files:
+                files[other] = name
                 pending.append(other)
-    return list(found.items())
+    return list(files.items())
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -108,13 +108,13 @@ def _read(file: Path, reading: _Reading, name: str) -> Fields:
         reading.bytes -= len(content)
         document = read_document(decode(content))
     except Unreadable as error:
-        wanted = error.wanted if os.path.lexists(file) else f"a sweep file: {_nearest(file)}"
-        raise InputError(str(file), [Problem("FILE", error.found, wanted)]) from error
+        expected = error.wanted if os.path.lexists(file) else f"a sweep file: {_nearest(file)}"
+        raise InputError(str(file), [Problem("FILE", error.found, expected)]) from error
     except yaml.YAMLError as error:
         raise InputError(str(file), [Problem("FILE", describe(error), "YAML")]) from error
     if not isinstance(document.value, dict):
-        wanted = "a mapping of the fields " + ", ".join(Sweep.model_fields)
-        raise InputError(str(file), [Problem("FILE", type(document.value).__name__, wanted)])
+        expected = "a mapping of the fields " + ", ".join(Sweep.model_fields)
+        raise InputError(str(file), [Problem("FILE", type(document.value).__name__, expected)])
     return Fields(
         document.value, {path: f"{name}line {line}" for path, line in document.lines.items() if path}
     )
@@ -135,20 +135,21 @@ def _merged_fields(own: Fields, chain: tuple[Path, ...], reading: _Reading) -> F
     for name in _names(own.values.get(KEY), chain, reading.problems):
         other = chain[-1].parent / os.path.expanduser(name)
         longer = (*chain, other)
-        if os.path.realpath(other) in {os.path.realpath(one) for one in chain}:
+        if os.path.realpath(other) in {os.path.realpath(earlier) for earlier in chain}:
             reading.problems.append(Problem(KEY, _shown(longer), "files that do not extend themselves"))
             continue
         reading.files -= 1
         if reading.files < 0:
             if reading.files == -1:
-                found = f"{_shown(longer)} after {MOST_FILES} other files"
-                reading.problems.append(Problem(KEY, found, f"at most {MOST_FILES} files"))
+                got = f"{_shown(longer)} after {MOST_FILES} other files"
+                reading.problems.append(Problem(KEY, got, f"at most {MOST_FILES} files"))
             continue
         try:
             fields = _read(other, reading, f"{name} ")
         except InputError as error:
             reading.problems += [
-                Problem(KEY, f"{_shown(longer)}: {one.found}", one.wanted) for one in error.problems
+                Problem(KEY, f"{_shown(longer)}: {earlier.found}", earlier.wanted)
+                for earlier in error.problems
             ]
             continue
         merged = _laid_over(merged, _merged_fields(fields, longer, reading))
@@ -159,22 +160,24 @@ def _merged_fields(own: Fields, chain: tuple[Path, ...], reading: _Reading) -> F
 def _laid_over(under: Fields, over: Fields) -> Fields:
     """Merge the values of two files; a value that is replaced takes the places of what was inside of it with it."""
     replaced = _leaves(over.values, "")
-    kept = {path: place for path, place in under.places.items() if not _is_inside(path, replaced)}
-    return Fields(merge(under.values, over.values), kept | over.places)
+    remaining = {path: origin for path, origin in under.places.items() if not _is_inside(path, replaced)}
+    return Fields(merge(under.values, over.values), remaining | over.places)
 
 
 def without_inner(places: Mapping[str, str], path: str) -> dict[str, str]:
     """Return the places without those of what is inside of a value that is replaced."""
-    return {inner: place for inner, place in places.items() if not inner.startswith((f"{path}.", f"{path}["))}
+    return {
+        inner: origin for inner, origin in places.items() if not inner.startswith((f"{path}.", f"{path}["))
+    }
 
 
 def _leaves(values: Mapping[Any, Any], path: str) -> set[str]:
     """Return the paths of all values that are no mappings."""
-    found: set[str] = set()
+    leaves: set[str] = set()
     for key, value in values.items():
         inner = inner_path(path, key)
-        found |= _leaves(value, inner) if isinstance(value, Mapping) else {inner}
-    return found
+        leaves |= _leaves(value, inner) if isinstance(value, Mapping) else {inner}
+    return leaves
 
 
 def _is_inside(path: str, others: set[str]) -> bool:

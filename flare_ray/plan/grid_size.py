@@ -26,16 +26,16 @@ def size_problems(sweep: Sweep) -> list[Problem]:
     runs = cells * len(sweep.seeds)
     rules = len(sweep.include) + len(sweep.exclude)
     if runs <= sweep.max_runs and cells * rules > MOST_CHECKS * sweep.max_runs:
-        found = f"{rules:,} rules for {cells:,} cells"
-        wanted = (
+        got = f"{rules:,} rules for {cells:,} cells"
+        expected = (
             f"fewer rules (a rule may have lists of values), or max_runs: {-(-cells * rules // MOST_CHECKS)}"
         )
-        return [Problem("exclude" if sweep.exclude else "include", found, wanted)]
+        return [Problem("exclude" if sweep.exclude else "include", got, expected)]
     if runs <= sweep.max_runs:
         return []
-    found = f"{cells:,} cells with {len(sweep.seeds):,} seeds, which are {runs:,} runs"
-    wanted = f"at most {sweep.max_runs:,} runs; give fewer values, or raise the bound with max_runs: {runs}"
-    return [Problem("max_runs", found, wanted)]
+    got = f"{cells:,} cells with {len(sweep.seeds):,} seeds, which are {runs:,} runs"
+    expected = f"at most {sweep.max_runs:,} runs; give fewer values, or raise the bound with max_runs: {runs}"
+    return [Problem("max_runs", got, expected)]
 
 
 def count_cells(sweep: Sweep) -> int:
@@ -60,10 +60,8 @@ def _languages(sweep: Sweep, task: str) -> int:
 
 def unreadable_data(sweep: Sweep, task: str, error: OSError) -> Problem:
     """Return the problem of a task's data that this machine cannot read."""
-    place = error.filename or local_path(data_source(sweep, task))
-    return Problem(
-        f"data.{task}", f"{place}: {error.strerror or error}", "files and folders that can be read"
-    )
+    path = error.filename or local_path(data_source(sweep, task))
+    return Problem(f"data.{task}", f"{path}: {error.strerror or error}", "files and folders that can be read")
 
 
 def empty_grid(sweep: Sweep) -> list[Problem]:
@@ -78,8 +76,8 @@ def empty_grid(sweep: Sweep) -> list[Problem]:
         reasons[skipped.reason] = reasons.get(skipped.reason, 0) + 1
     why = ", ".join(f"{count:,} by {reason}" for reason, count in list(reasons.items())[:5])
     where = "exclude" if sweep.exclude else "include" if sweep.include else "methods"
-    found = f"no run is left: all cells are left out ({why})" if why else "no run"
-    return [Problem(where, found, "rules and options that leave at least one cell")]
+    got = f"no run is left: all cells are left out ({why})" if why else "no run"
+    return [Problem(where, got, "rules and options that leave at least one cell")]
 
 
 def _has_cell(builder: Builder, model: ModelSpec, task: str) -> bool:

@@ -40,7 +40,10 @@ def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
         sweep, sound = _sound_part(raw, error)
     problems += content_problems(sweep, sound)
     if problems := problems or repeated_searches(sweep) or empty_grid(sweep):
-        raise InputError(str(file), [replace(one, at=one.at or fields.place(one.where)) for one in problems])
+        raise InputError(
+            str(file),
+            [replace(problem, at=problem.at or fields.place(problem.where)) for problem in problems],
+        )
     return sweep
 
 
@@ -61,13 +64,13 @@ def overridden_fields(fields: Fields, overrides: Sequence[str], title: str) -> F
                 Problem("--set", repr(override), "dotted.key=value, for example training.epochs=3")
             )
             continue
-        place = result
+        section = result
         for part in parts[:-1]:
-            if not isinstance(place.get(part), dict):
-                place[part] = {}
-            place = place[part]
+            if not isinstance(section.get(part), dict):
+                section[part] = {}
+            section = section[part]
         try:
-            place[parts[-1]] = read_value(value)
+            section[parts[-1]] = read_value(value)
         except yaml.YAMLError as error:
             problems.append(Problem("--set", repr(override), f"a YAML value: {describe(error)}"))
         places = without_inner(places, ".".join(parts)) | {".".join(parts): "--set"}
@@ -214,19 +217,19 @@ def _task_problems(sweep: Sweep, name: str, targets: list[str], reading_is_sound
     entries = [*sweep.methods, *(section.method for section in sweep.searches)]
     methods = [registry.load("methods", entry.name) for entry in entries]
     # with a translation model only test rows are read in the target, and English beside them as gold at most
-    human = reading_is_sound and any(isinstance(one, str) for one in parallels(sweep))
+    human = reading_is_sound and any(isinstance(parallel, str) for parallel in parallels(sweep))
     gold = reading_is_sound and any(_reads_gold(sweep, entry) for entry in entries)
-    found: list[Problem] = task.problems(
+    problems: list[Problem] = task.problems(
         source,
         chosen,
         paired=gold or (human and any(method.reads_source for method in methods)),
         trained=human and any(method.trains for method in methods),
         max_dropped=sweep.max_dropped,
     )
-    if not found and not targets:
-        wanted = "a folder of: " + ", ".join(task.languages.values())
-        found = [Problem(f"data.{name}", f"{source!r} with no target language", wanted)]
-    return found + _mute_problems(sweep, name, chosen)
+    if not problems and not targets:
+        expected = "a folder of: " + ", ".join(task.languages.values())
+        problems = [Problem(f"data.{name}", f"{source!r} with no target language", expected)]
+    return problems + _mute_problems(sweep, name, chosen)
 
 
 def _mute_problems(sweep: Sweep, task: str, languages: Sequence[str]) -> list[Problem]:

@@ -62,8 +62,8 @@ def decode(content: bytes) -> str:
     except UnicodeDecodeError as error:
         before = error.object[: error.start]
         line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
-        found = f"line {line}: byte 0x{error.object[error.start]:02x} at byte {column} of the line cannot be decoded"
-        raise Unreadable(found, _UTF_8) from error
+        got = f"line {line}: byte 0x{error.object[error.start]:02x} at byte {column} of the line cannot be decoded"
+        raise Unreadable(got, _UTF_8) from error
 
 
 _UTF_8 = "UTF-8 text, whatever the locale is; for example: iconv -f LATIN1 -t UTF-8 FILE"

@@ -60,8 +60,8 @@ def _contradictions(where: str, section: Search, sweep: Sweep) -> list[Problem]:
     fixed = {axis: first for axis, (first, *_) in further(sweep, entry).items() if axis in options}
     drawn = {axis: _ends(values) for axis, values in section.space.items() if axis in options}
     if (count := prod(map(len, drawn.values()))) > MOST_COMBINATIONS:
-        wanted = f"at most {MOST_COMBINATIONS:,}: fewer values, {{low, high}}, or several searches"
-        return [Problem(where, f"{count:,} combinations of {', '.join(drawn)}", wanted)]
+        expected = f"at most {MOST_COMBINATIONS:,}: fewer values, {{low, high}}, or several searches"
+        return [Problem(where, f"{count:,} combinations of {', '.join(drawn)}", expected)]
     found: dict[str, str] = {}
     for values in product(*drawn.values()):
         chosen = fixed | dict(zip(drawn, values, strict=True))
@@ -81,7 +81,7 @@ def _ends(values: Sequence[Any] | Range) -> Sequence[Any]:
 
 
 def repeated_searches(sweep: Sweep) -> list[Problem]:
-    """Sections that ask one question by one sampler: they would go on with each other's configurations.
+    """Sections that ask one question by one sampler: they would continue with each other's configurations.
 
     Reads what the data and checkpoints are, so the rest of the sweep must be sound.
     """
@@ -101,8 +101,8 @@ def _repeated(sweep: Sweep, place: int, first: dict[tuple[str, str], int]) -> Pr
         for sampler in question.section.samplers:
             other = first.setdefault((question.fingerprint, sampler), place)
             if other != place:
-                found = f"{question.label} by {sampler}, as in searches[{other}]"
-                return Problem(f"searches[{place}]", found, "each search in one section")
+                got = f"{question.label} by {sampler}, as in searches[{other}]"
+                return Problem(f"searches[{place}]", got, "each search in one section")
     return None
 
 

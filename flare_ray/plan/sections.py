@@ -45,11 +45,11 @@ from flare_ray.plan.values import (
 def _shareable(value: float) -> float:
     """Return a number of GPUs that Ray can give: a part of one, or whole ones."""
     if value > 1 and value != int(value):
-        wanted = f"{int(value)} or {int(value) + 1}: Ray gives a part of one GPU, or whole GPUs"
-        raise PydanticCustomError("gpus", "{wanted}", {"wanted": wanted})
+        expected = f"{int(value)} or {int(value) + 1}: Ray gives a part of one GPU, or whole GPUs"
+        raise PydanticCustomError("gpus", "{wanted}", {"wanted": expected})
     if 0 < value < _LEAST:
-        wanted = f"0, or at least {_LEAST}: Ray divides a GPU no further"
-        raise PydanticCustomError("gpus", "{wanted}", {"wanted": wanted})
+        expected = f"0, or at least {_LEAST}: Ray divides a GPU no further"
+        raise PydanticCustomError("gpus", "{wanted}", {"wanted": expected})
     return value
 
 
@@ -155,10 +155,10 @@ class Search(Section):
     seeds: Few | None = None
     """Of the sweep's seeds, how many the objective is averaged over; all when left out."""
     halving: Few = 2
-    """One in so many configurations goes on after 1, 2, 4, … seeds; 1 gives every configuration all of them."""
+    """One in so many configurations continues after 1, 2, 4, … seeds; 1 gives every configuration all of them."""
     rungs: Annotated[list[Annotated[float, Field(gt=0, lt=1), REAL]], Unique] = [0.25, 0.5]
     """Shares of a training after which runs of one language and seed are compared at their validations: one in
-    `halving` goes on, the others stop and their configurations are out. Empty: every run comes to its end."""
+    `halving` continues, the others stop and their configurations are out. Empty: every run comes to its end."""
     sampler: Literal["tpe", "random"] = "tpe"
     """What proposes configurations: Optuna's tree-structured Parzen estimator, or chance."""
     baseline: bool = False

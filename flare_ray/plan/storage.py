@@ -93,18 +93,18 @@ def _check_url(protocol: str, slashes: str, rest: str) -> None:
 
 
 def _check_folder(path: str) -> None:
-    """Raise ValueError where the path, or a folder above it, is there and is no folder."""
-    for place in (Path(path), *Path(path).parents):
+    """Raise ValueError where the path, or a folder above it, is there and is not a folder."""
+    for folder in (Path(path), *Path(path).parents):
         try:
-            mode = os.stat(place).st_mode
+            mode = os.stat(folder).st_mode
         except (FileNotFoundError, NotADirectoryError):
-            if os.path.islink(place):
-                raise ValueError(f"a folder; {place} is a link to nothing") from None
+            if os.path.islink(folder):
+                raise ValueError(f"a folder; {folder} is a link to nothing") from None
             continue
         except (OSError, ValueError):
             return  # whoever opens the store says what is wrong with it
         if not stat.S_ISDIR(mode):
-            raise ValueError(f"a folder; {place} is none")
+            raise ValueError(f"a folder; {folder} is none")
         return
 
 

@@ -76,8 +76,8 @@ def _problem(detail: Any) -> Problem:
     if kind == "too_short":
         return Problem(where, shown(value), "at least one value")
     said = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    wanted = context.get("wanted") or said + _remedy(kind, value)
-    return Problem(where, context.get("found") or shown(value), wanted)
+    expected = context.get("wanted") or said + _remedy(kind, value)
+    return Problem(where, context.get("found") or shown(value), expected)
 
 
 def _remedy(kind: str, value: Any) -> str:

@@ -57,7 +57,7 @@ _Loader = yaml.SafeLoader
 
 
 @dataclass(frozen=True)
-class Document:
+class YamlDocument:
     """A value, and the line (from 1) of each value inside of it by dotted path: `rank[0]`, `training.epochs`."""
 
     value: Any
@@ -69,12 +69,12 @@ def read_value(text: str) -> Any:
     return read_document(text).value
 
 
-def read_document(text: str) -> Document:
+def read_document(text: str) -> YamlDocument:
     """Return the value of a YAML text and the lines of its parts. Raises yaml.YAMLError."""
     if len(text) > MOST_BYTES:
         raise yaml.YAMLError(f"{len(text):,} characters; expected at most {MOST_BYTES:,}")
     reader = _Reader(text)
-    return Document(reader.document(), reader.lines)
+    return YamlDocument(reader.document(), reader.lines)
 
 
 def describe(error: yaml.YAMLError) -> str:
@@ -251,9 +251,9 @@ def _checked(text: str) -> Iterator[Any]:
 
 def _scalar(event: Any, where: str) -> Any:
     text = event.value
-    if found := _NO_CHARACTER.search(text):
+    if match := _NO_CHARACTER.search(text):
         _refuse(
-            event, f"the character U+{ord(found[0]):04X} in {where}{_short(text)}; expected text without it"
+            event, f"the character U+{ord(match[0]):04X} in {where}{_short(text)}; expected text without it"
         )
     tag = event.tag
     if tag == "!" or (tag is None and not event.implicit[0]):

@@ -10,5 +10,5 @@
     strangers.py  whether the cluster answers without a token
     run.py        all of it
 
-What is bad ends the sweep with exit code 2 and all of it at once; warnings are printed, and it goes on.
+What is bad ends the sweep with exit code 2 and all of it at once; warnings are printed, and it continues.
 """

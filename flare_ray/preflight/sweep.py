@@ -152,8 +152,8 @@ def model_findings(models: Iterable[ModelSpec]) -> Iterator[Finding]:
     """Local checkpoints as pickles, and kernels that are not installed."""
     for model in models:
         if is_local(model.checkpoint):
-            for one in code_problems(local_path(model.checkpoint), model.name):
-                yield bad(one.where, one.found, one.wanted)
+            for problem in code_problems(local_path(model.checkpoint), model.name):
+                yield bad(problem.where, problem.found, problem.wanted)
         if is_local(model.checkpoint) and _only_pickled(local_path(model.checkpoint)):
             found = "weights as PyTorch pickles, which are read without running what is in them"
             remedy = "load the model with transformers and save_pretrained it: that writes safetensors"

@@ -5,7 +5,7 @@
     corpora/<fingerprint>/          a machine-translated split: rows.parquet and record.json
     hub/<key>/                      what was fetched from the Hugging Face hub (shelf.py)
     failures/<fingerprint>.json     why a run or base failed last time; removed when it succeeds
-    checkpoints/<fingerprint>/      where unfinished work goes on
+    checkpoints/<fingerprint>/      where unfinished work continues
     translations/<translator>/<pair>/   shards of texts and their translations
     searches/<fingerprint>/         what searches proposed
     reports/<sweep>/                tables

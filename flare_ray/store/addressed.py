@@ -1,4 +1,4 @@
-"""Files that carry their checksum in their name, for what is no record and must not be believed unread.
+"""Files that carry their checksum in their name, for what is not a record and must not be believed unread.
 
     name = addressed_name("translations/t/eng-ace", "w-3f", content, ".parquet")   # w-3f-9a…40 hex digits….parquet
     check_addressed("translations/t/eng-ace/" + name, content)                     # raises Damaged
@@ -24,12 +24,12 @@ def addressed_name(folder: str, prefix: str, content: bytes, ending: str) -> str
 def check_addressed(place: str, content: bytes) -> None:
     """Raise Damaged unless the content is what the file's name and folder say."""
     folder, _, name = place.rpartition("/")
-    found = _CHECKSUM.search(name)
-    if found and found.group(1) != _checksum_in(folder, content):
+    match = _CHECKSUM.search(name)
+    if match and match.group(1) != _checksum_in(folder, content):
         raise Damaged(f"{place} is not what was written (checksum)")
 
 
 def _checksum_in(folder: str, content: bytes) -> str:
-    made = checksum()
-    made.update(folder.encode() + b"\0" + content)
-    return str(made.hexdigest())
+    digest = checksum()
+    digest.update(folder.encode() + b"\0" + content)
+    return str(digest.hexdigest())

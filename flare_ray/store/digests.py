@@ -35,18 +35,18 @@ def has_checksum(file: Path, expected: str) -> bool:
 
 
 def _key(file: Path) -> tuple[str, int]:
-    facts = file.stat()
+    status = file.stat()
     parts = (
         os.path.abspath(file),
-        facts.st_dev,
-        facts.st_ino,
-        facts.st_size,
-        facts.st_mtime_ns,
-        facts.st_ctime_ns,
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
     )
     return blake2b(
         "\0".join(map(str, parts)).encode(errors="surrogateescape"), digest_size=16
-    ).hexdigest(), facts.st_size
+    ).hexdigest(), status.st_size
 
 
 def _place(key: str) -> Path:
@@ -62,10 +62,10 @@ def _remembered(key: str) -> str | None:
 
 def _remember(key: str, digest: str) -> None:
     try:
-        place = _place(key)
-        scratch = place.with_name(f"{key}.{os.getpid()}")
-        place.parent.mkdir(parents=True, exist_ok=True)
+        file = _place(key)
+        scratch = file.with_name(f"{key}.{os.getpid()}")
+        file.parent.mkdir(parents=True, exist_ok=True)
         scratch.write_text(digest, encoding="ascii")
-        scratch.replace(place)
+        scratch.replace(file)
     except (OSError, InputError) as error:
         log.debug("checksum not remembered: %s", error)

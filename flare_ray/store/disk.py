@@ -38,13 +38,13 @@ def write_new(file: Path, content: bytes) -> None:
 
 
 def read_regular(path: str) -> bytes:
-    """Return a file's content. Raises Damaged for what is no file."""
+    """Return a file's content. Raises Damaged for what is not a file."""
     with open_regular(path) as stream:
         return stream.read()
 
 
 def open_regular(path: str) -> BinaryIO:
-    """Open a file to be read. Raises Damaged for what is no file: reading a pipe would wait for its writer."""
+    """Open a file to be read. Raises Damaged for what is not a file: reading a pipe would wait for its writer."""
     try:
         stream = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115  (the caller closes it)
     except OSError as error:
@@ -89,8 +89,8 @@ def mounts_below(folder: str) -> set[str]:
         lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
     except OSError:
         return set()
-    found = (_unescaped(line.split(" ")[4]) for line in lines)
-    return {place.removeprefix(top) for place in found if place.startswith(top)}
+    mounts = (_unescaped(line.split(" ")[4]) for line in lines)
+    return {mount.removeprefix(top) for mount in mounts if mount.startswith(top)}
 
 
 def _unescaped(path: str) -> str:
@@ -106,11 +106,11 @@ def check_removable(root: str, place: str) -> None:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             raise OSError(errno.ELOOP, "is a link, or no folder: nothing is removed through it", path)
     target = f"{root}/{place}"
-    facts = os.lstat(target)
-    if not stat.S_ISDIR(facts.st_mode):
+    status = os.lstat(target)
+    if not stat.S_ISDIR(status.st_mode):
         return
     mounted = any(f"{mount}/".startswith(f"{place}/") for mount in mounts_below(root))
-    if mounted or facts.st_dev != os.stat(path).st_dev:
+    if mounted or status.st_dev != os.stat(path).st_dev:
         raise OSError(errno.EBUSY, "is a mount point, or has one inside", target)
 
 
@@ -121,7 +121,7 @@ def _to_disk(stream: Any) -> None:
 
 
 def walk(top: str) -> Iterator[tuple[str, Info]]:
-    """Every file below a folder, by its path from there; none where there is no folder."""
+    """Every file below a folder, by its path from there; none where there is not a folder."""
     folders = [top]
     while folders:
         folder = folders.pop()

@@ -100,13 +100,13 @@ class Files:
         return bool(asked(lambda: self.fs.exists(self.path(place))))
 
     def read(self, place: str) -> bytes:
-        """A file. Raises FileNotFoundError, and Damaged for what is no file."""
+        """A file. Raises FileNotFoundError, and Damaged for what is not a file."""
         if self.local:
             return read_regular(self.path(place))
         return asked(lambda: self.fs.cat_file(self.path(place)))
 
     def open(self, place: str) -> BinaryIO:
-        """A file, to be read in pieces. Raises FileNotFoundError, and Damaged for what is no file."""
+        """A file, to be read in pieces. Raises FileNotFoundError, and Damaged for what is not a file."""
         if self.local:
             return open_regular(self.path(place))
         return asked(lambda: self.fs.open(self.path(place), "rb"))
@@ -210,7 +210,7 @@ class Files:
             return
         names = sorted(
             self.find(place), key=lambda name: "/" in name
-        )  # record.json first: it is no record then
+        )  # record.json first: it is not a record then
         for name in names:
             self._move_object(f"{place}/{name}", f"{target}/{name}")
 
@@ -225,7 +225,7 @@ class Files:
         self._move_object(place, target)
 
     def names(self, folder: str) -> list[str]:
-        """Sorted names of whole files and folders in a folder; none where there is no folder."""
+        """Sorted names of whole files and folders in a folder; none where there is not a folder."""
         try:
             if self.local:
                 names = os.listdir(self.path(folder))
@@ -266,12 +266,12 @@ class Files:
     def _clock(self) -> float:
         """Return the time of a file that is written for it."""
         with self.scratch() as scratch:
-            place = f"{SCRATCH}/{scratch.name}"
+            path = f"{SCRATCH}/{scratch.name}"
             if self.local:
                 write_new(scratch, b"")
             else:
-                self.write(place, b"")
-            return self.modified(place) or time.time()
+                self.write(path, b"")
+            return self.modified(path) or time.time()
 
     def _clock_of_full(self) -> float:
         """Return the time of a change to the root folder itself, which takes no space."""

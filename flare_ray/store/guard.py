@@ -42,7 +42,7 @@ class Guard:
             seen = self._facts()
             if seen is not None and seen == self._seen:
                 return
-            found = self.read().decode(errors="replace")
+            actual = self.read().decode(errors="replace")
         except (FileNotFoundError, NotADirectoryError):
             raise OtherStore(self._message("no store", "unmounted?")) from None
         except PermissionError:
@@ -51,7 +51,7 @@ class Guard:
             raise
         except OSError as error:  # the answer of a mount whose server is gone
             raise OtherStore(self._message("no store", f"{type(error).__name__}: {error}")) from error
-        if found != self.known:
+        if actual != self.known:
             raise OtherStore(self._message("another store", "unmounted, or another disk mounted there?"))
         self._seen, self._checked = seen, time.monotonic()
 
@@ -59,8 +59,8 @@ class Guard:
         """Return what changes when the file with the id is another one."""
         if self.file is None:
             return None
-        facts = os.lstat(self.file)
-        return facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_size
+        status = os.lstat(self.file)
+        return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
     def _message(self, what: str, why: str) -> str:
         return (

@@ -30,7 +30,7 @@ _PROCESS = {"host", "machine", "pid", "started"}
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _LAST_PID, _LAST_TIME = 2**31 - 1, 2.0**33
 _NO_FILE = (IsADirectoryError, Damaged)
-"""What reading a folder, or anything else that is no file, raises."""
+"""What reading a folder, or anything else that is not a file, raises."""
 _SAME_START = 5.0  # seconds that a process's start may seem to move when the clock is set
 
 

@@ -57,7 +57,7 @@ def known_id(files: Files) -> str | None:
 
 
 def require_identity(files: Files) -> str:
-    """Return the id of a store, and guard every write by it. Raises InputError for a folder that is no store."""
+    """Return the id of a store, and guard every write by it. Raises InputError for a folder that is not a store."""
     known = known_id(files)
     if known is None:
         got = f"{files.url}, which has no id of a store ({PLACE})"

@@ -1,7 +1,7 @@
 """Inspection of records: what a store holds is believed after it was checked, and only then.
 
     inspector = Inspector(files)
-    inspector.problem("runs", fingerprint)   # None: sound. Raises FileNotFoundError where there is no record
+    inspector.problem("runs", fingerprint)   # None: sound. Raises FileNotFoundError where there is not a record
     inspector.problems("runs")               # {fingerprint: None or what is wrong}
 
 A record is sound when it is a real file in a real folder, is the one that its manifest was written with, was written
@@ -38,13 +38,13 @@ class Inspector:
         """Return every record of a kind ("runs", "bases", …) with what is wrong with it, None for a sound one."""
         if not self.files.local:
             return self._remote_problems(kind)
-        found: dict[str, str | None] = {}
+        problems: dict[str, str | None] = {}
         for name in self.files.names(kind):
             try:
-                found[name] = self.problem(kind, name)
+                problems[name] = self.problem(kind, name)
             except FileNotFoundError:
                 continue
-        return found
+        return problems
 
     def problem(self, kind: str, name: str) -> str | None:
         """Return what is wrong with a record; None for a sound one. Raises FileNotFoundError where there is none."""
@@ -60,14 +60,14 @@ class Inspector:
     def _inspect_folder(self, place: str) -> None:
         folder = self.files.path(place)
         _expect_folder(folder, os.path.basename(folder))
-        facts = os.lstat(f"{folder}/{RECORD}")
-        if not stat.S_ISREG(facts.st_mode):
+        status = os.lstat(f"{folder}/{RECORD}")
+        if not stat.S_ISREG(status.st_mode):
             raise Damaged(f"{RECORD} is not a regular file")
-        signature = (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        signature = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         manifest = self._manifest(place, signature)
         inner = f"{folder}/{manifest.folder}" if manifest and manifest.folder else folder
-        for one in sorted(_folders_of(manifest)):
-            _expect_folder(f"{inner}/{one}", one)
+        for inner_folder in sorted(_folders_of(manifest)):
+            _expect_folder(f"{inner}/{inner_folder}", inner_folder)
         for file in manifest.files if manifest else ():
             try:
                 actual = os.lstat(f"{inner}/{file.path}")
@@ -98,10 +98,10 @@ class Inspector:
 
     def _remote_problems(self, kind: str) -> dict[str, str | None]:
         entries: dict[str, dict[str, Info]] = {}
-        for place, info in self.files.find(kind).items():
-            name, _, inner = place.partition("/")
+        for path, info in self.files.find(kind).items():
+            name, _, inner = path.partition("/")
             entries.setdefault(name, {})[inner] = info
-        whole = sorted(name for name, there in entries.items() if RECORD in there)
+        recorded = sorted(name for name, there in entries.items() if RECORD in there)
 
         def inspect(name: str) -> str | None:
             try:
@@ -113,7 +113,7 @@ class Inspector:
             return None
 
         with ThreadPoolExecutor(_READERS) as pool:
-            return dict(zip(whole, pool.map(inspect, whole), strict=True))
+            return dict(zip(recorded, pool.map(inspect, recorded), strict=True))
 
 
 def _folders_of(manifest: Manifest | None) -> set[str]:

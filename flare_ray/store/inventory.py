@@ -113,8 +113,10 @@ class Inventory:
         return [one for one in own_names if not self._is_own(one) and one.kind not in self._mounts]
 
     def _is_own(self, entry: Entry) -> bool:
-        place = f"{entry.place}/"
-        mounted = any(place.startswith(f"{one}/") or f"{one}/".startswith(place) for one in self._mounts)
+        prefix = f"{entry.place}/"
+        mounted = any(
+            prefix.startswith(f"{mount}/") or f"{mount}/".startswith(prefix) for mount in self._mounts
+        )
         return entry.is_own and not mounted
 
     @cached_property

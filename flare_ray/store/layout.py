@@ -80,20 +80,20 @@ def misplaced_kinds(files: Files) -> dict[str, str]:
         device = root.stat().st_dev
     except OSError:  # not there yet, or out of reach: opening it reports that
         return {}
-    mounts, found = mounts_below(files.root), dict[str, str]()
+    mounts, misplaced = mounts_below(files.root), dict[str, str]()
     for kind in KINDS:
         path = root / kind
         try:
-            facts = path.lstat()
+            status = path.lstat()
         except OSError:
             continue
-        if stat.S_ISLNK(facts.st_mode):
-            found[kind] = f"is a symbolic link to {os.readlink(path)}"
-        elif not stat.S_ISDIR(facts.st_mode):
-            found[kind] = "is no folder"
-        elif facts.st_dev != device or kind in mounts:
-            found[kind] = "is a mount of its own"
-    return found
+        if stat.S_ISLNK(status.st_mode):
+            misplaced[kind] = f"is a symbolic link to {os.readlink(path)}"
+        elif not stat.S_ISDIR(status.st_mode):
+            misplaced[kind] = "is no folder"
+        elif status.st_dev != device or kind in mounts:
+            misplaced[kind] = "is a mount of its own"
+    return misplaced
 
 
 REMEDY = "link or mount the whole storage folder, not a part of it"

@@ -130,7 +130,7 @@ class Lease:
     def _renew(self) -> None:
         """Renews it until it ends or is lost. An error is a storage out of reach: the next time may reach it.
 
-        A file that was damaged meanwhile is still the newest, and is written anew.
+        A file that was damaged meanwhile is still the newest, and is written again.
         """
         while not self._ended.wait(self.ttl / _BEATS):
             started = time.monotonic()
@@ -154,10 +154,10 @@ class Lease:
 
     def _is_mine(self, number: int) -> bool:
         """Whether no one has come after, and the file of this number is this process's. Raises OtherStore."""
-        mine = self._chain.newest() == number and self._chain.token(number) == self._token
-        if not mine:
+        held = self._chain.newest() == number and self._chain.token(number) == self._token
+        if not held:
             self.files.check(afresh=True)
-        return mine
+        return held
 
     def _is_damaged(self) -> bool:
         """Return whether no one has come after, and this process's file says nothing any more."""

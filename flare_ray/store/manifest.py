@@ -76,8 +76,8 @@ def joined(record: dict[str, Any], token: str, folder: str, files: list[Listed],
         raise ValueError(f"a record has no {_KEY!r} of its own: the store writes it")
     body = json.loads(as_json(record))
     made = Manifest(token, folder, time.time(), _digest_of(body), tuple(files), of)
-    facts = json.loads(as_json({"version": VERSION, **asdict(made)}))
-    return as_json({**record, _KEY: {**facts, _SEAL: _digest_of(facts)}})
+    fields = json.loads(as_json({"version": VERSION, **asdict(made)}))
+    return as_json({**record, _KEY: {**fields, _SEAL: _digest_of(fields)}})
 
 
 def parted(content: bytes) -> tuple[dict[str, Any], Manifest | None]:
@@ -120,14 +120,16 @@ def _parse_manifest(raw: Any) -> Manifest:
             raise ValueError(f"the path of a file: {problem}")
         if type(file.bytes) is not int or file.bytes < 0 or not _is_hex(file.blake2b, 2 * _DIGEST_BYTES):
             raise ValueError(f"{file.path}: got {file.bytes!r} bytes, checksum {file.blake2b!r}")
-    made = Manifest(raw["token"], raw["folder"], raw["written"], raw["record"], files, raw.get("of", ""))
-    if made.folder not in ("", made.token) or (made.folder and not _is_hex(made.folder, _TOKEN_DIGITS)):
-        raise ValueError(f"the folder of the files: got {made.folder!r}; expected the writer's token")
-    if not _is_hex(made.record, 2 * _DIGEST_BYTES) or not isinstance(made.of, str):
-        raise ValueError(f"got the checksum {made.record!r} of {made.of!r}")
-    if not isinstance(made.written, int | float) or not math.isfinite(made.written):
-        raise ValueError(f"the time of writing: got {made.written!r}")
-    return made
+    manifest = Manifest(raw["token"], raw["folder"], raw["written"], raw["record"], files, raw.get("of", ""))
+    if manifest.folder not in ("", manifest.token) or (
+        manifest.folder and not _is_hex(manifest.folder, _TOKEN_DIGITS)
+    ):
+        raise ValueError(f"the folder of the files: got {manifest.folder!r}; expected the writer's token")
+    if not _is_hex(manifest.record, 2 * _DIGEST_BYTES) or not isinstance(manifest.of, str):
+        raise ValueError(f"got the checksum {manifest.record!r} of {manifest.of!r}")
+    if not isinstance(manifest.written, int | float) or not math.isfinite(manifest.written):
+        raise ValueError(f"the time of writing: got {manifest.written!r}")
+    return manifest
 
 
 def _is_hex(value: Any, digits: int) -> bool:

@@ -1,4 +1,4 @@
-"""The mounts that storages were on: a driver that starts while one is unmounted must not begin anew beneath it.
+"""The mounts that storages were on: a driver that starts while one is unmounted must not begin again beneath it.
 
     remember_mount(store.files)            # of a store that is there: noted in this machine's cache
     mount_problems(store.files)            # of a folder without a store: the mount that it was on is gone
@@ -35,7 +35,7 @@ def remember_mount(files: Files) -> None:
 
 
 def mount_problems(files: Files) -> list[Problem]:
-    """Return that the mount is gone on which a store was at this path; nothing where none is known to be."""
+    """Return that the mount is continued which a store was at this path; nothing where none is known to be."""
     if not files.local:
         return []
     note = _note(files)
@@ -55,7 +55,7 @@ def _mount_of(folder: str) -> str | None:
 
 
 def _mounts() -> set[str]:
-    return {f"/{place}" for place in mounts_below("/") if place}
+    return {f"/{mount}" for mount in mounts_below("/") if mount}
 
 
 def _note(files: Files) -> Path:

@@ -122,12 +122,12 @@ def cached(
 
 
 def _just_written(file: Path, key: str) -> Rows:
-    kept = opened(file, key)
-    if kept is None:
+    rows = opened(file, key)
+    if rows is None:
         raise OSError(
             f"{file} is not what was just written; check its disk (FLARE_RAY_CACHE names the cache)"
         )
-    return kept
+    return rows
 
 
 def _unkept(key: str, schema: pa.Schema, rows: Callable[[], Iterator[Row | Unusable]]) -> Rows:

@@ -96,7 +96,7 @@ class _Reader:
                 if not self._more():
                     raise
                 continue
-            if end < len(self.text) or not self._more():  # a number may go on in the next block
+            if end < len(self.text) or not self._more():  # a number may continue in the next block
                 self.place = end
                 return value
 

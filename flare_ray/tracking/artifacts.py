@@ -17,14 +17,14 @@ Files = Sequence[tuple[Path, str]]
 
 def files_of(view: View, folder: Path) -> list[tuple[Path, str]]:
     """Return a view's files and their names as artifacts. Raises FileNotFoundError."""
-    found = [(folder / name, name) for name in view.extras if (folder / name).is_file()]
+    files = [(folder / name, name) for name in view.extras if (folder / name).is_file()]
     for name in view.files:
         inside = sorted(path for path in (folder / name).rglob("*") if path.is_file())
         for path in inside if name.endswith("/") else [folder / name]:
             if not path.is_file():
                 raise FileNotFoundError(f"{path} is not there")
-            found.append((path, path.relative_to(folder).as_posix()))
-    return found
+            files.append((path, path.relative_to(folder).as_posix()))
+    return files
 
 
 def sizes_of(view: View, files: Files) -> dict[str, int]:

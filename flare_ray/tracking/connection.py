@@ -100,7 +100,12 @@ class Connection:
     def broken(self) -> str | None:
         """Return why a database cannot be used now, and will not be until somebody mends it."""
         return next(
-            (f"{one.found}; expected {one.wanted}" for one in self.problems() if not one.passes), None
+            (
+                f"{problem.found}; expected {problem.wanted}"
+                for problem in self.problems()
+                if not problem.passes
+            ),
+            None,
         )
 
     @property
@@ -144,10 +149,10 @@ class Connection:
         wholes = []
         for run_id, view, tags, folder in (*parents, *works):
             files = files_of(view, folder) if folder else []
-            place = run_folder(self.artifacts, name, run_id)
-            link_all(files, view, place)
+            target = run_folder(self.artifacts, name, run_id)
+            link_all(files, view, target)
             tags = tags | {CONTENTS: contents_of(view, files).as_tag()}
-            wholes.append(Whole(run_id, view, tags, place.as_uri()))
+            wholes.append(Whole(run_id, view, tags, target.as_uri()))
         self.bulk.write(experiment, wholes)
 
     def experiment(self, name: str, tags: dict[str, str]) -> str:
@@ -215,8 +220,10 @@ class Connection:
     def sizes(self, run_id: str, names: Sequence[str]) -> dict[str, int]:
         """Return the artifacts of a run, and of the folders that are among `names`, with their sizes in bytes."""
         folders = ["", *{name.rpartition("/")[0] for name in names if "/" in name}]
-        found = [one for folder in folders for one in self.client.list_artifacts(run_id, folder or None)]
-        return {one.path: int(one.file_size or 0) for one in found if not one.is_dir}
+        artifacts = [
+            artifact for folder in folders for artifact in self.client.list_artifacts(run_id, folder or None)
+        ]
+        return {artifact.path: int(artifact.file_size or 0) for artifact in artifacts if not artifact.is_dir}
 
     def complete(self, run_id: str, view: View, tags: dict[str, str]) -> None:
         """Write what a run without files lacks, and end it."""
@@ -278,15 +285,15 @@ class Connection:
 
         Those of a database lie in the storage that is used now, whatever address MLflow has. name: the experiment's.
         """
-        place = local_path(run.info.artifact_uri)
-        if place is None:
+        target = local_path(run.info.artifact_uri)
+        if target is None:
             self._send(run, view, files)
             return
         if self.artifacts and not is_server(self.uri):
-            place = run_folder(self.artifacts, name, run.info.run_id)
-            if run.info.artifact_uri != place.as_uri():
-                set_run_folder(self.uri, run.info.run_id, place)
-        link_all(files, view, place)
+            target = run_folder(self.artifacts, name, run.info.run_id)
+            if run.info.artifact_uri != target.as_uri():
+                set_run_folder(self.uri, run.info.run_id, target)
+        link_all(files, view, target)
 
     def _send(self, run: Run, view: View, files: Files) -> None:
         import tempfile

@@ -61,10 +61,10 @@ def database_problems(uri: str, to_write: bool = True) -> list[Problem]:
     to_write: whether it must be one that can be written now.
     """
     file = sqlite_file(uri)
-    found = _server_problem(uri) if file is None else _file_problem(file, uri, to_write)
-    if not found:
+    problem = _server_problem(uri) if file is None else _file_problem(file, uri, to_write)
+    if not problem:
         return []
-    got, expected, passes = found
+    got, expected, passes = problem
     return [Problem("tracking.uri", redacted(got), expected, passes=passes)]
 
 
@@ -123,7 +123,7 @@ def _permission_problem(file: Path) -> Found | None:
 
 def _folder_problem(file: Path) -> Found | None:
     """Return why a file that is not there cannot be made."""
-    folder = next((one for one in file.absolute().parents if one.exists()), Path("/"))
+    folder = next((parent for parent in file.absolute().parents if parent.exists()), Path("/"))
     if not folder.is_dir():
         return f"{file}: {folder} is no folder", "a path in a folder that can be written", False
     if not _may(folder, os.W_OK | os.X_OK):
@@ -156,7 +156,9 @@ def _content_problem(file: Path, uri: str, to_write: bool) -> Found | None:
                 raise sqlite3.DatabaseError(f"damaged: {answer.splitlines()[-1]}")
         revisions: list[str] = []
         if "alembic_version" in tables:
-            revisions = [one for (one,) in connection.execute("select version_num from alembic_version")]
+            revisions = [
+                revision for (revision,) in connection.execute("select version_num from alembic_version")
+            ]
         connection.execute("rollback")
     if tables and "experiments" not in tables:
         got = f"{file}: a database of something else, with tables {', '.join(sorted(tables)[:3])} …"
@@ -167,17 +169,17 @@ def _content_problem(file: Path, uri: str, to_write: bool) -> Found | None:
 def _schema_problem(name: str, uri: str, revisions: Iterable[str]) -> Found | None:
     """Return what is wrong with the revision of a schema. name: of the database, for the message."""
     head, known = schema_revisions()
-    found = ", ".join(revisions) or "none"
-    if head is None or found == head:
+    current = ", ".join(revisions) or "none"
+    if head is None or current == head:
         return None
-    mine = f"MLflow {_mlflow_version()}'s {head}"
-    kept = sqlite_file(uri)
-    anew = f", or {_ANEW}" if kept else ""
-    if found == "none" or found in known:
-        got = f"{name}: the database schema of an older MLflow (revision {found})"
-        return got, f"{mine}: run `mlflow db upgrade {redacted(uri)}`{anew}", False
-    got = f"{name}: the database schema of a newer MLflow (revision {found})"
-    return got, f"{mine}: install the MLflow that wrote it{anew}", False
+    expected = f"MLflow {_mlflow_version()}'s {head}"
+    database = sqlite_file(uri)
+    anew = f", or {_ANEW}" if database else ""
+    if current == "none" or current in known:
+        got = f"{name}: the database schema of an older MLflow (revision {current})"
+        return got, f"{expected}: run `mlflow db upgrade {redacted(uri)}`{anew}", False
+    got = f"{name}: the database schema of a newer MLflow (revision {current})"
+    return got, f"{expected}: install the MLflow that wrote it{anew}", False
 
 
 @cache
@@ -229,7 +231,7 @@ def _asked(uri: str, expected: str) -> Found | None:
             ):
                 return None  # MLflow makes its tables
             rows = connection.execute(sqlalchemy.text("select version_num from alembic_version"))
-            return _schema_problem(redacted(uri), uri, [str(one) for (one,) in rows])
+            return _schema_problem(redacted(uri), uri, [str(revision) for (revision,) in rows])
     except SQLAlchemyError as error:
         text = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
         permanent = re.search(r"authentication|password|denied|does not exist|unknown database", text, re.I)

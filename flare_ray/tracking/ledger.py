@@ -43,9 +43,9 @@ class Entry:
     def of(cls, run: Any) -> Entry:
         """Return what matters of MLflow's own run."""
         data, params = run.data, tuple(run.data.params)
-        place = str(run.info.artifact_uri)
+        artifacts = str(run.info.artifact_uri)
         return cls(
-            str(run.info.run_id), str(run.info.status), dict(data.tags), dict(data.metrics), params, place
+            str(run.info.run_id), str(run.info.status), dict(data.tags), dict(data.metrics), params, artifacts
         )
 
     @property
@@ -138,8 +138,8 @@ class Ledger:
         return bool(missing_in(folder, sizes))
 
     def _differs(self, entry: Entry, sizes: Mapping[str, int]) -> bool:
-        found = self.connection.sizes(entry.run_id, tuple(sizes))
-        return any(found.get(name) != size for name, size in sizes.items())
+        actual = self.connection.sizes(entry.run_id, tuple(sizes))
+        return any(actual.get(name) != size for name, size in sizes.items())
 
     def complete(self, fingerprint: str, view: View, tags: dict[str, str], folder: Path | None) -> bool:
         """Put back what a run that is there has lost; whether that was anything. Raises FileNotFoundError."""
@@ -232,26 +232,26 @@ class Ledger:
         return len(entries) == 1 and entries[0].whole and _agree(aggregate(members), entries[0].metrics)
 
     def _write_cells(self, views: Mapping[str, View], members: Mapping[str, list[dict[str, float]]]) -> None:
-        made = {}
+        cells = {}
         for key, view in views.items():
             cell = cell_view(view, members.get(key, []))
             self._keep_first(self.cells.get(key, []))
             if self.cells.get(key) and not self.cells[key][0].whole:
                 self._complete_cell(key, view)
-            made[self.parent(key, view)] = View("", {}, {}, cell.metrics, cell.started, cell.ended)
+            cells[self.parent(key, view)] = View("", {}, {}, cell.metrics, cell.started, cell.ended)
             self.cells[key][0].metrics = {name: value for name, value, _ in cell.metrics}
-        if made and self.connection.bulk:
-            self.connection.bulk.log(made)
+        if cells and self.connection.bulk:
+            self.connection.bulk.log(cells)
         else:
-            for run_id, only in made.items():
+            for run_id, only in cells.items():
                 self.connection.log(run_id, only)
 
     def _complete_cell(self, key: str, view: View) -> None:
-        """Write what a cell lacks; one that cannot be completed is deleted, and written anew by `parent`."""
-        entry, made, tags = self.cells[key][0], cell_view(view, []), {CELL: key, WRITER: self.writer}
+        """Write what a cell lacks; one that cannot be completed is deleted, and written again by `parent`."""
+        entry, view_of_cell, tags = self.cells[key][0], cell_view(view, []), {CELL: key, WRITER: self.writer}
         try:
-            self.connection.complete(entry.run_id, made, tags)
-            self.cells[key] = [_written(entry.run_id, made, tags)]
+            self.connection.complete(entry.run_id, view_of_cell, tags)
+            self.cells[key] = [_written(entry.run_id, view_of_cell, tags)]
         except Exception as error:
             if is_outage(error):
                 raise
@@ -305,11 +305,11 @@ def _written(run_id: str, view: View, tags: dict[str, str]) -> Entry:
 
 def _newest(view: View) -> dict[str, float]:
     """Return each metric's value at its last step."""
-    found: dict[str, tuple[int, float]] = {}
+    newest: dict[str, tuple[int, float]] = {}
     for name, value, step in view.metrics:
-        if name not in found or (step, value) >= found[name]:
-            found[name] = (step, value)
-    return {name: value for name, (_, value) in found.items()}
+        if name not in newest or (step, value) >= newest[name]:
+            newest[name] = (step, value)
+    return {name: value for name, (_, value) in newest.items()}
 
 
 def _agree(expected: Mapping[str, float], got: Mapping[str, float]) -> bool:

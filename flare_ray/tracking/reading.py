@@ -70,7 +70,7 @@ class Recorded:
     def _bytes(self, name: str) -> bytes:
         if self.folder and (self.folder / name).is_file():
             return (self.folder / name).read_bytes()
-        if not any(found.path == name for found in self.connection.client.list_artifacts(self.run_id)):
+        if not any(artifact.path == name for artifact in self.connection.client.list_artifacts(self.run_id)):
             raise FileNotFoundError(f"MLflow's run {self.run_id} has no {name}")
         with tempfile.TemporaryDirectory(prefix="flare-ray-") as scratch:
             return Path(self.connection.client.download_artifacts(self.run_id, name, scratch)).read_bytes()

@@ -66,26 +66,26 @@ def _changes(
     rows = connection.execute(text("select experiment_id, name, artifact_location from experiments")).all()
     names = {
         key: name
-        for key, name, place in rows
-        if local_path(place or "") and experiment_folder(root, name).is_dir()
+        for key, name, uri in rows
+        if local_path(uri or "") and experiment_folder(root, name).is_dir()
     }
     moved = [
         {"key": key, "address": experiment_folder(root, name).as_uri()}
-        for key, name, place in rows
-        if key in names and place != experiment_folder(root, name).as_uri()
+        for key, name, uri in rows
+        if key in names and uri != experiment_folder(root, name).as_uri()
     ]
     runs = []
-    for key, experiment, place in connection.execute(
+    for key, experiment, uri in connection.execute(
         text("select run_uuid, experiment_id, artifact_uri from runs")
     ):
-        if experiment not in names or not local_path(place or ""):
+        if experiment not in names or not local_path(uri or ""):
             continue
         folder = run_folder(root, names[experiment], key)
-        if place != folder.as_uri() and folder.is_dir():
+        if uri != folder.as_uri() and folder.is_dir():
             runs.append({"key": key, "address": folder.as_uri()})
     changes = [("experiments", ("artifact_location", "experiment_id"), moved)]
     changes += [("runs", ("artifact_uri", "run_uuid"), runs)]
-    return [one for one in changes if one[2]]
+    return [change for change in changes if change[2]]
 
 
 def set_experiment_folder(uri: str, experiment: str, folder: Path) -> None:

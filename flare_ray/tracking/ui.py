@@ -131,10 +131,12 @@ def _open(
 def _plugin() -> Path:
     """Make a folder that names our application to `mlflow server`, which knows others by entry points alone."""
     folder = Path(tempfile.mkdtemp(prefix="flare-ray-"))
-    facts = folder / "flare_ray_ui-0.dist-info"
-    facts.mkdir()
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: flare-ray-ui\nVersion: 0\n")
-    (facts / "entry_points.txt").write_text(f"[mlflow.app]\n{_APP} = flare_ray.tracking.ui_app:create_app\n")
+    metadata = folder / "flare_ray_ui-0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: flare-ray-ui\nVersion: 0\n")
+    (metadata / "entry_points.txt").write_text(
+        f"[mlflow.app]\n{_APP} = flare_ray.tracking.ui_app:create_app\n"
+    )
     return folder
 
 

@@ -62,7 +62,9 @@ def _unusable(uri: str) -> str | None:
         return f"has no host after {name}://"
     if name == "file":
         return "a folder, which MLflow does not take any more"
-    if name == "databricks" or name not in {one.name for one in entry_points(group="mlflow.tracking_store")}:
+    if name == "databricks" or name not in {
+        entry.name for entry in entry_points(group="mlflow.tracking_store")
+    }:
         return f"no tracking server or database has the scheme {name!r}"
     return None
 

@@ -39,7 +39,7 @@ class Diverged(RuntimeError):
 
 
 class Stopped(RuntimeError):
-    """The training was asked to stop, and has; it goes on from its checkpoint."""
+    """The training was asked to stop, and has; it continues from its checkpoint."""
 
 
 @dataclass
@@ -83,7 +83,7 @@ def fit(
 
     Validation comes after every `validate_every` steps (None: every epoch) and after the last one; the step with the
     best metric of the task is chosen, the earliest of equals. With `checkpoints` the training is kept now and then,
-    and stops when it is asked to; with `resumed` it goes on from there as if it had never stopped. Raises Diverged
+    and stops when it is asked to; with `resumed` it continues from there as if it had never stopped. Raises Diverged
     when the loss of a step is not finite, naming the step and the last good validation; Stopped.
     """
     loop = _Loop(model, train, validation, settings, seed, group, on_validation, checkpoints)

@@ -46,7 +46,7 @@ def train_base(
 
     The merge is done on a freshly loaded checkpoint in its own dtype, never quantised: 16 bit first, 4 bit when the
     merged model is loaded (paper, appendix B). Nothing of the engine (ZeRO pieces, devices) reaches the file. With a
-    keeper it goes on from the last checkpoint there, to the same result (see fit). Returns the record, with the
+    keeper it continues from the last checkpoint there, to the same result (see fit). Returns the record, with the
     English test metrics where there is an English test split. Raises Diverged, Stopped.
     """
     lora, english = registry.load("methods", "lora"), bench.task.source_language
@@ -80,7 +80,7 @@ def train_run(
 
     Writes `predictions.parquet` and, where something was trained, `adapter/` to `out`; where something was fused,
     `activations.parquet` (activations.py). The test split is predicted once, by the chosen state. With a keeper it
-    goes on from the last checkpoint there, to the same result (see fit). Returns the record.
+    continues from the last checkpoint there, to the same result (see fit). Returns the record.
     Raises Diverged, Stopped.
     """
     work = _Work(bench, registry.load("methods", method_name), language, settings, seed, keeper)
@@ -152,7 +152,7 @@ class _Work:
     def train(self, load: Callable[[], Any], on_validation: OnValidation | None) -> Fitted:
         """Builds the model and fits it, with a smaller micro-batch where memory runs out.
 
-        A smaller micro-batch begins anew: a result must not depend on when a checkpoint was written.
+        A smaller micro-batch begins again: a result must not depend on when a checkpoint was written.
         """
         if translator := self.method.translator(self.settings):
             self.settings["source_width"] = self.bench.translator(translator).width

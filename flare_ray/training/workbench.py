@@ -104,7 +104,7 @@ class Workbench:
         """A model of its own for one run: new modules over the one loaded copy of the weights.
 
         Adapters, hooks and trained heads go into the new modules and vanish with them; the frozen weights are
-        shared. ZeRO-3 cuts the weights themselves into pieces, so there each run loads them anew.
+        shared. ZeRO-3 cuts the weights themselves into pieces, so there each run loads them again.
         """
         if self.group.zero_stage == 3:
             return self.load_base()

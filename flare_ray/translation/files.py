@@ -124,8 +124,8 @@ def _out_problems(out: Path) -> list[Problem]:
         with tempfile.TemporaryFile(dir=folder):
             return []
     except OSError as error:
-        found = f"{folder}: {type(error).__name__}: {error.strerror}"
-        return [Problem("--out", found, "a folder that can be written", passes=error.errno in FULL)]
+        got = f"{folder}: {type(error).__name__}: {error.strerror}"
+        return [Problem("--out", got, "a folder that can be written", passes=error.errno in FULL)]
 
 
 def read(file: Path) -> Rows:

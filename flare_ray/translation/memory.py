@@ -6,7 +6,7 @@ The store keeps shards, written whole and never changed:
     translations/<translator>/<source>-<target>/<shard>.parquet     text, translation, tokens, flags
 
 Each machine copies them into a SQLite file in its cache, where any of millions of texts is looked up without being
-held in memory. That file is only a copy: it is made anew when it does not agree with the store.
+held in memory. That file is only a copy: it is made again when it does not agree with the store.
 """
 
 from __future__ import annotations
@@ -98,13 +98,13 @@ def _sound_shard(store: Store, pair: Pair, name: str) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    place = f"{pair.folder}/{name}"
-    content = store.read_bytes(place)
+    path = f"{pair.folder}/{name}"
+    content = store.read_bytes(path)
     try:
-        check_addressed(place, content)
+        check_addressed(path, content)
         return pq.read_table(io.BytesIO(content), columns=_COLUMNS)
     except (Damaged, pa.ArrowException, OSError) as error:
-        log.warning("%s: %s; its texts are translated again", store.quarantine(place, is_file=True), error)
+        log.warning("%s: %s; its texts are translated again", store.quarantine(path, is_file=True), error)
         return None
 
 
@@ -132,7 +132,7 @@ class Memory:
         self._database.close()
 
     def refresh(self) -> None:
-        """Copies the shards that are new in the store; starts anew where the store has lost one."""
+        """Copies the shards that are new in the store; starts again where the store has lost one."""
         known = {name for (name,) in self._database.execute("SELECT name FROM shards")}
         there = self.store.names(
             self.pair.folder
@@ -161,7 +161,7 @@ class Memory:
             self._database.execute("INSERT OR IGNORE INTO shards VALUES (?)", (name,))
 
     def get(self, texts: Iterable[str]) -> dict[str, Entry]:
-        """The translations of those texts that have one. A damaged copy is made anew from the store."""
+        """The translations of those texts that have one. A damaged copy is made again from the store."""
         asked = list(texts)
         try:
             return self._get(asked)
@@ -172,19 +172,19 @@ class Memory:
             return self._get(asked)
 
     def _get(self, texts: Iterable[str]) -> dict[str, Entry]:
-        wanted = {digest(text): text for text in texts}
-        found: dict[str, Entry] = {}
-        keys = list(wanted)
+        texts_by_digest = {digest(text): text for text in texts}
+        entries: dict[str, Entry] = {}
+        keys = list(texts_by_digest)
         for start in range(0, len(keys), _ASKED_AT_ONCE):
             some = keys[start : start + _ASKED_AT_ONCE]
             marks = ",".join("?" * len(some))
             rows = self._database.execute(f"SELECT * FROM entries WHERE digest IN ({marks})", some)
             for key, translation, tokens, flags, checksum in rows:
-                text = wanted[key]
+                text = texts_by_digest[key]
                 if checksum != _checksum(translation, tokens, flags):
                     raise _DamagedCopy(f"the entry of {text[:40]!r} is not what was written")
-                found[text] = Entry(text, translation, tokens, tuple(flags.split()))
-        return found
+                entries[text] = Entry(text, translation, tokens, tuple(flags.split()))
+        return entries
 
     def find(self, text: str) -> Entry | None:
         """The translation of one text."""

@@ -196,7 +196,7 @@ def _save(folder: Path, states: torch.Tensor, digests: np.ndarray, starts: np.nd
     from safetensors.torch import save_file
 
     taken = {file.name.split("-")[1] for file in folder.glob(_SHARDS)}
-    number = next(one for one in (f"{number:05}" for number in range(len(taken) + 1)) if one not in taken)
+    number = next(free for free in (f"{number:05}" for number in range(len(taken) + 1)) if free not in taken)
     scratch = folder / f"states-{number}.unfinished"
     index = {"digests": torch.tensor(digests), "starts": torch.tensor(starts)}
     save_file({"states": states, **index}, scratch, metadata={_FOLDER: folder.name})

@@ -2,7 +2,7 @@
 
 Texts of a chunk are sorted by length and put into batches of a number of tokens. What is done is saved every half
 minute or so as a shard of whole batches: a process that dies loses no more than that, and whoever takes over its
-chunk forms the same batches and goes on behind the last one saved.
+chunk forms the same batches and continues behind the last one saved.
 """
 
 from __future__ import annotations

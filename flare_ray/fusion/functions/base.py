@@ -26,7 +26,7 @@ class Fusion(nn.Module):
         self.rank = rank
 
     def reset_parameters(self) -> None:
-        """Draw the trained matrices anew; nothing to do for functions without any."""
+        """Draw the trained matrices again; nothing to do for functions without any."""
 
     def forward(
         self, source: Tensor, target: Tensor, present: Tensor, context: Tensor, visible: Callable[[], Tensor]
@@ -37,7 +37,7 @@ class Fusion(nn.Module):
             source: S aligned to the target's tokens, [rows, n, r]; arbitrary where there is no source token.
             target: T, [rows, n, r].
             present: whether a target token has a source token, bool [rows, n, 1].
-            context: T of all target tokens so far, [rows, p + n, r]; `target` itself unless decoding goes on
+            context: T of all target tokens so far, [rows, p + n, r]; `target` itself unless decoding continues
                 from p cached tokens.
             visible: gives the mask of target tokens each token may look at, bool [rows, n, p + n]; made only
                 when asked for.

@@ -1,6 +1,6 @@
 """A report as a LaTeX document that compiles by itself (pdfLaTeX, booktabs); its tables can be copied one by one.
 
-A table wider than the page is made to fit, one longer than it goes on in a second one. Figures are their numbers.
+A table wider than the page is made to fit, one longer than it continues in a second one. Figures are their numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The interval of an effect: seeds and test instances are both drawn anew.
+"""The interval of an effect: seeds and test instances are both drawn again.
 
 A difference of two rows would come out otherwise with other seeds and with other test instances, so both are
 resampled, independently of one another (the pigeonhole bootstrap, Owen 2007): instances with all their translations,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 KEPT = 0.75
-"""Rows are dropped when no more than this share of them goes on: to drop some copies the others' cache."""
+"""Rows are dropped when no more than this share of them continues: to drop some copies the others' cache."""
 
 
 @torch.inference_mode()
@@ -31,7 +31,7 @@ def greedy(
     predicted.
     """
     states = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-    rows = torch.arange(len(input_ids), device=input_ids.device)  # in the batch, of those that go on
+    rows = torch.arange(len(input_ids), device=input_ids.device)  # in the batch, of those that continue
     made = torch.full((len(rows), most), end, device=rows.device)
     ended = torch.zeros_like(rows, dtype=torch.bool)
     fed = torch.tensor([given], device=rows.device).expand(len(rows), -1)
