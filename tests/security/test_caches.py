@@ -44,11 +44,6 @@ def _link(folder: Path) -> None:
     (folder / "world.json").symlink_to(folder.parent / "elsewhere")
 
 
-def _as_link(folder: Path) -> None:
-    moved = folder.rename(folder.with_name("moved"))
-    folder.symlink_to(moved)
-
-
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "a bit": _flip,
     "cut": lambda folder: os.truncate(folder / "models" / "model.safetensors", 40_000),
@@ -56,7 +51,6 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "gone": lambda folder: (folder / "world.json").unlink(),
     "one more": lambda folder: (folder / "models" / "tokenizer.json").write_text("{}"),
     "a link": _link,
-    "a linked folder": _as_link,
     "sums cut": lambda folder: os.truncate(folder.with_name(f"{folder.name}.checksums.json"), 20),
 }
 
@@ -74,6 +68,19 @@ def test_a_damaged_folder_is_noticed(cache: Path, damage: str) -> None:
     assert not folder.is_symlink()
     assert not is_sealed(folder)
     discard(folder)
+
+
+def test_a_folder_may_be_a_link_to_another_disk(cache: Path, tmp_path: Path) -> None:
+    folder = fill(cache / "entry")
+    seal(folder)
+    moved = folder.rename(tmp_path / "another disk")
+    folder.symlink_to(moved)
+    assert is_whole(folder)
+    _flip(moved)
+    assert not is_whole(folder)
+    discard(folder)
+    assert not folder.is_symlink()
+    assert moved.is_dir(), "what a link leads to is not removed"
 
 
 def test_a_folder_in_another_s_place_is_noticed(cache: Path) -> None:
