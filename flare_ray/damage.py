@@ -70,7 +70,7 @@ def print_damage(damage: Sequence[DamagedWork], console: Console, remedy: str) -
 
 
 def quarantine_damaged_inputs(study: Study, todo: Stages) -> list[DamagedWork]:
-    """Quarantine damaged base models and translated splits that the work to do starts from, or that nothing needs now.
+    """Quarantine damaged base models and translated splits that work starts from, or that nothing needs now.
 
     Those that the work to do starts from are read, each file once per machine as long as it does not change. Of an
     object store nothing is read here: workers check what they copy.

@@ -179,8 +179,8 @@ def print_damaged(results: Results, console: Console) -> int:
     for line in results.damage[:_DAMAGED_SHOWN]:
         console.print(f"damaged: {line}", markup=False, soft_wrap=True)
     if len(results.damage) > _DAMAGED_SHOWN:
-        more = len(results.damage) - _DAMAGED_SHOWN
-        console.print(f"damaged: … and {more} more base models, translated splits or search answers")
+        hidden = len(results.damage) - _DAMAGED_SHOWN
+        console.print(f"damaged: … and {hidden} more base models, translated splits or search answers")
     if results.damage:
         console.print("`flare-ray run` makes again what of these is still needed", markup=False)
     damaged = [run for run in results.runs if run.outcome == "damaged"]
