@@ -10,7 +10,7 @@ plans name it, and end with exit code 1.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
@@ -70,14 +70,22 @@ def print_damage(damage: Sequence[DamagedWork], console: Console, remedy: str) -
 
 
 def quarantine_damaged_inputs(study: Study, todo: Stages) -> list[DamagedWork]:
-    """Read the stored base models and translated splits that the work to do starts from, and quarantine damaged ones.
+    """Quarantine damaged base models and translated splits that work starts from, or that nothing needs now.
 
-    Each file is read once per machine as long as it does not change. Of an object store nothing is read here: workers
-    check what they copy.
+    Those that the work to do starts from are read, each file once per machine as long as it does not change. Of an
+    object store nothing is read here: workers check what they copy.
     """
-    if not study.store.local:
-        return []
-    return list(_quarantined(study, todo))
+    unneeded = list(_quarantined_unneeded(study, todo))
+    return unneeded + (list(_quarantined(study, todo)) if study.store.local else [])
+
+
+def _quarantined_unneeded(study: Study, todo: Stages) -> Iterator[DamagedWork]:
+    """Move away damaged records that nothing makes again now; what is made again replaces its record itself."""
+    again = {f"bases/{base.fingerprint}" for base in todo.bases}
+    again |= {f"corpora/{corpus.fingerprint}" for stage in todo.translations for corpus in stage.corpora}
+    for one in damaged_work(study):
+        if one.place.startswith(("bases/", "corpora/")) and one.place not in again:
+            yield replace(one, why=f"{one.why}; moved to {study.store.quarantine(one.place)}")
 
 
 def _quarantined(study: Study, todo: Stages) -> Iterator[DamagedWork]:

@@ -160,7 +160,7 @@ def _execute(
     facts = provenance() | keep_diff(study.store) | {"sweep": study.sweep.name}
     left_alone = set() if retry_failed else given_up(study.store, study.grid, facts)
     if damage := quarantine_damaged_inputs(study, study.stages(left_alone)):
-        print_damage(damage, console, "they are made again")
+        print_damage(damage, console, "what of this is still needed is made again")
     todo = study.stages(left_alone)
     with Recording(study) as recording:
         with only_shows("MLflow gets what is missing by `flare-ray sync`"):

@@ -11,6 +11,7 @@ from typing import Any
 
 from flare_ray import registry
 from flare_ray.commands.agreed_scores import AgreedScores, score_key
+from flare_ray.damage import damaged_work
 from flare_ray.errors import InputError
 from flare_ray.execution.searching import answers
 from flare_ray.plan.grid import Run
@@ -47,6 +48,7 @@ def gather(study: Study) -> Results:
         lambda fingerprint: read_predictions(study.store, fingerprint),
         tuple(_notes(study)),
         lambda fingerprint: read_activations(study.store, fingerprint),
+        tuple(str(one) for one in damaged_work(study) if not one.place.startswith("runs/")),
     )
 
 
@@ -97,15 +99,20 @@ def checked_record(
     """Return a finished run's record, and what is wrong with its scores by its predictions; None where they agree.
 
     task: with `score` and `metric`. agreed: scores that need not be computed once more. Raises FileNotFoundError,
-    Damaged, OSError and pyarrow's errors for a record or predictions that cannot be read.
+    Damaged, and OSError for what cannot be read now.
     """
     record, manifest = store.read_record("runs", fingerprint)
     content = store.read_file("runs", fingerprint, PREDICTIONS)
     key = score_key(manifest, PREDICTIONS) if manifest else None
     if agreed is not None and key and key in agreed:
         return record, None
-    found = predictions_of(content) if content is not None and _is_scorable(content) else None
-    problem = score_problem(record.get("metrics"), found, task.score, task.metric)
+    try:
+        found = predictions_of(content) if content is not None and _is_scorable(content) else None
+        problem = score_problem(record.get("metrics"), found, task.score, task.metric)
+    except (
+        Exception
+    ) as error:  # the boundary to pyarrow and the metrics, which are given what others may have written
+        problem = f"its predictions cannot be scored: {type(error).__name__}: {error}"
     if agreed is not None and key and problem is None:
         agreed.add(key)
     return record, problem
@@ -141,8 +148,8 @@ class _Finder:
             try:
                 task = registry.load("tasks", run.cell.task)
                 record, problem = checked_record(self.store, run.fingerprint, task, self.agreed)
-            except (Damaged, OSError, KeyError, TypeError, ValueError) as error:  # pyarrow's are ValueErrors
-                return "damaged", None, f"{type(error).__name__}: {error}"
+            except (Damaged, FileNotFoundError) as error:
+                return "damaged", None, str(error)
             return ("damaged", None, problem) if problem else ("finished", record, "")
         failed = self._failure(run)
         return ("failed", None, failed) if failed else ("missing", None, "")
@@ -157,11 +164,7 @@ class _Finder:
         return ""
 
     def _error(self, fingerprint: str) -> str:
-        try:
-            failure = self.store.failure(fingerprint) or {}
-        except OSError as error:
-            return f"(what was written about it cannot be read: {error})"
-        return str(failure.get("error", "unknown"))
+        return str((self.store.failure(fingerprint) or {}).get("error", "unknown"))
 
     def readable(self, kind: str, fingerprints: set[str]) -> dict[str, Mapping[str, Any]]:
         """Records of a kind, those that can be read."""
@@ -169,7 +172,7 @@ class _Finder:
         for one in sorted(fingerprints & self.finished[kind]):
             try:
                 found[one] = self.store.record(kind, one)
-            except (Damaged, OSError):
+            except (Damaged, FileNotFoundError):  # since it was found sound
                 continue
         return found
 
@@ -177,5 +180,5 @@ class _Finder:
 def _notes(study: Study) -> list[str]:
     try:
         return study.notes()
-    except (Damaged, OSError, KeyError, InputError) as error:
+    except (Damaged, FileNotFoundError, AttributeError, KeyError, TypeError, ValueError, InputError) as error:
         return [f"What is stored of the translations cannot all be read: {error}"]

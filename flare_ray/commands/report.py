@@ -175,7 +175,14 @@ def _report(
 
 
 def print_damaged(results: Results, console: Console) -> int:
-    """Print the runs whose record is not what was written, at most 20 of them; return how many there are."""
+    """Print the work that is not what was written, at most 20 runs and 20 of the rest; return how much there is."""
+    for line in results.damage[:_DAMAGED_SHOWN]:
+        console.print(f"damaged: {line}", markup=False, soft_wrap=True)
+    if len(results.damage) > _DAMAGED_SHOWN:
+        hidden = len(results.damage) - _DAMAGED_SHOWN
+        console.print(f"damaged: … and {hidden} more base models, translated splits or search answers")
+    if results.damage:
+        console.print("`flare-ray run` makes again what of these is still needed", markup=False)
     damaged = [run for run in results.runs if run.outcome == "damaged"]
     for run in damaged[:_DAMAGED_SHOWN]:
         console.print(
@@ -192,7 +199,7 @@ def print_damaged(results: Results, console: Console) -> int:
             markup=False,
             soft_wrap=True,
         )
-    return len(damaged)
+    return len(damaged) + len(results.damage)
 
 
 def show(results: Results, console: Console, store: Store | None) -> list[str]:

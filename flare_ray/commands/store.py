@@ -254,9 +254,14 @@ def _score_problem(store: Store, kind: str, fingerprint: str) -> str | None:
     if kind != "runs":
         return None
     name = store.record(kind, fingerprint).get("task")
-    if name not in registry.names("tasks"):
+    if not isinstance(name, str) or name not in registry.names("tasks"):
         return None
-    return checked_record(store, fingerprint, registry.load("tasks", name))[1]
+    try:
+        return checked_record(store, fingerprint, registry.load("tasks", name))[1]
+    except Damaged as error:
+        return str(error)
+    except FileNotFoundError:  # removed meanwhile
+        return None
 
 
 def _print_checked(store: Store, checked: Checked, moved: dict[str, str], repair: bool) -> None:

@@ -100,7 +100,7 @@ class Results:
 
     predictions: of a finished run, by fingerprint; raises whatever keeps them from being read. activations: the rows
     of its file (training/activations.py), None where it has none. notes: what a reader must know of the text that
-    went in.
+    went in. damage: the stored base models, translated splits and search answers that are not what was written.
     """
 
     name: str
@@ -111,6 +111,7 @@ class Results:
     predictions: Callable[[str], Predictions] | None = None
     notes: tuple[str, ...] = ()
     activations: Callable[[str], Sequence[Mapping[str, Any]] | None] | None = None
+    damage: tuple[str, ...] = ()
 
     def blocks(self) -> list[Block]:
         """Per model and task: a row per variant, a column per language, mean ± std over seeds."""

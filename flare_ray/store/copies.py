@@ -18,6 +18,8 @@ from flare_ray.store.files import Files
 from flare_ray.store.manifest import RECORD, Damaged, Manifest, checksum_of
 
 log = logging.getLogger(__name__)
+_DOWNLOADS = 2
+"""Downloads with a wrong checksum after which the stored file, and not the connection, is taken for damaged."""
 
 
 def local_folder(files: Files, place: str, manifest: Manifest | None) -> Path:
@@ -68,14 +70,19 @@ def _fetch_all(files: Files, place: str, manifest: Manifest | None, target: Path
         return
     for file in manifest.files:
         inner = f"{place}/{manifest.folder}/{file.path}" if manifest.folder else f"{place}/{file.path}"
-        try:
-            files.fetch(inner, target / file.path)
-        except FileNotFoundError:
-            raise Damaged(f"{files.for_people(inner)} is missing") from None
-        if checksum_of(target / file.path) != file.blake2b:
+        if not any(_is_fetched(files, inner, target / file.path, file.blake2b) for _ in range(_DOWNLOADS)):
             where = files.for_people(inner)
             raise Damaged(f"{where} is not what was written (checksum); flare-ray store verify --repair")
     files.fetch(f"{place}/{RECORD}", target / RECORD)
+
+
+def _is_fetched(files: Files, place: str, target: Path, digest: str) -> bool:
+    """Copy a file to this machine; return whether it arrived as it was written. Raises Damaged for a missing one."""
+    try:
+        files.fetch(place, target)
+    except FileNotFoundError:
+        raise Damaged(f"{files.for_people(place)} is missing") from None
+    return checksum_of(target) == digest
 
 
 def _check_files(folder: Path, manifest: Manifest | None) -> None:

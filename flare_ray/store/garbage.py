@@ -136,11 +136,11 @@ def _needed_now(store: Store, one: Garbage) -> str | None:
             return "written meanwhile"
     if one.work is None:
         return None
-    whole = store.files.exists(f"{one.work}/{RECORD}")
     if one.reason in (_FAILURE, _CHECKPOINT):
-        return None if whole else "its work is not finished any more"
+        return None if store.has(*one.work.split("/")) else "its work is not finished any more"
     if one.reason != _UNFINISHED:
         return None
+    whole = store.files.exists(f"{one.work}/{RECORD}")
     if one.work == one.place:
         return "finished meanwhile" if whole else None
     folder = _folder_of(store, one.work)
@@ -222,10 +222,13 @@ class _Search:
                         yield self._of(part, _UNFINISHED, work=entry.place)
 
     def _of_finished(self) -> Iterator[Garbage]:
-        for kind, reason in (("failures", _FAILURE), ("checkpoints", _CHECKPOINT)):
-            for entry in self.there.own(kind):
-                if work := self.there.finished.get(entry.name.removesuffix(".json")):
-                    yield self._of(entry, reason, work, changes=False)
+        """Failures and checkpoints of work with a sound record: work that is damaged is trained again with them."""
+        left = [(entry, _FAILURE) for entry in self.there.own("failures")]
+        left += [(entry, _CHECKPOINT) for entry in self.there.own("checkpoints")]
+        for entry, reason in left:
+            work = self.there.finished.get(entry.name.removesuffix(".json"))
+            if work and self.store.has(*work.split("/")):
+                yield self._of(entry, reason, work, changes=False)
 
     def _ray(self) -> Iterator[Garbage]:
         """Ray's files, when no driver is at work and nothing was written into them of late."""

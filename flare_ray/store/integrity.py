@@ -17,12 +17,13 @@ import logging
 import os
 import struct
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from flare_ray.store.addressed import check_addressed
+from flare_ray.store.disk import Info
 from flare_ray.store.files import SCRATCH
 from flare_ray.store.inventory import Entry, Inventory
 from flare_ray.store.layout import KINDS, RECORD_KINDS, REMEDY, is_own, misplaced_kinds
@@ -35,7 +36,7 @@ from flare_ray.store.manifest import (
     checksum_of_stream,
     unseal,
 )
-from flare_ray.store.patience import passes
+from flare_ray.store.patience import is_no_damage
 from flare_ray.store.reach import StoreAway
 from flare_ray.store.records import Store
 
@@ -50,12 +51,16 @@ _OTHER_KINDS = ("checkpoints", "failures", "searches", _SHARDS)
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """Something damaged. entry: what has to go for it: a whole record, or one file. place: for people."""
+    """Something damaged. entry: what has to go for it: a whole record, or one file. place: for people.
+
+    is_certain: False where a disk could not be read: that may pass, and nothing is moved for it.
+    """
 
     entry: str
     place: str
     what: str
     is_record: bool
+    is_certain: bool = True
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,8 @@ def verify(
 def quarantine(store: Store, findings: Collection[Finding]) -> dict[str, str]:
     """Moves what is damaged out of the way; where each entry is now. What cannot be moved stays where it is."""
     moved = {}
-    for entry, is_record in sorted({(finding.entry, finding.is_record) for finding in findings}):
+    certain = {(finding.entry, finding.is_record) for finding in findings if finding.is_certain}
+    for entry, is_record in sorted(certain):
         if entry in KINDS:  # a link in the place of a kind's folder: its owner knows what it is for
             continue
         target = f"quarantine/{entry}.{time.time_ns()}"
@@ -146,8 +152,9 @@ def _misplaced(store: Store, there: Inventory, kinds: Collection[str] | None) ->
 
 def _findings(store: Store, entry: Entry, scores: Scores | None) -> Iterator[Finding]:
     if entry.whole:
-        for inner, what in _record_findings(store, entry, scores):
-            yield Finding(entry.place, store.files.for_people(f"{entry.place}/{inner}"), what, is_record=True)
+        for inner, what, is_certain in _record_findings(store, entry, scores):
+            place = store.files.for_people(f"{entry.place}/{inner}")
+            yield Finding(entry.place, place, what, True, is_certain)
         return
     if entry.kind == "failures" and not entry.is_file:
         yield Finding(entry.place, store.files.for_people(entry.place), "is not a file", is_record=False)
@@ -156,43 +163,54 @@ def _findings(store: Store, entry: Entry, scores: Scores | None) -> Iterator[Fin
         place = f"{entry.place}/{inner}" if inner else entry.place
         problem = None if place.endswith(SCRATCH) else _problem(store, place, info.bytes, None)
         if problem:
-            yield Finding(place, store.files.for_people(place), problem, is_record=False)
+            yield Finding(place, store.files.for_people(place), problem[0], False, problem[1])
 
 
-def _record_findings(store: Store, entry: Entry, scores: Scores | None) -> Iterator[tuple[str, str]]:
+def _record_findings(store: Store, entry: Entry, scores: Scores | None) -> Iterator[tuple[str, str, bool]]:
+    """Yield what is wrong with a record: the file, what, and whether that is certain."""
     try:
         _, manifest = checked(store.files.read(f"{entry.place}/{RECORD}"), entry.place)
     except FileNotFoundError:  # removed meanwhile
         return
     except Damaged as error:
-        yield RECORD, str(error)
+        yield RECORD, str(error), True
         return
-    sound = True
-    for inner, listed in _files_of(entry, manifest):
-        info = entry.files.get(inner)
-        what: str | None
-        if info is None:
-            what = "is missing"
-        elif listed and info.bytes != listed.bytes:
-            what = f"has {info.bytes} bytes instead of {listed.bytes}"
+    sound, there = True, entry.files
+    listed_files = _files_of(there, manifest)
+    if any(_size_problem(there.get(inner), listed) for inner, listed in listed_files):
+        there = store.files.find(
+            entry.place
+        )  # the record may have been made again since the store was listed
+    for inner, listed in listed_files:
+        info = there.get(inner)
+        if what := _size_problem(info, listed):
+            problem: tuple[str, bool] | None = (what, True)
         else:
-            what = _problem(store, f"{entry.place}/{inner}", info.bytes, listed)
-        if what:
+            problem = _problem(store, f"{entry.place}/{inner}", info.bytes if info else 0, listed)
+        if problem:
             sound = False
-            yield inner, what
-    if sound and scores and (problem := scores(entry.kind, entry.name)):
-        yield RECORD, problem
+            yield (inner, *problem)
+    if sound and scores and (what := scores(entry.kind, entry.name)):
+        yield RECORD, what, True
 
 
-def _files_of(entry: Entry, manifest: Manifest | None) -> list[tuple[str, Listed | None]]:
+def _size_problem(info: Info | None, listed: Listed | None) -> str | None:
+    if info is None:
+        return "is missing"
+    if listed and info.bytes != listed.bytes:
+        return f"has {info.bytes} bytes instead of {listed.bytes}"
+    return None
+
+
+def _files_of(there: Mapping[str, Info], manifest: Manifest | None) -> list[tuple[str, Listed | None]]:
     if manifest is None:
-        return [(name, None) for name in entry.files if name != RECORD]
+        return [(name, None) for name in there if name != RECORD]
     folder = f"{manifest.folder}/" if manifest.folder else ""
     return [(f"{folder}{file.path}", file) for file in manifest.files]
 
 
-def _problem(store: Store, place: str, size: int, listed: Listed | None) -> str | None:
-    """What is wrong with a file's content; None when nothing is."""
+def _problem(store: Store, place: str, size: int, listed: Listed | None) -> tuple[str, bool] | None:
+    """Return what is wrong with a file's content, and whether that is certain; None when nothing is."""
     opens = next((check for ending, check in _OPENS.items() if place.endswith(ending)), None)
     if listed is None and opens is None:
         return None
@@ -201,18 +219,18 @@ def _problem(store: Store, place: str, size: int, listed: Listed | None) -> str 
             if place.startswith(f"{_SHARDS}/"):
                 check_addressed(place, stream.read())
             if listed and checksum_of_stream(stream) != listed.blake2b:
-                return "is not what was written (checksum)"
+                return "is not what was written (checksum)", True
             if opens:
                 stream.seek(0)
                 opens(stream, size)
     except FileNotFoundError:
-        return "is missing"
+        return "is missing", True
     except Damaged as error:
-        return str(error)
+        return str(error), True
     except Exception as error:  # whatever a reader says of a damaged file
-        if isinstance(error, PermissionError) or (not store.local and passes(error)):
-            raise  # says nothing about the file
-        return f"cannot be read: {type(error).__name__}: {error}"
+        if is_no_damage(error) and (not store.local or isinstance(error, PermissionError)):
+            raise
+        return f"cannot be read: {type(error).__name__}: {error}", not is_no_damage(error)
     return None
 
 

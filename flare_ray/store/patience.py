@@ -83,6 +83,11 @@ def passes(error: BaseException) -> bool:
     return error.__cause__ is not None and passes(error.__cause__)
 
 
+def is_no_damage(error: BaseException) -> bool:
+    """Return whether an error of reading says nothing about the content: it may pass, or permission is missing."""
+    return isinstance(error, PermissionError) or passes(error)
+
+
 def http_status(error: BaseException | None) -> int | None:
     """The HTTP status that an error, or its cause, stands for; None when there is none."""
     for one in causes(error):

@@ -37,6 +37,8 @@ from flare_ray.store.reach import problem
 
 _READERS = 16
 """Threads that read records of an object store."""
+_LARGEST_TIME = 1e11
+"""Unix time of no failure; MLflow cannot take one."""
 
 
 class Store:
@@ -127,14 +129,11 @@ class Store:
         """
         place = f"{kind}/{fingerprint}"
         with self.files.space_for(place):
-            kept = False
-            if not self.has(kind, fingerprint):
-                if self._is_in_the_way(place):
-                    self.quarantine(place)
+            if is_kept := self._makes_way(kind, fingerprint):
                 keep = self._keep_folder if self.local else self._keep_objects
-                kept = keep(place, record, files)
+                is_kept = keep(place, record, files)
             self.forget_failure(fingerprint)
-        return kept
+        return is_kept
 
     def folder(self, kind: str, fingerprint: str) -> Path:
         """The files of a record as a local folder: themselves, or a copy in this machine's cache; both checked.
@@ -164,7 +163,7 @@ class Store:
         """The last failure, None when there is none. One that cannot be read is of the kind that is tried again."""
         try:
             failure = self.read_json(_failure(fingerprint))
-            if not isinstance(failure, dict) or not isinstance(failure.get("error"), str):
+            if not _is_failure(failure):
                 raise Damaged("is no failure")
         except FileNotFoundError:
             return None
@@ -210,12 +209,18 @@ class Store:
         """Removes a folder under the root, if it is there."""
         self.files.remove_folder(folder)
 
-    def _is_in_the_way(self, place: str) -> bool:
-        """Return whether something that is no unfinished folder has the place of a record."""
-        if not self.local:
-            return self.files.exists(f"{place}/{RECORD}")
-        target = self.files.path(place)
-        return os.path.lexists(f"{target}/{RECORD}") or (os.path.lexists(target) and not _is_folder(target))
+    def _makes_way(self, kind: str, fingerprint: str) -> bool:
+        """Return whether there is no sound record, after what is damaged in its place has gone to quarantine.
+
+        One look decides: another writer's record that comes after it is sound, and wins (`_name`, `create`).
+        """
+        try:
+            problem = self._inspector.problem(kind, fingerprint)
+        except FileNotFoundError:
+            return True
+        if problem is not None:
+            self.quarantine(f"{kind}/{fingerprint}")
+        return problem is not None
 
     def _keep_folder(self, place: str, record: dict[str, Any], files: Path | None) -> bool:
         """Makes the whole folder under a name of its own, and then gives it the name by which it is known."""
@@ -319,8 +324,14 @@ def _tried(url: str, work: Callable[[Store], object]) -> Store:
     return store
 
 
-def _is_folder(path: str) -> bool:
-    return os.path.isdir(path) and not os.path.islink(path)
+def _is_failure(value: Any) -> bool:
+    """Return whether a value of JSON is a failure, of the types that are read of one."""
+    if not isinstance(value, dict) or not isinstance(value.get("error"), str):
+        return False
+    at = value.get("at", 0.0)
+    is_time = isinstance(at, int | float) and not isinstance(at, bool) and abs(at) < _LARGEST_TIME
+    texts = all(isinstance(value.get(name, ""), str) for name in ("kind", "label", "traceback"))
+    return is_time and texts and isinstance(value.get("provenance", {}), dict)
 
 
 def _failure(fingerprint: str) -> str:

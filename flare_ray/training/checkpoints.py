@@ -195,7 +195,7 @@ class Checkpoints:
                     return None
                 try:
                     self.keeper.store.files.fetch(listed["place"], file)
-                except FileNotFoundError:
+                except (FileNotFoundError, Damaged):
                     return None
                 if file.stat().st_size != listed["bytes"] or checksum_of(file) != listed["blake2b"]:
                     return None

@@ -151,3 +151,14 @@ def test_what_goes_with_a_folder_is_not_listed_twice(local: Store) -> None:
     local.write_text(f"runs/{R9}/a.{TOKEN}.unfinished", "x")
     (one,) = garbage(local, Inventory.of(local), age=-1)
     assert one == Garbage(f"runs/{R9}", "unfinished", 1, is_file=False)
+
+
+def test_the_checkpoint_of_damaged_work_stays(filled: Store) -> None:
+    """The work is trained again, and its damaged record is replaced only when that has finished."""
+    filled.write_text(f"checkpoints/{R1}/10/state.bin", "of the training that replaces the record")
+    listed = garbage(filled, Inventory.of(filled), age=-1)
+    assert [one.place for one in listed] == [f"checkpoints/{R1}"]
+    filled.files.write(f"runs/{R1}/record.json", b"{")
+    assert [why for _, why in remove(filled, listed).stays] == ["its work is not finished any more"]
+    assert f"checkpoints/{R1}" not in found(filled)
+    assert filled.files.exists(f"checkpoints/{R1}/10/state.bin")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from written import RECORD, contents
@@ -285,3 +287,49 @@ def test_an_answer_of_a_search_is_read_with_its_checksum(store: Store) -> None:
         store.read_json("searches/q/tpe.selected.json")
     store.write_text("searches/q/old.json", '[{"rank": 8}]')  # of an earlier version
     assert store.read_json("searches/q/old.json") == [{"rank": 8}]
+
+
+def test_a_record_that_another_writer_finishes_in_between_is_kept(
+    store: Store, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the writing: it is sound, so it wins, and does not go to quarantine."""
+    name, other = "c" * 20, Store(store.url)
+    look = store._inspector.problem
+
+    def look_then_lose(kind: str, fingerprint: str) -> str | None:
+        try:
+            return look(kind, fingerprint)
+        finally:
+            assert other.write(kind, fingerprint, {"fingerprint": name, "writer": "other"}, files)
+
+    monkeypatch.setattr(store._inspector, "problem", look_then_lose)
+    assert not store.write("runs", name, {"fingerprint": name, "writer": "this"}, files)
+    assert store.record("runs", name)["writer"] == "other"
+    assert store.names("quarantine/runs") == []
+
+
+@pytest.mark.parametrize(
+    "fields", [{"kind": ["bug"]}, {"provenance": "abc"}, {"at": "today"}, {"at": 1e300}, {"label": 3}]
+)
+def test_a_failure_with_values_of_other_types_is_a_damaged_one(store: Store, fields: dict[str, Any]) -> None:
+    store.write_json(f"failures/{'c' * 20}.json", {"error": "x", "kind": "bug", "at": 1.0} | fields)
+    failure = store.failure("c" * 20)
+    assert failure is not None
+    assert failure["kind"] == "io"
+    assert "damaged" in failure["error"]
+
+
+def test_one_bad_download_is_not_damage(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(f"memory://{uuid.uuid4().hex}/store")
+    store.write("bases", "c" * 20, {"fingerprint": "c" * 20}, files)
+    fetch, fetched = store.files.fetch, list[str]()
+
+    def flips_once(place: str, target: Path) -> None:
+        fetch(place, target)
+        fetched.append(place)
+        if len(fetched) == 1:
+            target.write_bytes(bytes(target.stat().st_size))
+
+    monkeypatch.setattr(store.files, "fetch", flips_once)
+    copied = store.folder("bases", "c" * 20) / "predictions.parquet"
+    assert copied.read_bytes() == (files / "predictions.parquet").read_bytes()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from written import RECORD, key
 
-from flare_ray.store import Store
+from flare_ray.store import Store, open_store
 from flare_ray.store.integrity import quarantine, verify
+from flare_ray.store.inventory import Inventory
 
 R1, R2, R3, T1 = "a" * 20, "b" * 20, "c" * 20, key("t1")
 
@@ -130,3 +134,33 @@ def test_a_storage_out_of_reach_is_no_damage(files: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(store.files, "read", down)
     with pytest.raises(TimeoutError):
         verify(store)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+def test_what_a_disk_does_not_read_now_is_named_and_not_moved(
+    tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    store = open_store(str(tmp_path / "store"))
+    store.write("runs", R1, RECORD | {"fingerprint": R1}, files)
+    opened = store.files.open
+
+    def fails(place: str) -> BinaryIO:
+        if place.endswith("predictions.parquet"):
+            raise OSError(code, os.strerror(code), place)
+        return opened(place)
+
+    monkeypatch.setattr(store.files, "open", fails)
+    (finding,) = verify(store).findings
+    assert os.strerror(code) in finding.what
+    assert quarantine(store, [finding]) == {}
+    assert store.has("runs", R1)
+
+
+def test_a_record_that_is_made_again_after_the_listing_is_not_damaged(store: Store, files: Path) -> None:
+    store.write("runs", R1, RECORD | {"fingerprint": R1}, files)
+    listed = Inventory.of(store)
+    store.remove(f"runs/{R1}")
+    (files / "predictions.parquet").unlink()
+    (files / "more.json").write_text("{}")
+    store.write("runs", R1, RECORD | {"fingerprint": R1, "again": True}, files)
+    assert verify(store, listed).findings == ()

@@ -218,3 +218,16 @@ def test_a_storage_that_is_gone_stops_the_training(beneath: bool, tmp_path: Path
     assert steps(store) == {"5"}
     assert checkpoints.save(20, FACTS, SHARED, OWN)
     assert steps(store) == {"20"}
+
+
+@pytest.mark.parametrize("part", ["shared", "0"])
+def test_a_pipe_or_folder_in_the_place_of_tensors_is_no_checkpoint(tmp_path: Path, part: str) -> None:
+    store = Store(str(tmp_path / "store"))
+    checkpoints = Checkpoints(Keeper(store, "work"), Group())
+    for replace_by in (os.mkfifo, os.mkdir):
+        assert checkpoints.save(20, FACTS, SHARED, OWN)
+        (file,) = tmp_path.glob(f"store/checkpoints/work/20/*-{part}.safetensors")
+        file.unlink()
+        replace_by(file)
+        assert checkpoints.newest() is None
+        store.remove("checkpoints/work")
