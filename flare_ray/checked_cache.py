@@ -24,7 +24,7 @@ def seal(folder: Path) -> None:
     sums = sums_of(folder)
     scratch = sums.with_name(f"{sums.name}.{uuid.uuid4().hex}")
     files = {path: checksum_of(folder / path) for path in sorted(_files(folder))}
-    scratch.write_text(json.dumps({"folder": folder.name, "files": files}, indent=1))
+    scratch.write_text(json.dumps({"folder": folder.name, "files": files}, indent=1), encoding="utf-8")
     scratch.replace(sums)
 
 

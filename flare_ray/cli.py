@@ -176,7 +176,7 @@ def _check_folders() -> None:
 def _conclude(study: Study, outcome: Any, overrides: Sequence[str]) -> int:
     from flare_ray.commands.gather import gather
     from flare_ray.commands.report import print_damaged, show
-    from flare_ray.running import only_shows
+    from flare_ray.console import only_shows
 
     results, written = gather(study), list[str]()
     with only_shows("no report is written; `flare-ray report` writes it"):

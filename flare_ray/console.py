@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
+
+from flare_ray.redaction import redacted
+
+log = logging.getLogger(__name__)
 
 
 class Tolerant:
@@ -143,3 +148,12 @@ def _open_standard_files() -> None:
         except OSError as error:
             if error.errno == errno.EBADF:
                 os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+@contextmanager
+def only_shows(without: str) -> Iterator[None]:
+    """Do what the work itself does not need; an error of it becomes a warning. without: what is missing then."""
+    try:
+        yield
+    except Exception as error:  # the boundary between the work and what shows it
+        log.warning("%s: %s", without, redacted(f"{type(error).__name__}: {error}"))

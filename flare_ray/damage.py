@@ -44,26 +44,26 @@ def damaged_work(study: Study) -> list[DamagedWork]:
     labels = {("runs", run.fingerprint): run.label for run in study.runs()}
     labels |= {("bases", base.fingerprint): base.label for base in study.grid.bases}
     labels |= {("corpora", corpus.fingerprint): corpus.label for corpus in study.grid.corpora}
-    found = [
+    damage = [
         DamagedWork(f"{kind}/{name}", labels[kind, name], why)
         for kind in ("runs", "bases", "corpora")
         for name, why in study.store.damaged(kind).items()
         if (kind, name) in labels
     ]
-    answers = {one.place: one.question.label for one in study.searches}
-    found += [
-        DamagedWork(place, answers[place], why)
-        for place, why in damaged_answers(study.searches, study.store).items()
+    answers = {search.place: search.question.label for search in study.searches}
+    damage += [
+        DamagedWork(path, answers[path], why)
+        for path, why in damaged_answers(study.searches, study.store).items()
     ]
-    return sorted(found)
+    return sorted(damage)
 
 
 def print_damage(damage: Sequence[DamagedWork], console: Console, remedy: str) -> None:
     """Print a bounded list of damaged work, and what to do about it; nothing where there is none."""
     if not damage:
         return
-    for one in damage[:_SHOWN]:
-        console.print(f"damaged: {one}", markup=False, soft_wrap=True)
+    for item in damage[:_SHOWN]:
+        console.print(f"damaged: {item}", markup=False, soft_wrap=True)
     if len(damage) > _SHOWN:
         console.print(f"damaged: … and {len(damage) - _SHOWN} more", markup=False)
     console.print(remedy, markup=False, soft_wrap=True)
@@ -95,11 +95,11 @@ def _quarantined(study: Study, todo: Stages) -> Iterator[DamagedWork]:
     for run in todo.todo:
         inputs |= {f"bases/{run.base.fingerprint}": run.base}
         inputs |= {f"corpora/{corpus.fingerprint}": corpus for corpus in run.corpora}
-    for place, work in sorted(inputs.items()):
-        kind, _, fingerprint = place.partition("/")
+    for path, work in sorted(inputs.items()):
+        kind, _, fingerprint = path.partition("/")
         if fingerprint not in stored[kind]:
             continue
         try:
             store.folder(kind, fingerprint)
         except Damaged as error:
-            yield DamagedWork(place, work.label, f"{error}; moved to {store.quarantine(place)}")
+            yield DamagedWork(path, work.label, f"{error}; moved to {store.quarantine(path)}")

@@ -6,8 +6,7 @@ import _thread
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from rich.console import Console
 
 from flare_ray import registry
 from flare_ray.cache import cache_folder
-from flare_ray.console import tolerant_streams, tolerate
+from flare_ray.console import only_shows, tolerant_streams, tolerate
 from flare_ray.damage import print_damage, quarantine_damaged_inputs
 from flare_ray.errors import UNREACHABLE
 from flare_ray.execution.dashboard import Dashboard
@@ -28,7 +27,6 @@ from flare_ray.plan.checkpoints import SANDBOX
 from flare_ray.plan.grid import Grid, Run
 from flare_ray.plan.stages import Stages
 from flare_ray.recording import Recording
-from flare_ray.redaction import redacted
 from flare_ray.store import Lease, StoreAway
 from flare_ray.store.guard import OtherStore
 from flare_ray.study import Study
@@ -84,7 +82,7 @@ def execute(
         """Acts, and reports with what cannot fail: whatever is raised here would leave the driver waiting."""
         try:
             study.store.files.check(afresh=True)
-        except OtherStore as error:  # a new start would begin anew in whatever lies in its place
+        except OtherStore as error:  # a new start would begin again in whatever lies in its place
             console.print(f"stopped: {error}", markup=False, soft_wrap=True)
             os._exit(UNREACHABLE)
         except StoreAway:  # a new start waits for it
@@ -117,15 +115,6 @@ def _stop_soon(stop: _Stop, lease: Lease, console: Console) -> None:
         stop.force.daemon = True
         stop.force.start()
         console.print(f"stopping: {lease.gone}", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def only_shows(without: str) -> Iterator[None]:
-    """Do what the work itself does not need; an error of it becomes a warning. without: what is missing then."""
-    try:
-        yield
-    except Exception as error:  # the boundary between the work and what shows it
-        log.warning("%s: %s", without, redacted(f"{type(error).__name__}: {error}"))
 
 
 class _Stop:
@@ -306,7 +295,7 @@ class _Execution:
 
 
 def _searches(study: Study, facts: dict[str, Any], retry_failed: bool) -> Callable[[], Searches]:
-    """Makes the sweep's searches anew, by what the store has then."""
+    """Makes the sweep's searches again, by what the store has then."""
     tried: set[str] = set()
     dashboard = _optuna_storage(study)
 

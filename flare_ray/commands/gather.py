@@ -107,8 +107,8 @@ def checked_record(
     if agreed is not None and key and key in agreed:
         return record, None
     try:
-        found = predictions_of(content) if content is not None and _is_scorable(content) else None
-        problem = score_problem(record.get("metrics"), found, task.score, task.metric)
+        predictions = predictions_of(content) if content is not None and _is_scorable(content) else None
+        problem = score_problem(record.get("metrics"), predictions, task.score, task.metric)
     except (
         Exception
     ) as error:  # the boundary to pyarrow and the metrics, which are given what others may have written

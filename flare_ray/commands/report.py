@@ -147,7 +147,9 @@ def _from_mlflow(experiment: str, uri: str | None) -> tuple[Results, Store | Non
 
     place = tracking_uri(uri) or f"sqlite:///{Path('results/mlflow.db').absolute()}"
     if problems := unreachable(place, to_write=False):
-        raise refusal("report", [replace(one, where="--uri") for one in problems] if uri else problems)
+        raise refusal(
+            "report", [replace(problem, where="--uri") for problem in problems] if uri else problems
+        )
     return gather_mlflow(place, experiment), None
 
 
@@ -214,8 +216,8 @@ def show(results: Results, console: Console, store: Store | None) -> list[str]:
     except OSError as error:
         if not is_refused(error):
             raise
-        found = f"not written: {error}; `report --out FOLDER` writes elsewhere"
-        console.print(found, markup=False, soft_wrap=True)  # a store may be there to be read only
+        got = f"not written: {error}; `report --out FOLDER` writes elsewhere"
+        console.print(got, markup=False, soft_wrap=True)  # a store may be there to be read only
         return []
 
 
@@ -244,8 +246,8 @@ def writable_folder(folder: Path) -> None:
             pass
     except OSError as error:
         found = problem_of(error) or Problem("--out", str(error), "a folder to write to")
-        wanted = f"a folder to write to: {found.wanted}"
-        problem = Problem("--out", f"{folder}: {found.found}", wanted, found.passes)
+        expected = f"a folder to write to: {found.wanted}"
+        problem = Problem("--out", f"{folder}: {found.found}", expected, found.passes)
         raise refusal("report", [problem]) from error
 
 

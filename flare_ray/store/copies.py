@@ -26,7 +26,7 @@ def local_folder(files: Files, place: str, manifest: Manifest | None) -> Path:
     """Return the folder of a record's files. place: `bases/<fingerprint>`.
 
     Each file is read once per machine as long as it does not change (digests.py). Raises Damaged when a file is not
-    what was written; a damaged copy is made anew.
+    what was written; a damaged copy is made again.
     """
     if files.local and not (manifest and manifest.folder):
         folder = Path(files.path(place))

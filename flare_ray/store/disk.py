@@ -82,11 +82,29 @@ def copy(file: Path, target: Path) -> tuple[int, str]:
     return size, made.hexdigest()
 
 
+def take_away(path: str, target: Path, unless: str | None) -> bool:
+    """Rename a folder to a target, unless it has a file of this name by then; return whether it is there now."""
+    try:
+        os.rename(path, target)
+    except FileNotFoundError:
+        return False
+    if unless is None or not os.path.lexists(target / unless):
+        return True
+    try:
+        os.rename(target, path)
+    except OSError:
+        if not os.path.lexists(f"{path}/{unless}"):  # else another writer's is there, as whole as this one
+            raise
+    return False
+
+
 def mounts_below(folder: str) -> set[str]:
     """Return where other file systems are mounted below a folder, by their paths from there; on Linux."""
     top = os.path.realpath(folder).rstrip("/") + "/"
     try:
-        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+        lines = (
+            Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        )
     except OSError:
         return set()
     mounts = (_unescaped(line.split(" ")[4]) for line in lines)

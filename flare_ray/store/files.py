@@ -18,7 +18,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +25,7 @@ import fsspec
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.redaction import has_password
+from flare_ray.store.clock import modified_of, time_of_full
 from flare_ray.store.disk import (
     FULL,
     Info,
@@ -35,6 +35,7 @@ from flare_ray.store.disk import (
     open_new,
     open_regular,
     read_regular,
+    take_away,
     walk,
     write_new,
 )
@@ -183,22 +184,8 @@ class Files:
 
     def _remove_folder(self, place: str, unless: str | None) -> bool:
         """Takes the folder out of the way first: what was written into it until then is seen, and put back."""
-        path = self.path(place)
         with self.scratch() as scratch:
-            try:
-                os.rename(path, scratch)
-            except FileNotFoundError:
-                return False
-            if unless is None or not os.path.lexists(scratch / unless):
-                return True
-            try:
-                os.rename(scratch, path)
-            except OSError:
-                if not os.path.lexists(
-                    f"{path}/{unless}"
-                ):  # else another writer's is there, as whole as this one
-                    raise
-        return False
+            return take_away(self.path(place), scratch, unless)
 
     def move_folder(self, place: str, target: str) -> None:
         """Gives a folder another place, which is free."""
@@ -243,7 +230,7 @@ class Files:
             return dict(walk(top))
         found = asked(lambda: self.fs.find(top, detail=True))
         return {
-            path.removeprefix(top).lstrip("/"): Info(int(info.get("size") or 0), _modified(info))
+            path.removeprefix(top).lstrip("/"): Info(int(info.get("size") or 0), modified_of(info))
             for path, info in found.items()
             if info.get("type") != "directory"
         }
@@ -258,7 +245,7 @@ class Files:
             return self._clock()
         except OSError as error:
             if self.local and error.errno in FULL:
-                return self._clock_of_full()
+                return time_of_full(self.root)
             if error.errno in _READ_ONLY or isinstance(error, StoreRefused):
                 return time.time()
             raise
@@ -273,21 +260,13 @@ class Files:
                 self.write(path, b"")
             return self.modified(path) or time.time()
 
-    def _clock_of_full(self) -> float:
-        """Return the time of a change to the root folder itself, which takes no space."""
-        try:
-            os.utime(self.root)
-            return os.stat(self.root).st_mtime
-        except OSError:
-            return time.time()
-
     def modified(self, place: str) -> float | None:
         """When a file was written, by the storage's clock; None if it does not say. Raises FileNotFoundError."""
         if self.local:
             # an open file's times are fresh on NFS, a name's may not be
             with open_regular(self.path(place)) as stream:
                 return os.fstat(stream.fileno()).st_mtime
-        return _modified(asked(lambda: self.fs.info(self.path(place))))
+        return modified_of(asked(lambda: self.fs.info(self.path(place))))
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -368,16 +347,3 @@ class Files:
 def _record_first(names: Iterable[str]) -> list[str]:
     """On an object store things go one by one: without its record the rest is no work any more."""
     return sorted(names, key=lambda name: (name != RECORD, name))
-
-
-def _modified(info: dict[str, Any]) -> float | None:
-    """When a driver says a file was written; each has its own word for it."""
-    for key in ("LastModified", "last_modified", "modified", "mtime", "updated", "created"):
-        value = info.get(key)
-        if isinstance(value, datetime):
-            return value.timestamp()
-        if isinstance(value, (int, float)):
-            return float(value)
-        if isinstance(value, str):
-            return datetime.fromisoformat(value).timestamp()
-    return None

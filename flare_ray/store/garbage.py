@@ -140,12 +140,14 @@ def _needed_now(store: Store, one: Garbage) -> str | None:
         return None if store.has(*one.work.split("/")) else "its work is not finished any more"
     if one.reason != _UNFINISHED:
         return None
-    whole = store.files.exists(f"{one.work}/{RECORD}")
+    has_record = store.files.exists(f"{one.work}/{RECORD}")
     if one.work == one.place:
-        return "finished meanwhile" if whole else None
+        return "finished meanwhile" if has_record else None
     folder = _folder_of(store, one.work)
     return (
-        None if whole and folder is not None and one.place != f"{one.work}/{folder}" else "finished meanwhile"
+        None
+        if has_record and folder is not None and one.place != f"{one.work}/{folder}"
+        else "finished meanwhile"
     )
 
 
@@ -161,8 +163,8 @@ def _files_now(store: Store, one: Garbage) -> list[Info]:
 def _refuse_at_work(store: Store) -> None:
     """Raises InputError when a driver works in the store."""
     if working := holders(store.files, TTL):
-        found = "; ".join(f"another driver on {holder} works on {holder.name}" for holder in working)
-        raise InputError("store gc", [Problem("storage", found, "no driver at work")])
+        got = "; ".join(f"another driver on {holder} works on {holder.name}" for holder in working)
+        raise InputError("store gc", [Problem("storage", got, "no driver at work")])
 
 
 class _Search:

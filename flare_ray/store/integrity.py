@@ -46,7 +46,7 @@ _IN_MEMORY = 64 * 2**20
 _REMOTE_THREADS = 16
 _SHARDS = "translations"
 _OTHER_KINDS = ("checkpoints", "failures", "searches", _SHARDS)
-"""Folders of files that are no records and are read back."""
+"""Folders of files that are not records and are read back."""
 
 
 @dataclass(frozen=True, order=True)
@@ -83,7 +83,7 @@ def verify(
     kinds: Collection[str] | None = None,
     scores: Scores | None = None,
 ) -> Checked:
-    """Checks every record (of some kinds, or all), and what is no record but has to be read back, side by side."""
+    """Checks every record (of some kinds, or all), and what is not a record but has to be read back, side by side."""
     there = there or Inventory.of(store)
     wanted = [kind for kind in there.kinds if kinds is None or kind in kinds]
     entries = [
@@ -132,9 +132,9 @@ def _unlisted(store: Store, kinds: Collection[str], found: Collection[Finding]) 
     known = {finding.entry for finding in found}
     for kind in kinds:
         for name, problem in store.damaged(kind).items() if kind in RECORD_KINDS else ():
-            place = f"{kind}/{name}"
-            if place not in known and is_own(place, is_file=False):
-                yield Finding(place, store.place(kind, name, RECORD), problem, is_record=True)
+            entry = f"{kind}/{name}"
+            if entry not in known and is_own(entry, is_file=False):
+                yield Finding(entry, store.place(kind, name, RECORD), problem, is_record=True)
 
 
 def _misplaced(store: Store, there: Inventory, kinds: Collection[str] | None) -> Iterator[Finding]:

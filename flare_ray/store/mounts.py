@@ -30,7 +30,7 @@ def remember_mount(files: Files) -> None:
     with suppress(OSError):
         note.parent.mkdir(parents=True, exist_ok=True)
         scratch = note.with_suffix(f".{os.getpid()}")
-        scratch.write_text(json.dumps({"storage": files.root, "mount": mount}))
+        scratch.write_text(json.dumps({"storage": files.root, "mount": mount}), encoding="utf-8")
         scratch.replace(note)
 
 
@@ -65,7 +65,7 @@ def _note(files: Files) -> Path:
 
 def _noted(note: Path) -> str | None:
     try:
-        mount = json.loads(note.read_text())["mount"]
+        mount = json.loads(note.read_text(encoding="utf-8"))["mount"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return mount if isinstance(mount, str) else None

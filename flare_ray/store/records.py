@@ -61,8 +61,8 @@ class Store:
 
     def damaged(self, kind: str) -> dict[str, str]:
         """Return the records of a kind that are not what was written, with what is wrong with each."""
-        found = self._inspector.problems(kind).items()
-        return {name: problem for name, problem in found if problem is not None}
+        problems = self._inspector.problems(kind).items()
+        return {name: problem for name, problem in problems if problem is not None}
 
     def has(self, kind: str, fingerprint: str) -> bool:
         """Return whether a sound record is there, seen afresh."""
@@ -77,8 +77,8 @@ class Store:
 
     def read_record(self, kind: str, fingerprint: str) -> tuple[dict[str, Any], Manifest | None]:
         """Return a record and its manifest, both checked. Raises FileNotFoundError, Damaged."""
-        place = f"{kind}/{fingerprint}"
-        return checked(self.files.read(f"{place}/{RECORD}"), place)
+        path = f"{kind}/{fingerprint}"
+        return checked(self.files.read(f"{path}/{RECORD}"), path)
 
     def records(self, kind: str, fingerprints: Collection[str]) -> dict[str, dict[str, Any]]:
         """Many records, read side by side. Raises FileNotFoundError, Damaged."""
@@ -93,14 +93,20 @@ class Store:
 
         Raises FileNotFoundError, and Damaged for what is not what was written.
         """
-        place = f"{kind}/{fingerprint}"
+        path_of_record = f"{kind}/{fingerprint}"
         _, manifest = self.read_record(kind, fingerprint)
         if manifest is None:
-            return self.files.read(f"{place}/{path}") if self.files.exists(f"{place}/{path}") else None
+            return (
+                self.files.read(f"{path_of_record}/{path}")
+                if self.files.exists(f"{path_of_record}/{path}")
+                else None
+            )
         listed = next((file for file in manifest.files if file.path == path), None)
         if listed is None:
             return None
-        inner = f"{place}/{manifest.folder}/{path}" if manifest.folder else f"{place}/{path}"
+        inner = (
+            f"{path_of_record}/{manifest.folder}/{path}" if manifest.folder else f"{path_of_record}/{path}"
+        )
         try:
             content = self.files.read(inner)
         except FileNotFoundError:
@@ -202,7 +208,7 @@ class Store:
         return self.files.read(place)
 
     def names(self, folder: str) -> list[str]:
-        """Sorted names of the whole files in a folder under the root, seen afresh; none where there is no folder."""
+        """Sorted names of the whole files in a folder under the root, seen afresh; none without such a folder."""
         return self.files.names(folder)
 
     def remove(self, folder: str) -> None:

@@ -133,9 +133,11 @@ def _plugin() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="flare-ray-"))
     metadata = folder / "flare_ray_ui-0.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: flare-ray-ui\nVersion: 0\n")
+    (metadata / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: flare-ray-ui\nVersion: 0\n", encoding="utf-8"
+    )
     (metadata / "entry_points.txt").write_text(
-        f"[mlflow.app]\n{_APP} = flare_ray.tracking.ui_app:create_app\n"
+        f"[mlflow.app]\n{_APP} = flare_ray.tracking.ui_app:create_app\n", encoding="utf-8"
     )
     return folder
 

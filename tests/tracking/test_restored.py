@@ -422,7 +422,7 @@ def test_the_ui_of_a_moved_store_shows_its_artifacts(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Server:
-        def __init__(self, *_: object) -> None:
+        def __init__(self, *_: object, **options: object) -> None:
             self.url = "http://127.0.0.1:1"
 
         def __enter__(self) -> Server:
