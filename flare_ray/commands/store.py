@@ -10,7 +10,6 @@ answer for the moment.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -18,11 +17,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from flare_ray.commands.guard import guarded
+from flare_ray.commands.output import json_text, make_console
 from flare_ray.errors import InputError, Problem
+from flare_ray.plan.storage import absolute_storage
 from flare_ray.store import Damaged, Store
 from flare_ray.store.garbage import Garbage, Needed, Removal, garbage, remove
 from flare_ray.store.identity import require_identity
@@ -109,10 +109,9 @@ def _ls(store: Store, kinds: list[str] | None, long: bool, as_json: bool) -> int
     entries = [_entry_row(store, entry) for kind in wanted for entry in there.entries(kind)] if long else []
     if as_json:
         print(
-            json.dumps(
+            json_text(
                 {"storage": store.url, "kinds": rows, "foreign": there.foreign}
-                | ({"entries": entries} if long else {}),
-                indent=1,
+                | ({"entries": entries} if long else {})
             )
         )
     elif long:
@@ -171,7 +170,7 @@ def _gc(storage: str | None, sweeps: list[Path], overrides: Sequence[str], yes: 
         facts: dict[str, Any] = {"storage": store.url, "removed": yes}
         facts |= {"garbage": [_facts(one) for one in (removal.removed if removal else found)]}
         facts |= {"foreign": there.foreign, "left": _left(removal)}
-        print(json.dumps(facts, indent=1))
+        print(json_text(facts))
     else:
         _print_garbage(store, found, removal)
         _print_foreign(store, there)
@@ -240,7 +239,7 @@ def _verify(store: Store, kinds: list[str] | None, repair: bool, as_json: bool) 
     checked = verify(store, kinds=kinds, scores=lambda kind, name: _score_problem(store, kind, name))
     moved = quarantine(store, checked.findings) if repair else {}
     if as_json:
-        print(json.dumps({"storage": store.url, **asdict(checked), "moved": moved}, indent=1))
+        print(json_text({"storage": store.url, **asdict(checked), "moved": moved}))
     else:
         _print_checked(store, checked, moved, repair)
     return 1 if any(finding.entry not in moved for finding in checked.findings) else 0
@@ -276,11 +275,15 @@ def _opened(
 ) -> Store:
     """The store to look at. Raises InputError when none is named, several are, or nothing is there; StoreAway."""
     files = [sweeps] if isinstance(sweeps, Path) else list(sweeps or [])
-    urls = {storage} if storage else {sweep.storage for sweep in _loaded(files, overrides or [])}
+    urls = {storage} if storage is not None else {sweep.storage for sweep in _loaded(files, overrides or [])}
     if len(urls) != 1:
         found = f"several: {', '.join(sorted(urls))}" if urls else "neither a storage nor --sweep FILE"
         raise InputError("store", [Problem("STORAGE", found, "one folder or URL")])
     (url,) = urls
+    try:
+        absolute_storage(url)
+    except ValueError as error:
+        raise InputError("store", [Problem("STORAGE", repr(url), str(error))]) from error
     store = Store(url)
     if not store.files.exists(""):
         found = f"{url!r}: nothing is there"
@@ -306,9 +309,7 @@ def _loaded(files: Sequence[Path], overrides: Sequence[str]) -> list[Any]:
 
 def _print(rows: list[dict[str, Any]], shown: dict[str, Callable[[Any], str]], caption: str) -> None:
     """A table of rows of the same fields, and one line under it. shown: how a field's values are written."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
+    console = make_console()
     if rows:
         table = Table(box=None, pad_edge=False)
         for name, value in rows[0].items():
