@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from flare_ray import registry
 from flare_ray.commands.guard import guarded
 from flare_ray.commands.output import json_text, make_console
 from flare_ray.errors import InputError, Problem
@@ -104,6 +105,7 @@ def verify_command(
 
 def _ls(store: Store, kinds: list[str] | None, long: bool, as_json: bool) -> int:
     there = Inventory.of(store)
+    _check_kinds(kinds, there)
     wanted = [kind for kind in there.kinds if not kinds or kind in kinds]
     rows = [_kind_row(there, kind) for kind in wanted]
     entries = [_entry_row(store, entry) for kind in wanted for entry in there.entries(kind)] if long else []
@@ -122,6 +124,18 @@ def _ls(store: Store, kinds: list[str] | None, long: bool, as_json: bool) -> int
     if not as_json:
         _print_foreign(store, there)
     return 0
+
+
+def _check_kinds(kinds: list[str] | None, inventory: Inventory) -> None:
+    """Raise InputError for a kind that stores do not have: nothing of it would be listed or checked, with success."""
+    known = sorted({*_KINDS, *filter(None, inventory.kinds)})
+    problems = [
+        Problem("--kind", repr(kind), registry.wanted(kind, known))
+        for kind in kinds or []
+        if kind not in known
+    ]
+    if problems:
+        raise InputError("store", problems)
 
 
 def _kind_row(there: Inventory, kind: str) -> dict[str, Any]:
@@ -236,6 +250,8 @@ def _needed(files: Sequence[Path], overrides: Sequence[str]) -> Needed:
 def _verify(store: Store, kinds: list[str] | None, repair: bool, as_json: bool) -> int:
     if repair:
         require_identity(store.files)
+    if kinds:
+        _check_kinds(kinds, Inventory.of(store))
     checked = verify(store, kinds=kinds, scores=lambda kind, name: _score_problem(store, kind, name))
     moved = quarantine(store, checked.findings) if repair else {}
     if as_json:
@@ -247,7 +263,6 @@ def _verify(store: Store, kinds: list[str] | None, repair: bool, as_json: bool) 
 
 def _score_problem(store: Store, kind: str, fingerprint: str) -> str | None:
     """Return what is wrong with a run's scores, by its predictions; None for other kinds and tasks not known here."""
-    from flare_ray import registry
     from flare_ray.commands.gather import checked_record
 
     if kind != "runs":

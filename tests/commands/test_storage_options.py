@@ -64,3 +64,12 @@ def test_submit_ends_with_the_exit_code_of_its_error(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(submit, "extended", extended)
     assert CliRunner().invoke(app, ["submit", "sweep.yaml"]).exit_code == 75
+
+
+@pytest.mark.parametrize("command", ["ls", "verify"])
+def test_a_kind_that_stores_do_not_have_is_refused(command: str, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "results"))
+    done = CliRunner().invoke(app, ["store", command, store.url, "--kind", "runz", "--kind", "bases"])
+    assert done.exit_code == 2
+    assert "--kind: found 'runz'; wanted 'runs' (the nearest)" in done.output
+    assert CliRunner().invoke(app, ["store", command, store.url, "--kind", "bases"]).exit_code == 0
