@@ -30,7 +30,6 @@ from flare_ray.commands.sync import sync
 from flare_ray.commands.ui import ui
 from flare_ray.damage import damaged_work
 from flare_ray.errors import InputError, Problem
-from flare_ray.plan.schema import Resources, Translation
 from flare_ray.redaction import redacted
 from flare_ray.study import Study
 from flare_ray.tracking.uris import is_server, uri_problems
@@ -245,17 +244,10 @@ def _translate_task(
 
     if not to:
         raise InputError("translate", [Problem("--to", "nothing", "a target language")])
+    settings = translate.parse_settings(fields, many, storage)
     _check_folders()
-    places = translate.translate_task(
-        task,
-        data,
-        to,
-        split or ["train", "validation", "test"],
-        translate.section_of(Translation, fields),
-        translate.section_of(Resources, many),
-        storage,
-        console,
-    )
+    splits = split or ["train", "validation", "test"]
+    places = translate.translate_task(task, data, to, splits, *settings, console)
     for place in places:
         console.print(f"written: {place}", markup=False, soft_wrap=True)
     return 0
@@ -279,18 +271,9 @@ def _translate_table(
     if problems or file is None:
         raise InputError("translate", problems)
     place = out or file.with_suffix(f".{to[0]}{file.suffix}")
-    translation = translate.section_of(Translation, fields)
+    settings = translate.parse_settings(fields, many, storage)
     _check_folders()
-    counts = translate.translate_table(
-        file,
-        columns,
-        (source, to[0]),
-        place,
-        translation,
-        translate.section_of(Resources, many),
-        storage,
-        console,
-    )
+    counts = translate.translate_table(file, columns, (source, to[0]), place, *settings, console)
     failed = "".join(f", {count} {reason}" for reason, count in counts["failed"].items())
     console.print(f"written: {place} ({counts['rows']} rows{failed})", markup=False, soft_wrap=True)
     return 0

@@ -21,27 +21,46 @@ from flare_ray.plan.checkpoints import SANDBOX, is_local, local_path
 from flare_ray.plan.corpora import Corpus, corpus, translator_identity
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.schema import Resources, Section, Translation
+from flare_ray.plan.storage import absolute_storage
 from flare_ray.store import Store, open_store
 from flare_ray.store.identity import identity
 from flare_ray.umask import umask
 
 S = TypeVar("S", bound=Section)
+_OPTIONS = {"gpus_per_translator": "gpus"}
+"""Field of a section -> the option that sets it, where they differ."""
 
 
-def section_of(section: type[S], fields: dict[str, Any]) -> S:
-    """A validated section of a sweep from options. Raises InputError with every problem."""
+def parse_settings(
+    fields: dict[str, Any], resources: dict[str, Any], storage: str
+) -> tuple[Translation, Resources, str]:
+    """Return the validated options: two sections of a sweep and the storage. Raises InputError with every problem."""
+    problems: list[Problem] = []
+    translation, reserved = _section(Translation, fields, problems), _section(Resources, resources, problems)
+    try:
+        storage = absolute_storage(storage)
+    except ValueError as error:
+        problems.append(Problem("--storage", repr(storage), str(error)))
+    if problems or translation is None or reserved is None:
+        raise InputError("translate", problems)
+    return translation, reserved, storage
+
+
+def _section(section: type[S], fields: dict[str, Any], problems: list[Problem]) -> S | None:
+    """Return a validated section of a sweep; None where it has problems, which are added to `problems`."""
     try:
         return section(**fields)
     except ValidationError as error:
-        problems = [
+        problems += [
             Problem(
-                f"--{'.'.join(map(str, one['loc'])).replace('_', '-')}",
+                f"--{_OPTIONS.get(name, name).replace('_', '-')}",
                 repr(one["input"]),
                 one["msg"].removeprefix("Input should be "),
             )
             for one in error.errors()
+            for name in [".".join(map(str, one["loc"]))]
         ]
-        raise InputError("translate", problems) from error
+        return None
 
 
 def translate_task(

@@ -60,7 +60,10 @@ def report(
         ),
     ] = None,
     resamples: Annotated[
-        int, typer.Option(min=0, help="Of the comparisons' bootstrap; 0 leaves the comparisons out.")
+        int,
+        typer.Option(
+            min=0, max=1_000_000, help="Of the comparisons' bootstrap; 0 leaves the comparisons out."
+        ),
     ] = 10_000,
     experiment: Annotated[
         str | None, typer.Option(metavar="SWEEP", help="A sweep's name: from MLflow alone, without FILE.")

@@ -10,7 +10,6 @@ answer for the moment.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -18,11 +17,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from flare_ray import registry
 from flare_ray.commands.guard import guarded
+from flare_ray.commands.output import json_text, make_console
 from flare_ray.errors import InputError, Problem
+from flare_ray.plan.storage import absolute_storage
 from flare_ray.store import Damaged, Store
 from flare_ray.store.garbage import Garbage, Needed, Removal, garbage, remove
 from flare_ray.store.identity import require_identity
@@ -104,15 +105,15 @@ def verify_command(
 
 def _ls(store: Store, kinds: list[str] | None, long: bool, as_json: bool) -> int:
     there = Inventory.of(store)
+    _check_kinds(kinds, there)
     wanted = [kind for kind in there.kinds if not kinds or kind in kinds]
     rows = [_kind_row(there, kind) for kind in wanted]
     entries = [_entry_row(store, entry) for kind in wanted for entry in there.entries(kind)] if long else []
     if as_json:
         print(
-            json.dumps(
+            json_text(
                 {"storage": store.url, "kinds": rows, "foreign": there.foreign}
-                | ({"entries": entries} if long else {}),
-                indent=1,
+                | ({"entries": entries} if long else {})
             )
         )
     elif long:
@@ -123,6 +124,18 @@ def _ls(store: Store, kinds: list[str] | None, long: bool, as_json: bool) -> int
     if not as_json:
         _print_foreign(store, there)
     return 0
+
+
+def _check_kinds(kinds: list[str] | None, inventory: Inventory) -> None:
+    """Raise InputError for a kind that stores do not have: nothing of it would be listed or checked, with success."""
+    known = sorted({*_KINDS, *filter(None, inventory.kinds)})
+    problems = [
+        Problem("--kind", repr(kind), registry.wanted(kind, known))
+        for kind in kinds or []
+        if kind not in known
+    ]
+    if problems:
+        raise InputError("store", problems)
 
 
 def _kind_row(there: Inventory, kind: str) -> dict[str, Any]:
@@ -171,7 +184,7 @@ def _gc(storage: str | None, sweeps: list[Path], overrides: Sequence[str], yes: 
         facts: dict[str, Any] = {"storage": store.url, "removed": yes}
         facts |= {"garbage": [_facts(one) for one in (removal.removed if removal else found)]}
         facts |= {"foreign": there.foreign, "left": _left(removal)}
-        print(json.dumps(facts, indent=1))
+        print(json_text(facts))
     else:
         _print_garbage(store, found, removal)
         _print_foreign(store, there)
@@ -237,10 +250,12 @@ def _needed(files: Sequence[Path], overrides: Sequence[str]) -> Needed:
 def _verify(store: Store, kinds: list[str] | None, repair: bool, as_json: bool) -> int:
     if repair:
         require_identity(store.files)
+    if kinds:
+        _check_kinds(kinds, Inventory.of(store))
     checked = verify(store, kinds=kinds, scores=lambda kind, name: _score_problem(store, kind, name))
     moved = quarantine(store, checked.findings) if repair else {}
     if as_json:
-        print(json.dumps({"storage": store.url, **asdict(checked), "moved": moved}, indent=1))
+        print(json_text({"storage": store.url, **asdict(checked), "moved": moved}))
     else:
         _print_checked(store, checked, moved, repair)
     return 1 if any(finding.entry not in moved for finding in checked.findings) else 0
@@ -248,7 +263,6 @@ def _verify(store: Store, kinds: list[str] | None, repair: bool, as_json: bool) 
 
 def _score_problem(store: Store, kind: str, fingerprint: str) -> str | None:
     """Return what is wrong with a run's scores, by its predictions; None for other kinds and tasks not known here."""
-    from flare_ray import registry
     from flare_ray.commands.gather import checked_record
 
     if kind != "runs":
@@ -281,11 +295,15 @@ def _opened(
 ) -> Store:
     """The store to look at. Raises InputError when none is named, several are, or nothing is there; StoreAway."""
     files = [sweeps] if isinstance(sweeps, Path) else list(sweeps or [])
-    urls = {storage} if storage else {sweep.storage for sweep in _loaded(files, overrides or [])}
+    urls = {storage} if storage is not None else {sweep.storage for sweep in _loaded(files, overrides or [])}
     if len(urls) != 1:
         found = f"several: {', '.join(sorted(urls))}" if urls else "neither a storage nor --sweep FILE"
         raise InputError("store", [Problem("STORAGE", found, "one folder or URL")])
     (url,) = urls
+    try:
+        absolute_storage(url)
+    except ValueError as error:
+        raise InputError("store", [Problem("STORAGE", repr(url), str(error))]) from error
     store = Store(url)
     if not store.files.exists(""):
         found = f"{url!r}: nothing is there"
@@ -311,9 +329,7 @@ def _loaded(files: Sequence[Path], overrides: Sequence[str]) -> list[Any]:
 
 def _print(rows: list[dict[str, Any]], shown: dict[str, Callable[[Any], str]], caption: str) -> None:
     """A table of rows of the same fields, and one line under it. shown: how a field's values are written."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
+    console = make_console()
     if rows:
         table = Table(box=None, pad_edge=False)
         for name, value in rows[0].items():

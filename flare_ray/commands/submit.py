@@ -94,7 +94,7 @@ def submit(
             code = job.run()
     except InputError as error:
         print(error, file=sys.stderr)
-        code = 2
+        code = error.exit_code
     except KeyboardInterrupt:
         left = job.left_alone() if job else "nothing was submitted"
         print(f"\nflare-ray: not followed any more; {left}", flush=True)

@@ -113,7 +113,7 @@ def test_verify_exits_1_on_damage_and_0_once_it_is_repaired(store: Store) -> Non
     [
         (["ls"], "neither a storage nor --sweep FILE"),
         (["verify", "{tmp}/nowhere"], "nothing is there"),
-        (["gc", "nosuchprotocol://bucket/x"], "Protocol not known"),
+        (["gc", "nosuchprotocol://bucket/x"], "one of: s3,"),
         (["ls", "--sweep", "{tmp}/none.yaml"], "none.yaml"),
         (["gc", "--sweep", "{tmp}/none.yaml", "--sweep", "{tmp}/nor.yaml"], "2 problems"),
     ],
