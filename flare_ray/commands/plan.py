@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flare_ray.commands.estimate import Estimate, Wall
-from flare_ray.commands.store import size_text
+from flare_ray.commands.tables import size_text
 from flare_ray.damage import DamagedWork, print_damage
 from flare_ray.plan.cost import Sum
 from flare_ray.plan.stages import Stages

@@ -11,17 +11,17 @@ answer for the moment.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from flare_ray import registry
 from flare_ray.commands.guard import guarded
-from flare_ray.commands.output import json_text, make_console
+from flare_ray.commands.output import json_text
+from flare_ray.commands.tables import age_text, print_rows, size_text
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.storage import absolute_storage
 from flare_ray.store import Damaged, Store
@@ -117,10 +117,10 @@ def _ls(store: Store, kinds: list[str] | None, long: bool, as_json: bool) -> int
             )
         )
     elif long:
-        _print(entries, {"bytes": size_text, "age": _age}, f"{len(entries)} entries in {store.url}")
+        print_rows(entries, {"bytes": size_text, "age": age_text}, f"{len(entries)} entries in {store.url}")
     else:
         total = sum(row["bytes"] for row in rows)
-        _print(rows, {"bytes": size_text}, f"{size_text(total)} in {store.url}")
+        print_rows(rows, {"bytes": size_text}, f"{size_text(total)} in {store.url}")
     if not as_json:
         _print_foreign(store, there)
     return 0
@@ -210,7 +210,7 @@ def _print_garbage(store: Store, found: Sequence[Garbage], removal: Removal | No
         for reason, some in reasons.items()
     ]
     total = size_text(sum(one.bytes for one in gone))
-    _print(rows, {"bytes": size_text}, f"{'removed' if removal else 'can go'}: {total} in {store.url}")
+    print_rows(rows, {"bytes": size_text}, f"{'removed' if removal else 'can go'}: {total} in {store.url}")
     for one in gone if removal else gone[:_LISTED]:  # what is removed cannot be listed later
         print(f"  {store.files.for_people(one.place)}")
     if len(gone) > _LISTED and not removal:
@@ -325,42 +325,3 @@ def _loaded(files: Sequence[Path], overrides: Sequence[str]) -> list[Any]:
     if problems:
         raise InputError(", ".join(map(str, files)), problems)
     return loaded
-
-
-def _print(rows: list[dict[str, Any]], shown: dict[str, Callable[[Any], str]], caption: str) -> None:
-    """A table of rows of the same fields, and one line under it. shown: how a field's values are written."""
-    console = make_console()
-    if rows:
-        table = Table(box=None, pad_edge=False)
-        for name, value in rows[0].items():
-            right = isinstance(value, (int, float)) or name in shown
-            table.add_column(name, justify="right" if right else "left", overflow="fold")
-        for row in rows:
-            cells = [shown.get(name, str)(value) if value is not None else "" for name, value in row.items()]
-            table.add_row(*map(_plain, cells))
-        console.print(table)
-    console.print(caption, markup=False, soft_wrap=True)
-
-
-def _plain(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)
-
-
-def size_text(count: int) -> str:
-    """Bytes for people: 1.4 GB."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
-def _age(seconds: float) -> str:
-    """A time for people: 3 h."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
