@@ -1,6 +1,6 @@
 """`python -m flare_ray.sweep FILE [--plan] [--set dotted.key=value …]`: the same as `flare-ray run`.
 
-The program (`sweep.app`, a Typer) is made when it is asked for: a signal while it loads must end it as any other does.
+The program (`sweep.app`, a Typer) is made when it is asked for: a signal ends it while it loads as at any time.
 """
 
 from __future__ import annotations
