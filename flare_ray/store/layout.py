@@ -56,6 +56,11 @@ KINDS = tuple(kind for kind in _NAMES if kind not in ("", "mlflow-artifacts"))
 """Folders of a store, through which it reads and writes."""
 
 
+VIEWS = ("diffs", "reports")
+"""Folders of what only shows the work, and can be made again."""
+_NO_FOLDER = "is no folder"
+
+
 def is_own(place: str, is_file: bool) -> bool:
     """Return whether the store itself can have named an entry so: `<kind>/<name>`, or a file at the root."""
     kind, _, name = place.rpartition("/")
@@ -90,7 +95,7 @@ def misplaced_kinds(files: Files) -> dict[str, str]:
         if stat.S_ISLNK(status.st_mode):
             misplaced[kind] = f"is a symbolic link to {os.readlink(path)}"
         elif not stat.S_ISDIR(status.st_mode):
-            misplaced[kind] = "is no folder"
+            misplaced[kind] = _NO_FOLDER
         elif status.st_dev != device or kind in mounts:
             misplaced[kind] = "is a mount of its own"
     return misplaced
@@ -101,10 +106,11 @@ REMEDY = "link or mount the whole storage folder, not a part of it"
 
 
 def layout_problems(files: Files) -> list[Problem]:
-    """Return what is wrong with the places of a store's folders."""
+    """Return what is wrong with the places of the folders of a store; a file in the place of `VIEWS` stops no sweep."""
     return [
         Problem(
             "storage", f"{files.path(kind)}, which {what}", f"a folder on the storage's own disk: {REMEDY}"
         )
         for kind, what in misplaced_kinds(files).items()
+        if not (kind in VIEWS and what == _NO_FOLDER)
     ]
