@@ -106,7 +106,7 @@ REMEDY = "link or mount the whole storage folder, not a part of it"
 
 
 def layout_problems(files: Files) -> list[Problem]:
-    """Return what is wrong with the places of the folders of a store; a file in the place of `VIEWS` stops no sweep."""
+    """Return what is wrong with the places of a store's folders; a file in the place of `VIEWS` is nothing."""
     return [
         Problem(
             "storage", f"{files.path(kind)}, which {what}", f"a folder on the storage's own disk: {REMEDY}"

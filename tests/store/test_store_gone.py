@@ -18,7 +18,7 @@ from flare_ray.store import Store, StoreAway, open_store
 from flare_ray.store.guard import EVERY, OtherStore
 from flare_ray.store.holder import holders
 from flare_ray.store.identity import PLACE, identity
-from flare_ray.store.layout import KINDS
+from flare_ray.store.layout import KINDS, VIEWS
 from flare_ray.store.lease import TTL
 
 R1, R2 = key("r1"), key("r2")
@@ -204,9 +204,10 @@ def test_a_part_of_a_store_that_lies_elsewhere_is_refused(kind: str, local: Stor
     assert "whole storage folder" in str(error.value)
     place.unlink()
     place.write_text("a file")
-    with pytest.raises(InputError, match="is no folder"):
-        open_store(local.url)
-    place.unlink()
+    if kind not in VIEWS:  # what only shows the work stops no sweep
+        with pytest.raises(InputError, match="is no folder"):
+            open_store(local.url)
+        place.unlink()
     open_store(local.url)
 
 
