@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from flare_ray.redaction import redacted
 
-WRONG_INPUT, UNREACHABLE = 2, 75
-"""Exit codes: what only its user can put right; what may be right in a while by itself (EX_TEMPFAIL)."""
+WRONG_INPUT, UNREACHABLE, STOPPED = 2, 75, 130
+"""Exit codes: what only its user can put right; what may be right in a while by itself (EX_TEMPFAIL); stopped."""
 MOST_SHOWN = 40
 """Problems that a message lists; of the others it gives the number."""
 LONGEST_LIST = 12_000

@@ -17,7 +17,7 @@ from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.console import only_shows, tolerant_streams, tolerate
 from flare_ray.damage import print_damage, quarantine_damaged_inputs
-from flare_ray.errors import UNREACHABLE
+from flare_ray.errors import STOPPED, UNREACHABLE
 from flare_ray.execution.dashboard import Dashboard
 from flare_ray.execution.failed import forget, given_up, is_given_up
 from flare_ray.execution.pruning import Curve
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 _STOPPING_SECONDS = 120.0
 """What runs may take to stop when the storage is gone: its checkpoints could not be kept anyway."""
 log = logging.getLogger(__name__)
-STOPPED = 130
-"""The exit code of a sweep that was stopped."""
 
 
 @dataclass(frozen=True)

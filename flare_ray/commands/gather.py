@@ -102,7 +102,7 @@ def checked_record(
     Damaged, and OSError for what cannot be read now.
     """
     record, manifest = store.read_record("runs", fingerprint)
-    content = store.read_file("runs", fingerprint, PREDICTIONS)
+    content = store.read_listed(f"runs/{fingerprint}", manifest, PREDICTIONS)
     key = score_key(manifest, PREDICTIONS) if manifest else None
     if agreed is not None and key and key in agreed:
         return record, None

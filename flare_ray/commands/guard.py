@@ -31,12 +31,12 @@ from flare_ray.commands.streams import (
     prepared_streams,
 )
 from flare_ray.commands.surroundings import problem_of
-from flare_ray.errors import InputError, Problem, refusal
+from flare_ray.errors import STOPPED, InputError, Problem, refusal
 from flare_ray.proxy import bypass_proxy_for_loopback
 from flare_ray.store import Damaged, told
 from flare_ray.umask import set_umask
 
-STOPPED, DAMAGED = 130, 1
+DAMAGED = 1
 TRACEBACK = "FLARE_RAY_TRACEBACK"
 """The variable that has the traceback of an error of the surroundings printed too."""
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flare_ray.console import tolerant_streams
-
-STOPPED = 130
-"""The exit code of a command that was stopped."""
+from flare_ray.errors import STOPPED
 
 
 def stoppable(work: Callable[[], int]) -> int:

@@ -16,7 +16,6 @@ import json
 import logging
 import os
 import struct
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -115,15 +114,17 @@ def quarantine(store: Store, findings: Collection[Finding]) -> dict[str, str]:
     for entry, is_record in sorted(certain):
         if entry in KINDS:  # a link in the place of a kind's folder: its owner knows what it is for
             continue
-        target = f"quarantine/{entry}.{time.time_ns()}"
         try:
-            (store.files.move_folder if is_record else store.files.move)(entry, target)
+            target = store.quarantine(entry, is_file=not is_record)
         except StoreAway:
             raise
         except OSError as error:
             log.warning("%s: not moved: %s", entry, error)
             continue
-        moved[entry] = store.files.for_people(target)
+        if target is None:
+            log.warning("%s: not moved: it is not there any more", entry)
+        else:
+            moved[entry] = target
     return moved
 
 

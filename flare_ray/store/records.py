@@ -93,20 +93,17 @@ class Store:
 
         Raises FileNotFoundError, and Damaged for what is not what was written.
         """
-        path_of_record = f"{kind}/{fingerprint}"
-        _, manifest = self.read_record(kind, fingerprint)
+        return self.read_listed(f"{kind}/{fingerprint}", self.read_record(kind, fingerprint)[1], path)
+
+    def read_listed(self, place: str, manifest: Manifest | None, path: str) -> bytes | None:
+        """Return what `read_file` does, for a record whose manifest was read before. place: `runs/<fingerprint>`."""
         if manifest is None:
-            return (
-                self.files.read(f"{path_of_record}/{path}")
-                if self.files.exists(f"{path_of_record}/{path}")
-                else None
-            )
-        listed = next((file for file in manifest.files if file.path == path), None)
+            file = f"{place}/{path}"
+            return self.files.read(file) if self.files.exists(file) else None
+        listed = next((entry for entry in manifest.files if entry.path == path), None)
         if listed is None:
             return None
-        inner = (
-            f"{path_of_record}/{manifest.folder}/{path}" if manifest.folder else f"{path_of_record}/{path}"
-        )
+        inner = f"{place}/{manifest.folder}/{path}" if manifest.folder else f"{place}/{path}"
         try:
             content = self.files.read(inner)
         except FileNotFoundError:
