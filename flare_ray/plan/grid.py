@@ -22,6 +22,7 @@ from flare_ray.plan.points import Place
 from flare_ray.plan.rules import overridden
 from flare_ray.plan.schema import ModelSpec, Rule, Sweep, Training, Translation
 from flare_ray.plan.shapes import shape_of
+from flare_ray.plan.versions import base_version, run_version
 
 __all__ = [
     "Base",
@@ -34,8 +35,6 @@ __all__ = [
     "expand",
     "ruled_out",
 ]
-BASE_VERSION = "2"  # bumped by hand when a change of code changes base models
-RUN_VERSION = "2"  # the same for every run's training and evaluation
 
 
 def ruled_out(cell: Cell, sweep: Sweep, place: Place) -> str | None:
@@ -169,7 +168,7 @@ class Builder:
             english = registry.load("tasks", task).source_language
             identity = {
                 "kind": "base",
-                "version": BASE_VERSION,
+                "version": base_version(settings["precision"]),
                 "model": self._model(model),
                 "task": task,
                 "data": self._data(task, english),
@@ -221,7 +220,7 @@ class Builder:
             known["mt_model"] = self._checkpoint(encoder)
         shared = {
             "kind": "run",
-            "version": [RUN_VERSION, method.VERSION],
+            "version": [run_version(settings.get("precision")), method.VERSION],
             "method": cell.method,
             "language": cell.language,
             "data": Part(data),

@@ -85,7 +85,25 @@ def start_engine(
         lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, factor),
         dist_init_required=False,
     )
+    _undo_first_step(engine)
     return engine
+
+
+def _undo_first_step(engine: Any) -> None:
+    """Take back the AdamW step that DeepSpeed makes before the first batch for bf16 without ZeRO.
+
+    FP16_UnfusedOptimizer (0.19) allocates AdamW's state by a step with zero gradients: it counts in the bias
+    correction, and decays the weights. Other stages and precisions do not.
+    """
+    state = engine.basic_optimizer.state
+    if not state:
+        return
+    state.clear()
+    wrapper = engine.optimizer
+    with torch.no_grad():
+        for parameters, masters in zip(wrapper.fp16_groups, wrapper.fp32_groups, strict=True):
+            for parameter, master in zip(parameters, masters, strict=True):
+                master.copy_(parameter)
 
 
 def release(engine: Any) -> None:

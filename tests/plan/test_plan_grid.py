@@ -9,7 +9,7 @@ import pytest
 from small_study import IDS, write_csv, write_data
 
 from flare_ray import registry
-from flare_ray.plan import grid as grid_module
+from flare_ray.plan import versions
 from flare_ray.plan.grid import Grid, expand
 from flare_ray.plan.schema import BaseTraining, Sweep, Training
 
@@ -269,11 +269,11 @@ def test_the_base_version_changes_every_run_and_the_run_version_no_base(
 ) -> None:
     before = grid()
     with monkeypatch.context() as patch:
-        patch.setattr(grid_module, "RUN_VERSION", "bumped")
+        patch.setattr(versions, "RUN_VERSION", "bumped")
         after = grid()
         assert changed(before, after) == labels(before)
         assert [base.fingerprint for base in before.bases] == [base.fingerprint for base in after.bases]
-    monkeypatch.setattr(grid_module, "BASE_VERSION", "bumped")
+    monkeypatch.setattr(versions, "BASE_VERSION", "bumped")
     assert changed(before, grid()) == labels(before)
 
 
