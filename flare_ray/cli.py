@@ -218,7 +218,7 @@ def _mlflow_line(study: Study, overrides: Sequence[str]) -> str:
 def _plan(file: Path, overrides: list[str] | None, as_json: bool = False, places: int | None = None) -> int:
     gc.disable()  # a plan makes a million objects that stay: looking for garbage is a sixth of its time
     try:
-        study = Study.open(file, overrides or [], to_execute=False)
+        study = Study.open(file, overrides or [], to_execute=False, check=True)
         if problems := uri_problems(study.tracking_uri):
             raise InputError(str(file), problems)
         damage = damaged_work(study)

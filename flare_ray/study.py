@@ -35,24 +35,36 @@ from flare_ray.tracking.uris import is_server, refused, unreachable
 class Study:
     """One validated sweep and its store.
 
-    warnings: what is wrong and need not keep it from going on.
+    warnings: what is wrong with MLflow and need not keep it from going on. doubts: what looks wrong with its inputs.
 
     study = Study.open(Path("sweeps/demo.yaml"))
     outcome = running.execute(study, Console())
     """
 
-    def __init__(self, file: Path, sweep: Sweep, store: Store, warnings: Sequence[Problem] = ()):
-        self.file, self.sweep, self.store, self.warnings = file, sweep, store, tuple(warnings)
+    def __init__(
+        self,
+        file: Path,
+        sweep: Sweep,
+        store: Store,
+        warnings: Sequence[Problem] = (),
+        doubts: Sequence[Problem] = (),
+    ):
+        self.file, self.sweep, self.store = file, sweep, store
+        self.warnings, self.doubts = tuple(warnings), tuple(doubts)
 
     @classmethod
-    def open(cls, file: Path, overrides: Sequence[str] = (), to_execute: bool = True) -> Study:
+    def open(
+        cls, file: Path, overrides: Sequence[str] = (), to_execute: bool = True, check: bool | None = None
+    ) -> Study:
         """Reads the file and looks at everything it names. Raises InputError with all problems at once.
 
         It is Unreachable when nothing is wrong but a storage that is away. to_execute: whether the store must be
-        writable, and the tracking server and the cluster answer; planning and reading need none of it.
+        writable, and the tracking server and the cluster answer; planning and reading need none of it. check: whether
+        checkpoints and rows are looked at (inputs/check.py), as for execution; `to_execute` if left out.
         """
         problems: list[Problem] = []
         warnings: list[Problem] = []
+        doubts: list[Problem] = []
         sweep = store = None
         try:
             sweep = load_sweep(file, overrides)
@@ -64,15 +76,18 @@ class Study:
                 store = (open_store if to_execute else read_store)(named["storage"])
         except InputError as error:
             problems += error.problems
+        if sweep and (to_execute if check is None else check):
+            problems += _untranslatable(sweep)
+            doubts = _doubts(sweep, problems)
         if to_execute:
             shelf.use(Shelf(store) if store else None)
-            problems += gate_problems(sweep.models) + _untranslatable(sweep) if sweep else []
+            problems += gate_problems(sweep.models) if sweep else []
             uri = named["uri"] or (_database_of(store, sweep) if store and sweep else None)
             away, wrong = _tracking(uri, store) if uri else ([], [])
             problems, warnings = problems + cluster_problems() + wrong, away
         if problems or sweep is None or store is None:
             raise refusal(str(file), problems)
-        return cls(file, sweep, store, warnings)
+        return cls(file, sweep, store, warnings, doubts)
 
     @cached_property
     def grid(self) -> Grid:
@@ -239,6 +254,16 @@ def _tracking(uri: str, store: Store | None) -> tuple[list[Problem], list[Proble
     if not is_server(uri):  # a lock passes, and nothing else of a database does
         return [], found
     return [], [replace(one, passes=False) for one in found]
+
+
+def _doubts(sweep: Sweep, problems: list[Problem]) -> list[Problem]:
+    """Add what is wrong with the inputs to `problems`; return what looks wrong and is no reason to stop."""
+    from flare_ray.inputs.check import check_inputs
+
+    runs = [*expand(sweep).runs, *(run for one in questions(sweep) for run in one.reach)]
+    found = check_inputs(sweep, runs)
+    problems += found.problems
+    return found.warnings
 
 
 def _untranslatable(sweep: Sweep) -> list[Problem]:

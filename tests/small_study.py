@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import string
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 LABELS = ("negative", "neutral", "positive")
 FILES = {"train": "train.csv", "validation": "valid.csv", "test": "test.csv"}
@@ -33,12 +37,27 @@ def write_data(folder: Path, languages: Iterable[str] = ("english", "acehnese", 
     return folder
 
 
-def write_checkpoint(folder: Path) -> Path:
-    """What a plan sees of a checkpoint; nothing here can be loaded as a model."""
+def write_checkpoint(folder: Path, model_type: str = "xlm-roberta") -> Path:
+    """What a plan sees of a checkpoint: a tokenizer of single characters; no weights that make a model."""
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"model_type": "xlm-roberta"}))
-    (folder / "model.safetensors").write_bytes(bytes(range(64)))
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    save_file({"weight": np.arange(16, dtype=np.float32)}, folder / "model.safetensors")
+    write_tokenizer(folder)
     (folder / "README.md").write_text("about this model")
+    return folder
+
+
+def write_tokenizer(folder: Path, letters: str = string.printable) -> Path:
+    """A tokenizer of single characters; what is none of `letters` is unknown to it."""
+    vocabulary = {
+        token: number for number, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *sorted(set(letters))])
+    }
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    special = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    kind = {"tokenizer_class": "PreTrainedTokenizerFast", **special}
+    (folder / "tokenizer_config.json").write_text(json.dumps(kind))
     return folder
 
 

@@ -37,6 +37,8 @@ def print_plan(
     )
     for problem in layout_problems(study.store.files):
         console.print(f"  warning: run refuses this: {problem}", markup=False, soft_wrap=True)
+    for doubt in study.doubts:
+        console.print(f"  warning: {doubt}", markup=False, soft_wrap=True)
     for search in study.searches:
         section = search.question.section
         text = (
@@ -143,7 +145,7 @@ def plan_json(study: Study, places: int | None = None, damage: Sequence[DamagedW
             for one in study.searches
         ],
         "damaged": [vars(one) for one in damage],
-        "warnings": [str(problem) for problem in layout_problems(study.store.files)],
+        "warnings": [str(one) for one in (*layout_problems(study.store.files), *study.doubts)],
         "skipped": [{"label": skipped.label, "reason": skipped.reason} for skipped in grid.skipped],
     }
 

@@ -49,6 +49,7 @@ class Family:
     heads: form -> modules of the task head, trained beside the adapters, never adapted nor quantised.
     attention: the kernel, for transformers' `attn_implementation`.
     checkpoints: names the package knows.
+    model_types: values of `model_type` in the config.json of its checkpoints; empty where any may be.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Family:
     heads: Mapping[str, tuple[str, ...]]
     attention: str = "sdpa"
     checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
+    model_types: tuple[str, ...] = ()
 
     def form(self, kind: Kind) -> Form:
         """The form in which a kind of task is posed to this family."""

@@ -9,6 +9,7 @@ from flare_ray.models.base import Checkpoint, Family
 FAMILY = Family(
     name="bert",
     architecture="encoder",
+    model_types=("bert",),
     forms={"classification": "classification", "question_answering": "span"},
     lora_modules=("query", "value"),
     fusion_modules=("query", "value"),

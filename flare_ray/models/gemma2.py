@@ -9,6 +9,7 @@ from flare_ray.models.base import Checkpoint, Family
 FAMILY = Family(
     name="gemma2",
     architecture="decoder",
+    model_types=("gemma2",),
     forms={"classification": "generation", "question_answering": "generation"},
     lora_modules=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
     fusion_modules=("q_proj", "v_proj"),

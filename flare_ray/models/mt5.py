@@ -9,6 +9,7 @@ from flare_ray.models.base import Checkpoint, Family
 FAMILY = Family(
     name="mt5",
     architecture="encoder_decoder",
+    model_types=("mt5", "t5", "umt5"),
     forms={"classification": "classification", "question_answering": "span"},
     lora_modules=("q", "v"),
     fusion_modules=("SelfAttention.q", "SelfAttention.v"),

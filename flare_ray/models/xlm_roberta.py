@@ -5,6 +5,7 @@ from flare_ray.models.base import Checkpoint, Family
 FAMILY = Family(
     name="xlm_roberta",
     architecture="encoder",
+    model_types=("xlm-roberta", "roberta", "camembert", "xlm-roberta-xl"),
     forms={"classification": "classification", "question_answering": "span"},
     lora_modules=("query", "value"),
     fusion_modules=("query", "value"),

@@ -28,6 +28,9 @@ def preflight(study: Study, todo: Stages, reads: Wanted) -> list[Finding]:
     found = here()
     found.append(Finding("storage", study.store.url))
     found += _tracking(study)
+    found += [warning(one.where, one.found, one.wanted) for one in study.doubts] or [
+        Finding("inputs", "checkpoints, rows and their pairs look right")
+    ]
     licences = {model.checkpoint: model.gated for model in study.sweep.models if model.gated}
     found += hub_findings(reads, licences)
     seen, nodes = look(study.store, folders(todo))

@@ -244,6 +244,7 @@ class _Work:
             "chosen_epoch": chosen.get("epoch", 0),
             "rows": {name: split.target.rows for name, split in self.splits.items()},
             "data": {name: self._data_counts(name, split) for name, split in self.splits.items()},
+            "unknown_tokens": self._unknown_shares(),
             "cost": {
                 "wall_seconds": seconds,
                 "train_seconds": fitted.train_seconds,
@@ -257,6 +258,19 @@ class _Work:
             "started": self.clock.started,
             "ended": time.time(),
         }
+
+    def _unknown_shares(self) -> dict[str, dict[str, float]]:
+        """Share of unknown tokens (0 to 1) of each split's target and source texts, where there are any."""
+        shares = {
+            name: {
+                side: self.bench.unknown_share(features)
+                for side, features in (("target", split.target), ("source", split.source))
+                if features is not None
+            }
+            for name, split in self.splits.items()
+        }
+        some = {name: {side: one for side, one in sides.items() if one} for name, sides in shares.items()}
+        return {name: sides for name, sides in some.items() if sides}
 
     def _data_counts(self, name: str, split: Split) -> dict[str, Any]:
         """Rows left out by reason, rows without English, and what was cut to fit."""

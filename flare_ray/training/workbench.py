@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,12 @@ from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.forms._features import Features
 from flare_ray.forms.base import Prediction
+from flare_ray.inputs.positions import check_length, positions_of
+from flare_ray.inputs.tokenizers import vocabulary_problem, vocabulary_size
+from flare_ray.inputs.unknown_tokens import unknown_problem
+from flare_ray.loading import load_config
 from flare_ray.methods.base import Method, Posed
+from flare_ray.models.base import origin
 from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.tasks._rows import Rows
@@ -70,11 +76,25 @@ class Workbench:
         self.task = registry.load("tasks", self.subject.task)
         self.posed = Posed(self.family, self.family.form(self.task.kind), self.task)
         self.tokenizer = self.family.tokenizer(self.subject.checkpoint)
+        config = load_config(**origin(self.subject.checkpoint)).to_dict()
+        self.positions = positions_of(config)
+        self._check_tokenizer(vocabulary_size(config))
         self.sources = self._source_cache()
         self._dropped: dict[tuple[str, str, str], Mapping[str, int]] = {}
         self._features: dict[tuple, Features] = {}
         self._translators: dict[str, TranslationEncoder] = {}
         self._base: PreTrainedModel | None = None
+
+    def _check_tokenizer(self, vocabulary: int | None) -> None:
+        """Raise InputError for a tokenizer that cannot be the model's: one from the hub was not looked at before."""
+        name = self.subject.checkpoint
+        if problem := vocabulary_problem(self.tokenizer, vocabulary, name):
+            raise InputError(name, [problem])
+
+    @property
+    def longest(self) -> int:
+        """Tokens that an input has at most: of the tokenizer's limit and the model's positions the smaller one."""
+        return min(self.tokenizer.model_max_length, self.positions or sys.maxsize)
 
     def _source_cache(self) -> SourceCache:
         mode = self.source_cache
@@ -135,10 +155,25 @@ class Workbench:
             if not translated:  # a row whose translation is unusable counts as one without English
                 self._dropped[language, split, key[-1]] = rows.dropped
             training = split == "train"
-            self._features[key] = self.posed.form.encode(
-                self.task, rows.table, self.tokenizer, max_length, training
-            )
+            features = self.posed.form.encode(self.task, rows.table, self.tokenizer, max_length, training)
+            self._check_features(features, language, split, max_length)
+            self._features[key] = features
         return self._features[key]
+
+    def _check_features(self, features: Features, language: str, split: str, max_length: int) -> None:
+        """Raise InputError for more tokens than the model has positions, or too many unknown ones."""
+        name = self.subject.checkpoint
+        check_length(min(max_length, int(features.lengths.max(initial=0))), self.positions, name)
+        share = self.unknown_share(features)
+        if problem := unknown_problem(share, language, f"{self.task.name} {split}", name):
+            raise InputError(name, [problem])
+
+    def unknown_share(self, features: Features) -> float:
+        """Share of unknown tokens among all tokens of a split, 0 to 1."""
+        unknown = self.tokenizer.unk_token_id
+        if unknown is None or not len(features.tokens):
+            return 0.0
+        return float(np.mean(features.tokens == unknown))
 
     def origin(self, language: str, split: str, translated: bool = False) -> str:
         """Where a split's rows are read now: a translated one's file, or "" for the task's own data.
@@ -171,7 +206,7 @@ class Workbench:
         """Rows as the method reads them: target, English, both beside each other, or both in one input."""
         length = settings["max_length"]
         if method.joins:  # both texts must have room in one input
-            length = min(length, self.tokenizer.model_max_length // 2)
+            length = min(length, self.longest // 2)
         target = self.features(language, name, length)
         english_by = method.source_at_test(settings) if name == "test" else "gold"
         if not method.reads_source or english_by == "none":
@@ -196,7 +231,7 @@ class Workbench:
             return paired
         assert paired.source is not None
         assert paired.source_of is not None
-        limit = min(2 * length, self.tokenizer.model_max_length)
+        limit = min(2 * length, self.longest)
         joined = self.posed.form.join(paired.target, paired.source, paired.source_of, self.tokenizer, limit)
         return Split(joined, unpaired=paired.unpaired)
 

@@ -1,0 +1,28 @@
+"""All checks of a sweep's checkpoints and texts that need more than the sweep file and the rows alone.
+
+    found = check_inputs(sweep, runs)
+    found.problems, found.warnings
+
+What lies on the hub cannot be looked at before it is fetched; the workers check it when they read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flare_ray.inputs.checkpoints import check_checkpoints
+from flare_ray.inputs.findings import Findings
+from flare_ray.inputs.positions import check_positions
+from flare_ray.inputs.unknown_tokens import check_unknown_tokens
+from flare_ray.plan.grid import Run
+from flare_ray.plan.schema import Sweep
+
+
+def check_inputs(sweep: Sweep, runs: Sequence[Run]) -> Findings:
+    """Return the findings of all checks. runs: those of the grid, and those that searches may ask for."""
+    found = Findings()
+    check_positions(runs, found)
+    check_checkpoints(sweep, found)
+    if not found.problems:  # what follows loads tokenizers and reads rows
+        check_unknown_tokens(sweep, found)
+    return found

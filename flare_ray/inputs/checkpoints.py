@@ -1,0 +1,153 @@
+"""Local checkpoints: are weights, tokenizer and configuration there, whole, and of the family that is asked for?
+
+transformers makes a tokenizer of five tokens for a folder without one, and loads BERT's weights into any class that
+takes them: both train, and give scores. So the folder is looked at before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flare_ray import registry
+from flare_ray.errors import Problem
+from flare_ray.inputs.findings import Findings
+from flare_ray.plan.axes import parallels
+from flare_ray.plan.checkpoints import content_files, is_local, local_path, read_config, translator
+from flare_ray.plan.schema import Sweep, Translation
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
+    "source.spm",
+    "vocab.txt",
+    "vocab.json",
+)
+"""Files of which a tokenizer has at least one."""
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_POINTER = b"version https://git-lfs"
+_REMEDY_TOKENIZER = "the tokenizer's files beside the weights (tokenizer.save_pretrained)"
+_LARGEST_HEADER = 100 << 20
+
+
+def check_checkpoints(sweep: Sweep, found: Findings) -> None:
+    """Find what is wrong with the local checkpoints of models and translators."""
+    for place, model in enumerate(sweep.models):
+        if is_local(model.checkpoint):
+            where = f"models[{place}].checkpoint"
+            folder = local_path(model.checkpoint)
+            found.add(folder_problems(folder, where))
+            config = _config(folder)
+            found.add(*family_findings(config, model.family, f"models[{place}].family", model.checkpoint))
+    machines = [one for one in parallels(sweep) if isinstance(one, Translation)]
+    for machine in machines:
+        checkpoint = translator(machine.model)
+        if is_local(checkpoint):
+            found.add(folder_problems(local_path(checkpoint), "translation.model"))
+
+
+def folder_problems(folder: Path, where: str) -> list[Problem]:
+    """Return what a checkpoint folder lacks: weights, tokenizer, whole files. where: path into the sweep file."""
+    return [*_pointers(folder, where), *_weights(folder, where), *_tokenizer(folder, where)]
+
+
+def family_findings(
+    config: dict[str, Any], family: str, where: str, checkpoint: str
+) -> tuple[list[Problem], list[Problem]]:
+    """Return problems and warnings about a configuration's `model_type` under a family."""
+    kind, known = config.get("model_type"), registry.load("models", family).model_types
+    if kind is None or not known or kind in known:
+        return [], []
+    families = {name: registry.load("models", name).model_types for name in registry.names("models")}
+    right = [name for name, kinds in families.items() if kind in kinds]
+    got = f"{family}; {checkpoint} has model_type {kind!r}"
+    if right:
+        return [Problem(where, got, f"family: {right[0]}")], []
+    expected = f"one of: {', '.join(known)}; its layers are adapted as {family}'s if they have the same names"
+    return [], [Problem(where, got, expected)]
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        return read_config(folder)
+    except ValueError:
+        return {}  # reported when the sweep file is read
+
+
+def _pointers(folder: Path, where: str) -> Iterator[Problem]:
+    """Yield files that are git-LFS pointers in place of content."""
+    for file in content_files(folder):
+        with file.open("rb") as stream:
+            if stream.read(len(_POINTER)) == _POINTER:
+                got = f"{file}: a git-LFS pointer, not the file itself"
+                yield Problem(where, got, "the whole files (git lfs pull)")
+
+
+def _weights(folder: Path, where: str) -> Iterator[Problem]:
+    """Yield what is wrong with the weights: absent, incomplete, cut short."""
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return (yield from _file_problems(folder / name, where))
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            try:
+                shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                got = f"{index}: {type(error).__name__}: {error}"
+                return (yield Problem(where, got, "an index of shards, as save_pretrained writes it"))
+            absent = [shard for shard in shards if not (folder / str(shard)).is_file()]
+            if absent:
+                got = f"{folder} without {len(absent)} of {len(shards)} shards, such as {absent[0]}"
+                yield Problem(where, got, f"all files that {index.name} names")
+            for shard in shards:
+                if shard not in absent:
+                    yield from _file_problems(folder / shard, where)
+            return None
+    some = [file.name for file in folder.iterdir() if file.suffix in (".safetensors", ".bin", ".gguf", ".pt")]
+    got = f"{folder} without weights" + (f" (it has {', '.join(sorted(some)[:3])})" if some else "")
+    yield Problem(where, got, f"{WEIGHTS[0]}, or {WEIGHTS[0]}.index.json and its shards")
+    return None
+
+
+def _file_problems(file: Path, where: str) -> Iterator[Problem]:
+    """Yield what is wrong with a file of weights, from its head and its size."""
+    if file.suffix != ".safetensors":
+        if not file.stat().st_size:
+            yield Problem(where, f"{file}: an empty file", "whole weights")
+        return
+    try:
+        if fault := _safetensors_fault(file):
+            yield Problem(where, f"{file}: {fault}", "whole weights, as save_pretrained writes them")
+    except OSError as error:
+        yield Problem(where, f"{file}: {error.strerror}", "a file that can be read")
+
+
+def _safetensors_fault(file: Path) -> str | None:
+    """Return what is wrong with a safetensors file: its head, or a size that is not what its head says."""
+    with file.open("rb") as stream:
+        if stream.read(len(_POINTER)) == _POINTER:
+            return None  # reported as a pointer
+        stream.seek(0)
+        size = int.from_bytes(stream.read(8), "little")
+        actual = file.stat().st_size
+        if not 2 <= size <= min(_LARGEST_HEADER, actual):
+            return "no safetensors file"
+        try:
+            head = json.loads(stream.read(size))
+            ends = [value["data_offsets"][1] for name, value in head.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return "a damaged head"
+    expected = 8 + size + max(ends, default=0)
+    return f"{actual:,} bytes of {expected:,}" if actual != expected else None
+
+
+def _tokenizer(folder: Path, where: str) -> Iterator[Problem]:
+    """Yield the absence of a tokenizer."""
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        got = f"{folder} without a tokenizer (none of {', '.join(TOKENIZER_FILES)})"
+        yield Problem(where, got, _REMEDY_TOKENIZER)

@@ -1,0 +1,139 @@
+"""The share of tokens that a tokenizer does not know: a script that it has never seen, or no vocabulary at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from flare_ray import registry
+from flare_ray.errors import InputError, Problem
+from flare_ray.inputs.findings import Findings
+from flare_ray.inputs.remembered import remembered
+from flare_ray.inputs.tokenizers import (
+    is_here,
+    load_tokenizer_of,
+    tokenizer_identity,
+    vocabulary_problem,
+    vocabulary_size,
+)
+from flare_ray.plan.checkpoints import is_local, local_path, read_config
+from flare_ray.plan.grid import data_source
+from flare_ray.plan.schema import ModelSpec, Sweep
+from flare_ray.tasks.base import SPLITS, Task
+
+MOST = 0.25
+"""Share of unknown tokens from which on a split is refused: half the tokens of a script that SentencePiece lacks."""
+WORTH_A_WARNING = 0.01
+_SAMPLED = 200  # rows of a split
+_VERSION = "1"
+
+
+def unknown_share(tokenizer: Any, texts: Sequence[str]) -> float:
+    """Return the share of unknown tokens among the tokens of some texts, special tokens left out."""
+    unknown = tokenizer.unk_token_id
+    if unknown is None or not texts:
+        return 0.0
+    sequences = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    total = sum(map(len, sequences))
+    return sum(tokens.count(unknown) for tokens in sequences) / total if total else 0.0
+
+
+def unknown_problem(share: float, language: str, split: str, checkpoint: str) -> Problem | None:
+    """Return the problem of a split with too many unknown tokens. share: 0 to 1."""
+    if share < MOST:
+        return None
+    got = f"{share:.0%} of the tokens of the {language} {split} split are unknown to {checkpoint}'s tokenizer"
+    expected = "a checkpoint that knows the script, with its own tokenizer"
+    return Problem("unknown tokens", got, expected)
+
+
+def check_unknown_tokens(sweep: Sweep, found: Findings) -> None:
+    """Find tokenizers that are not their models', and splits that they do not know, in a sample of local rows."""
+    for model in sweep.models:
+        if not is_here(model.checkpoint) or not any(is_local(data_source(sweep, t)) for t in sweep.tasks):
+            continue
+        known = _Tokenizer(model)
+        try:
+            if problem := known.vocabulary():
+                found.add([problem])
+                continue
+            for name in sweep.tasks:
+                shares = list(_shares(sweep, name, known))
+                _report(shares, model.name, name, found)
+        except InputError as error:
+            found.add(error.problems)
+
+
+class _Tokenizer:
+    """A model's tokenizer, loaded when something is not remembered."""
+
+    def __init__(self, model: ModelSpec):
+        self.model, self.identity = model, tokenizer_identity(model.checkpoint)
+        self._loaded: Any = None
+
+    @property
+    def loaded(self) -> Any:
+        if self._loaded is None:
+            self._loaded = load_tokenizer_of(self.model)
+        return self._loaded
+
+    def vocabulary(self) -> Problem | None:
+        """Return why it cannot be its model's."""
+        if not is_local(self.model.checkpoint):
+            return None
+        size = vocabulary_size(read_config(local_path(self.model.checkpoint)))
+
+        def compute() -> list[str]:
+            problem = vocabulary_problem(self.loaded, size, self.model.checkpoint)
+            return [problem.where, problem.found, problem.wanted] if problem else []
+
+        key = {"check": "vocabulary", "version": _VERSION, "tokenizer": self.identity, "size": size}
+        stored = remembered(key, compute)
+        return Problem(*stored) if stored else None
+
+
+def _shares(sweep: Sweep, name: str, tokenizer: _Tokenizer) -> Iterator[tuple[str, str, float]]:
+    """Yield (language, split, share of unknown tokens) of a task's local rows."""
+    task, source = registry.load("tasks", name), data_source(sweep, name)
+    if not is_local(source):
+        return
+    targets = task.targets(source)
+    chosen = targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
+    for language in [task.source_language, *chosen]:
+        for split in SPLITS:
+            if task.part(local_path(source), language, split) is None:
+                continue
+            key = {
+                "check": "unknown tokens",
+                "version": _VERSION,
+                "tokenizer": tokenizer.identity,
+                "rows": task.fetched_as(source, language, split),
+            }
+            share = partial(_measured, tokenizer, task, source, language, split)
+            yield language, split, remembered(key, share)
+
+
+def _measured(tokenizer: _Tokenizer, task: Task, source: str, language: str, split: str) -> float:
+    return unknown_share(tokenizer.loaded, _texts(task, source, language, split))
+
+
+def _texts(task: Task, source: str, language: str, split: str) -> list[str]:
+    """Return the texts of a split's first rows."""
+    table = task.read(source, language, split, max_dropped=1.0).table.slice(0, _SAMPLED)
+    return [text for column in task.text_columns for text in table[column].to_pylist()]
+
+
+def _report(shares: Iterable[tuple[str, str, float]], model: str, task: str, found: Findings) -> None:
+    """Add a problem for each split beyond the bound, and one warning for all others that are worth one."""
+    some = []
+    for language, split, share in shares:
+        if problem := unknown_problem(share, language, f"{task} {split}", model):
+            found.add([problem])
+        elif share >= WORTH_A_WARNING:
+            some.append(f"{language} {split} {share:.1%}")
+    if some:
+        got = f"{model} on {task}: {', '.join(some)}"
+        found.add(
+            warnings=[Problem("unknown tokens", got, "a tokenizer that knows the script, or fewer of them")]
+        )
