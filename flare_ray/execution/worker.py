@@ -238,6 +238,7 @@ class StageWorker:
             quantization=base.model.quantization,
             attention=base.model.attention,
             max_dropped=base.max_dropped,
+            limit=base.settings.get("limit"),
         )
         wanted = ("source_cache_mb", "source_cache", "source_cache_disk_gb")
         return Workbench(subject, self.group, **{name: self.resources[name] for name in wanted})
