@@ -121,6 +121,9 @@ class Workbench:
             self.group.device,
         )
         model.config.pad_token_id = self.tokenizer.pad_token_id
+        if self.posed.form.name == "classification":
+            model.config.id2label = dict(enumerate(self.task.labels))
+            model.config.label2id = {label: place for place, label in enumerate(self.task.labels)}
         self.posed.form.prepare(model)
         return model
 
