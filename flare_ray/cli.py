@@ -1,4 +1,4 @@
-"""The console script `flare-ray`: run, submit, plan, report, sync, ui, translate, doctor, store, schema.
+"""The console script `flare-ray`: run, submit, plan, report, sync, ui, translate, doctor, store, cache, schema.
 
 Exit codes: 0 all runs finished; 1 some failed; 2 the input, a permission or a setting is wrong (one message names it
 and what to do); 75 what may pass by itself: a storage or hub that does not answer, a full disk (the same command goes
@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from flare_ray.commands.cache import app as cache_app
 from flare_ray.commands.guard import GuardedGroup, guarded
 from flare_ray.commands.limited import Limit, Smoke
 from flare_ray.commands.output import json_text, make_console
@@ -40,6 +41,7 @@ app = typer.Typer(
     cls=GuardedGroup, no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
 )
 app.add_typer(store_app, name="store")
+app.add_typer(cache_app, name="cache")
 app.command()(report)
 app.command()(diff)
 app.command()(submit)
