@@ -278,7 +278,8 @@ class _Work:
             f"dropped: {reason}": count for reason, count in self.bench.dropped(self.language, name).items()
         }
         counts |= {reason: count for reason, count in split.target.counts.items() if count}
-        return counts | ({"no English row": split.unpaired} if split.unpaired else {})
+        counts |= {"no English row": split.unpaired} if split.unpaired else {}
+        return counts | ({"label is not the English row's": split.differ} if split.differ else {})
 
 
 class Clock:
