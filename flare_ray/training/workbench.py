@@ -42,7 +42,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Subject:
-    """What a pack is about: which checkpoint of which family, on which task and data. Plain values."""
+    """What a pack is about: which checkpoint of which family, on which task and data. Plain values.
+
+    limit: rows per split that are read, the first ones; None for all.
+    """
 
     family: str
     checkpoint: str
@@ -52,6 +55,7 @@ class Subject:
     quantization: str = "none"
     attention: str | None = None
     max_dropped: float = 0.01
+    limit: int | None = None
 
 
 @dataclass
@@ -118,6 +122,9 @@ class Workbench:
             self.group.device,
         )
         model.config.pad_token_id = self.tokenizer.pad_token_id
+        if self.posed.form.name == "classification":
+            model.config.id2label = dict(enumerate(self.task.labels))
+            model.config.label2id = {label: place for place, label in enumerate(self.task.labels)}
         self.posed.form.prepare(model)
         return model
 
@@ -143,11 +150,16 @@ class Workbench:
 
     # ---- rows
 
-    def features(self, language: str, split: str, max_length: int, translated: bool = False) -> Features:
-        """One encoded split, read once. translated: the English translation of a language's rows instead."""
-        key = (language, split, max_length, translated, self.origin(language, split, translated))
+    def features(
+        self, language: str, split: str, max_length: int, translated: bool = False, beside: str = ""
+    ) -> Features:
+        """One encoded split, read once. translated: the English translation of a language's rows instead.
+
+        beside: the language whose limited rows these stand beside; empty where no rows are left out.
+        """
+        key = (language, split, max_length, translated, beside, self.origin(language, split, translated))
         if key not in self._features:
-            rows = self._rows(language, split, translated)
+            rows = self._rows(language, split, translated, beside)
             if rows is None:
                 found = f"no English translation of the {language} {split} split"
                 raise InputError(
@@ -189,11 +201,13 @@ class Workbench:
         """Rows left out of a split when it was read, by reason."""
         return self._dropped.get((language, split, self.origin(language, split)), {})
 
-    def _rows(self, language: str, split: str, translated: bool) -> Rows | None:
+    def _rows(self, language: str, split: str, translated: bool, beside: str) -> Rows | None:
         if corpus := self.origin(language, split, translated):
             return read_corpus(self.task, Path(corpus))
-        read = self.task.read_translation if translated else self.task.read
-        return read(self.subject.data, language, split, max_dropped=self.subject.max_dropped)
+        data, bounds = self.subject.data, {"max_dropped": self.subject.max_dropped}
+        if translated:
+            return self.task.read_translation(data, language, split, limit=self.subject.limit, **bounds)
+        return self.task.read(data, language, split, limit=self.subject.limit, beside=beside, **bounds)
 
     def has(self, language: str, split: str) -> bool:
         """Whether a split is there; one that is there with too many unusable rows is an error when it is read."""
@@ -219,7 +233,9 @@ class Workbench:
             return Split(target)
         translated = english in ("beside", "machine")
         spoken = language if translated else self.task.source_language
-        source = self.features(spoken, name, length, translated)
+        limited = self.subject.limit is not None and not self.origin(language, name)
+        beside = language if limited and not translated else ""
+        source = self.features(spoken, name, length, translated, beside)
         origin = self.origin(spoken, name, translated)
         read = {
             "language": spoken,
@@ -227,6 +243,7 @@ class Workbench:
             "length": length,
             "translated": translated,
             "origin": origin,
+            **({"beside": beside} if beside else {}),
         }
         key = fingerprint(read)
         if method.reads == "source":
