@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
-from flare_ray.forms._features import Builder, Features, tokens_and_mask
+from flare_ray.forms._features import USUAL, Builder, Features, Reading, tokens_and_mask
 from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Form(ABC):
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         training: bool,
+        reading: Reading = USUAL,
     ) -> Features:
         """Rows as sequences of at most `max_length` tokens. training: whether gold answers may steer a cut."""
 
@@ -149,7 +150,8 @@ class Form(ABC):
                 },
                 int(target.row_of[index]),
             )
-        return builder.finish(target.table, {**target.counts, "source_cut": len(source_cut)})
+        counts = {**target.counts, "source_cut": len(source_cut)}
+        return builder.finish(target.table, counts, target.lost, target.reading)
 
     def reserved(self, features: Features, index: int) -> int:
         """Tokens that a joined input keeps free for the target's sequence; a gold answer has no say in it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from flare_ray.forms._features import Builder, Features
+from flare_ray.forms._features import USUAL, Builder, Features, Reading
 from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
 from flare_ray.tasks.base import Task
 
@@ -30,6 +30,7 @@ class Classification(Form):
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         training: bool,
+        reading: Reading = USUAL,
     ) -> Features:
         """One sequence per row; a text that is too long is cut at its end, of a pair the longer one first."""
         builder, truncated = Builder(), 0

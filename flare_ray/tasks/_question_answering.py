@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_FURTHER_PROMPT = re.compile(r"\s*\n\s*(Context|Question):")
 
 
 class QuestionAnswering(Task):
@@ -54,8 +58,10 @@ class QuestionAnswering(Task):
         return str(row["answers"][0]["text"])
 
     def parse(self, generated: str) -> str | None:
-        """The first line that is not blank."""
-        return next((line.strip() for line in generated.split("\n") if line.strip()), None)
+        """All that comes before a line of a further prompt; an answer may have several lines."""
+        text = generated.strip()
+        further = _FURTHER_PROMPT.search(text)
+        return text[: further.start()] if further else text or None
 
     def gold(self, table: pa.Table) -> list[tuple[str, ...]]:
         """Each row's answers, each text once."""
