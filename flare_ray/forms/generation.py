@@ -20,6 +20,7 @@ from flare_ray.forms.answers import NOT_IN_PROMPT, TOO_LONG, fits, is_read
 from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
 from flare_ray.forms.likelihood import AnswerLikelihood
 from flare_ray.forms.prompts import Prompt
+from flare_ray.tasks._question_answering import has_line_breaks
 from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Generation(Form):
         )
         texts = tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
         scores = likelihood.sums() if likelihood else [0.0] * len(texts)
-        lines = has_line_breaks(features)
+        lines = answers_have_lines(features)
         return [
             {"prediction": task.parse(text if lines else first_line(text)), "score": score, "generated": text}
             for text, score in zip(texts, scores, strict=True)
@@ -171,14 +172,9 @@ def answer_room(task: Task, tokenizer: Any, max_length: int, longest: int = MAX_
     return 1 + max(map(len, labels["input_ids"]))
 
 
-def has_line_breaks(features: Features) -> bool:
+def answers_have_lines(features: Features) -> bool:
     """Return whether a split has answers of several lines; in any other one an answer ends with its first line."""
-    import pyarrow.compute as pc
-
-    if "answers" not in features.table.column_names:
-        return False
-    texts = pc.struct_field(pc.list_flatten(features.table["answers"]), "text")
-    return bool(pc.any(pc.match_substring(pc.utf8_trim_whitespace(texts), "\n")).as_py())
+    return "answers" in features.table.column_names and has_line_breaks(features.table)
 
 
 def first_line(text: str) -> str:

@@ -7,20 +7,11 @@ vowel.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 
-_HALF_WIDTH_MARKS = "\uff9e\uff9f"
-
-
-def continues_grapheme(character: str) -> bool:
-    """Return whether a character belongs to the one before it: a mark, or a Hangul vowel or final consonant."""
-    if character.isascii():
-        return False
-    hangul = "\u1160" <= character <= "\u11ff" or "\ud7b0" <= character <= "\ud7fb"
-    return hangul or character in _HALF_WIDTH_MARKS or unicodedata.category(character)[0] == "M"
+from flare_ray.tasks._marks import continues_grapheme
 
 
 def with_marks(context: str, windows: Sequence[np.ndarray]) -> list[np.ndarray]:

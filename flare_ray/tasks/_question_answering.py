@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flare_ray.errors import InputError
+from flare_ray.plan.checkpoints import is_local
 from flare_ray.tasks import _scores
+from flare_ray.tasks._marks import has_loose_marks
 from flare_ray.tasks._rows import Row, Unusable, text_fault
 from flare_ray.tasks._squad import answers_of, questions
 from flare_ray.tasks._text_files import absent_columns, header, records
-from flare_ray.tasks.base import Task
+from flare_ray.tasks.base import SANDBOX, SPLITS, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from flare_ray.models.base import Family
 
 
 _FURTHER_PROMPT = re.compile(r"\s*\n\s*(Context|Question):")
@@ -72,6 +78,35 @@ class QuestionAnswering(Task):
         """Exact match, F1 and unparsed, in points."""
         return _scores.squad(gold, predictions)
 
+    def text_kinds(self, source: str, language: str, family: Family) -> list[str]:
+        """`decomposed` of contexts that a span head reads, `several lines` of answers that are generated."""
+        if source == SANDBOX:
+            return []
+        kind = {"span": "decomposed", "generation": "several lines"}[family.forms[self.kind]]
+        if not is_local(source):
+            return [kind]
+        key = self.fetched_as(source, language, "test")
+        return [kind] if self._has_kind(source, language, kind, "bert" in family.model_types, key) else []
+
+    @lru_cache(maxsize=1024)  # noqa: B019 - tasks are never freed
+    def _has_kind(self, source: str, language: str, kind: str, strips_accents: bool, key: str) -> bool:
+        """Return whether a local language's rows have texts of a kind. key: of the rows' content."""
+        import pyarrow.compute as pc
+
+        for split in SPLITS:
+            try:
+                table = self.read(source, language, split, max_dropped=1.0).table
+            except InputError:  # reported with the data
+                continue
+            if kind == "several lines":
+                if has_line_breaks(table):
+                    return True
+            elif any(
+                has_loose_marks(text, strips_accents) for text in pc.unique(table["context"]).to_pylist()
+            ):
+                return True
+        return False
+
     def answered(self, file: Path, *, labelled: bool = True) -> Iterator[Row]:
         """All rows of a file: SQuAD JSON or, of a translation, also columns context and question, maybe id."""
         if file.suffix == ".json":
@@ -85,6 +120,14 @@ class QuestionAnswering(Task):
         for number, record in enumerate(records(file), start=1):
             row_id = str(record.get("id", f"(row {number})")) if "id" in columns else None
             yield {**record, "id": row_id, "answers": _listed(record.get("answers"))}
+
+
+def has_line_breaks(table: pa.Table) -> bool:
+    """Return whether some gold answer of a split has several lines."""
+    import pyarrow.compute as pc
+
+    texts = pc.struct_field(pc.list_flatten(table["answers"]), "text")
+    return bool(pc.any(pc.match_substring(pc.utf8_trim_whitespace(texts), "\n")).as_py())
 
 
 def _listed(value: Any) -> list[dict[str, Any]]:

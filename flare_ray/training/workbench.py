@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
-from flare_ray.forms._features import Features
+from flare_ray.forms._features import USUAL, Features, Reading
 from flare_ray.forms.base import Prediction
 from flare_ray.inputs.positions import check_length, positions_of
 from flare_ray.inputs.tokenizers import vocabulary_problem, vocabulary_size
@@ -142,9 +142,16 @@ class Workbench:
 
     # ---- rows
 
-    def features(self, language: str, split: str, max_length: int, translated: bool = False) -> Features:
+    def features(
+        self,
+        language: str,
+        split: str,
+        max_length: int,
+        translated: bool = False,
+        reading: Reading = USUAL,
+    ) -> Features:
         """One encoded split, read once. translated: the English translation of a language's rows instead."""
-        key = (language, split, max_length, translated, self.origin(language, split, translated))
+        key = (language, split, max_length, translated, self.origin(language, split, translated), reading)
         if key not in self._features:
             rows = self._rows(language, split, translated)
             if rows is None:
@@ -153,9 +160,10 @@ class Workbench:
                     "translation", [Problem(f"data.{self.task.name}", found, "translation: gold, or files")]
                 )
             if not translated:  # a row whose translation is unusable counts as one without English
-                self._dropped[language, split, key[-1]] = rows.dropped
+                self._dropped[language, split, key[4]] = rows.dropped
             training = split == "train"
-            features = self.posed.form.encode(self.task, rows.table, self.tokenizer, max_length, training)
+            encode = self.posed.form.encode
+            features = encode(self.task, rows.table, self.tokenizer, max_length, training, reading)
             self._check_features(features, language, split, max_length)
             self._features[key] = features
         return self._features[key]
@@ -204,16 +212,16 @@ class Workbench:
 
     def split(self, method: Method, settings: Mapping[str, Any], language: str, name: str) -> Split:
         """Rows as the method reads them: target, English, both beside each other, or both in one input."""
-        length = settings["max_length"]
+        length, reading = settings["max_length"], Reading.of(settings)
         if method.joins:  # both texts must have room in one input
             length = min(length, self.longest // 2)
-        target = self.features(language, name, length)
+        target = self.features(language, name, length, reading=reading)
         english_by = method.source_at_test(settings) if name == "test" else "gold"
         if not method.reads_source or english_by == "none":
             return Split(target)
         translated = name == "test" and english_by == "translation" and settings["translation"] != "gold"
         spoken = language if translated else self.task.source_language
-        source = self.features(spoken, name, length, translated)
+        source = self.features(spoken, name, length, translated, reading)
         origin = self.origin(spoken, name, translated)
         read = {
             "language": spoken,
@@ -222,6 +230,8 @@ class Workbench:
             "translated": translated,
             "origin": origin,
         }
+        if reading != USUAL:
+            read["reading"] = vars(reading)
         key = fingerprint(read)
         if method.reads == "source":
             english, unpaired = english_rows_of(target, source)
