@@ -1,7 +1,13 @@
-"""Tokenizers of checkpoints that are on this machine, and whether they are their models'."""
+"""Tokenizers of checkpoints that are on this machine, and whether they are their models'.
+
+A tokenizer.json is read by the `tokenizers` library alone, so that a plan imports neither transformers nor torch.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from flare_ray import registry
@@ -32,15 +38,76 @@ def tokenizer_identity(checkpoint: str) -> dict[str, str]:
     return {"content": files_digest(files)}
 
 
+class LightTokenizer:
+    """A checkpoint's tokenizer.json, called as transformers' tokenizers are: texts to ids and offsets.
+
+    unk_token_id, eos_token_id, pad_token_id: None where it has no such token. Text that spells a special token is
+    text. Raises ValueError for a file that is no tokenizer.
+    """
+
+    def __init__(self, folder: Path):
+        from tokenizers import Tokenizer
+
+        try:
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # the library raises Exception itself
+            raise ValueError(f"{folder / 'tokenizer.json'}: {error}") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._tokenizer.encode_special_tokens = True
+        names = _special_names(folder)
+        self.unk_token_id, self.eos_token_id, self.pad_token_id = (
+            self._tokenizer.token_to_id(names[name]) if name in names else None
+            for name in ("unk_token", "eos_token", "pad_token")
+        )
+        self.vocab_size: int = self._tokenizer.get_vocab_size(with_added_tokens=False)
+
+    def __len__(self) -> int:
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def __call__(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        add_special_tokens: bool = True,
+        return_offsets_mapping: bool = False,
+    ) -> dict[str, list[Any]]:
+        """Return `input_ids` and, on demand, `offset_mapping` of texts, or of pairs of texts."""
+        inputs: list[Any] = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        encodings = self._tokenizer.encode_batch(inputs, add_special_tokens=add_special_tokens)
+        encoded = {"input_ids": [encoding.ids for encoding in encodings]}
+        if return_offsets_mapping:
+            encoded["offset_mapping"] = [encoding.offsets for encoding in encodings]
+        return encoded
+
+
+def _special_names(folder: Path) -> dict[str, str]:
+    """Return the special tokens of tokenizer_config.json and special_tokens_map.json, by their name."""
+    names: dict[str, str] = {}
+    for file in (folder / "special_tokens_map.json", folder / "tokenizer_config.json"):
+        try:
+            values = json.loads(file.read_bytes())
+        except (OSError, ValueError):
+            continue
+        for name in ("unk_token", "eos_token", "pad_token"):
+            value = values.get(name) if isinstance(values, dict) else None
+            content = value.get("content") if isinstance(value, dict) else value
+            if isinstance(content, str):
+                names[name] = content
+    return names
+
+
 def load_tokenizer_of(model: ModelSpec) -> Any:
-    """Return a model's tokenizer. Raises InputError where it cannot be loaded."""
-    family = registry.load("models", model.family)
+    """Return a model's tokenizer: a light one where it has a tokenizer.json. Raises InputError where it has none."""
+    place = Path(origin(model.checkpoint)["pretrained_model_name_or_path"])
     try:
-        return family.tokenizer(model.checkpoint)
+        if (place / "tokenizer.json").is_file():
+            return LightTokenizer(place)
+        return registry.load("models", model.family).tokenizer(model.checkpoint)
     except InputError:
         raise
-    except Exception as error:  # of sentencepiece, tokenizers, transformers, protobuf: each has its own
-        got = f"{origin(model.checkpoint)['pretrained_model_name_or_path']}: {type(error).__name__}: {error}"
+    except Exception as error:  # of sentencepiece, transformers, protobuf: each has its own
+        got = f"{place}: {type(error).__name__}: {error}"
         expected = "a tokenizer that transformers loads (tokenizer.save_pretrained)"
         raise InputError(model.name, [Problem(f"tokenizer of {model.name}", got, expected)]) from error
 

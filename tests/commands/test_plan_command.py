@@ -23,7 +23,7 @@ SHAPE = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "n
 def sweep_file(tmp_path: Path) -> Made:
     """A sweep over a checkpoint whose sizes are known, translated by NLLB on the hub; fields replaced."""
     fields = write_study(tmp_path)
-    config = {"model_type": "xlm-roberta", "vocab_size": 1000, **SHAPE}
+    config = {"model_type": "xlm-roberta", "vocab_size": 120, **SHAPE}
     (tmp_path / "checkpoint" / "config.json").write_text(json.dumps(config))
 
     def made(**changes: Any) -> Path:

@@ -115,11 +115,7 @@ def test_a_model_type_of_no_family_is_a_warning(
     [
         ("abc", 2, "of the tokens of the eng nusax train split are unknown to tiny's tokenizer"),
         ("abcdefghijklmnopqrstuvwxy 0123456789_z", 0, None),
-        (
-            "abcdefghijklmnopqrstuvwxyz 123456789",
-            0,
-            "warning: unknown tokens: found tiny on nusax: eng train",
-        ),
+        ("abcdefghijklmnopqrstuvxyz 0123456789", 0, "unknown tokens: found tiny on nusax: eng train 9."),
     ],
 )
 def test_the_share_of_unknown_tokens_decides(

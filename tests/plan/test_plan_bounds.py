@@ -268,6 +268,7 @@ def test_a_folder_beside_the_weights_is_no_content_and_a_fifo_an_error(load: Loa
     (folder / "extra.json").mkdir()
     assert checkpoint_identity(str(folder)) == before
     assert load()
+    (folder / "tokenizer.json").unlink()
     os.mkfifo(folder / "tokenizer.json")
     assert "a FIFO" in problems(load)["models[0].checkpoint"].found
 
