@@ -13,31 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from flare_ray.forms.reading import USUAL, Reading
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _IN_MEMORY = 1 << 24  # bytes of an array that is not worth a memory map
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How questions are read and answered, beyond `max_length`.
-
-    max_answer: longest answer, in tokens. windows: whether a generating model reads a context that is too long in
-    overlapping windows; a span head always does.
-    """
-
-    max_answer: int = 64
-    windows: bool = False
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Reading:
-        """Return the reading of a run's settings, which have what is not the default."""
-        return cls(settings.get("max_answer", cls.max_answer), settings.get("windows", cls.windows))
-
-
-USUAL = Reading()
-"""The paper's: texts are cut, answers have at most 64 tokens."""
 
 
 @dataclass(frozen=True)

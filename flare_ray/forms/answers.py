@@ -23,6 +23,11 @@ REASONS = (NOT_IN_PROMPT, TOO_LONG, NO_SPAN)
 _EDGES = string.whitespace + string.punctuation
 
 
+def ceiling_text(language: str, lost: int, rows: int) -> str:
+    """Return a language's lost rows and the exact match that they leave, for people."""
+    return f"{language} {lost:,} of {rows:,} rows (exact match cannot pass {100 * (1 - lost / rows):.1f})"
+
+
 def is_read(answers: Iterable[Mapping[str, Any]], texts: Sequence[str]) -> bool:
     """Return whether some gold answer stands in one of the texts that a model reads."""
     return any(answer["text"].strip() in text for answer in answers for text in texts)

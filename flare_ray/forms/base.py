@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
-from flare_ray.forms._features import USUAL, Builder, Features, Reading, tokens_and_mask
+from flare_ray.forms._features import Builder, Features, tokens_and_mask
+from flare_ray.forms.reading import USUAL, Reading
 from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:

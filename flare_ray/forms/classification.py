@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from flare_ray.forms._features import USUAL, Builder, Features, Reading
+from flare_ray.forms._features import Builder, Features
 from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
+from flare_ray.forms.reading import USUAL, Reading
 from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from flare_ray.forms._features import USUAL, Builder, Features, Reading, pad
+from flare_ray.forms._features import Builder, Features, pad
 from flare_ray.forms.answers import NOT_IN_PROMPT, TOO_LONG, fits, is_read
 from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
 from flare_ray.forms.likelihood import AnswerLikelihood
 from flare_ray.forms.prompts import Prompt
+from flare_ray.forms.reading import USUAL, Reading
 from flare_ray.tasks._question_answering import has_line_breaks
 from flare_ray.tasks.base import Task
 
@@ -60,7 +61,9 @@ class Generation(Form):
         room = answer_room(task, tokenizer, max_length, reading.max_answer)
         for start in range(0, table.num_rows, ROWS_PER_CALL):
             rows = table.slice(start, ROWS_PER_CALL).to_pylist()
-            encoded = tokenizer([task.prompt(row) for row in rows], return_offsets_mapping=True)
+            encoded = tokenizer(
+                [task.prompt(row) for row in rows], return_offsets_mapping=True, verbose=False
+            )
             golds = ["" if row.get("answers") == [] else task.answer(row) for row in rows]
             answers = tokenizer(golds, add_special_tokens=False)["input_ids"]
             for k, row in enumerate(rows):

@@ -274,7 +274,8 @@ class Builder:
         """Return how a task's questions are read, as far as that is not the default."""
         own, overrides = self.sweep.reading, self.sweep.overrides
         given = overridden("reading", own, overrides, model.name, task, method, language)
-        return reading_settings(given, registry.load("tasks", task), registry.load("models", model.family))
+        kind = registry.load("tasks", task).kind
+        return reading_settings(given, kind, registry.load("models", model.family).forms[kind])
 
     def _over_table(self, given: Training, model: ModelSpec, task: str) -> dict[str, Any]:
         family = registry.load("models", model.family)
@@ -314,7 +315,12 @@ class Builder:
             key = (task, language, "kinds", model.family)
             if key not in self._data_known:
                 source = data_source(self.sweep, task)
-                self._data_known[key] = registry.load("tasks", task).text_kinds(source, language, family)
+                self._data_known[key] = registry.load("tasks", task).text_kinds(
+                    source,
+                    language,
+                    family.forms[registry.load("tasks", task).kind],
+                    "bert" in family.model_types,
+                )
             found.update(self._data_known[key])
         return {"texts": sorted(found)} if found else {}
 

@@ -108,8 +108,8 @@ class QuestionReading(Section):
     """How question answering is read and answered, beyond `max_length`; changes nothing of other tasks."""
 
     max_answer: Length = 64
-    """Most tokens of an answer: of a span, or of what is generated. Of a generating model's sequence at most a quarter
-    is kept free for it."""
+    """Most tokens of an answer: of a span, or of what is generated. Of a generating model's sequence at most a
+    quarter is kept free for it."""
     windows: bool = False
     """Whether a generating model reads a context that is longer than `max_length` in overlapping windows, each a
     prompt of its own: the one with the answer in training, all of them in evaluation, where the answer of the

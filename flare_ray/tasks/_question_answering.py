@@ -20,8 +20,6 @@ from flare_ray.tasks.base import SANDBOX, SPLITS, Task
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from flare_ray.models.base import Family
-
 
 _FURTHER_PROMPT = re.compile(r"\s*\n\s*(Context|Question):")
 
@@ -78,15 +76,15 @@ class QuestionAnswering(Task):
         """Exact match, F1 and unparsed, in points."""
         return _scores.squad(gold, predictions)
 
-    def text_kinds(self, source: str, language: str, family: Family) -> list[str]:
+    def text_kinds(self, source: str, language: str, form: str, strips_accents: bool) -> list[str]:
         """`decomposed` of contexts that a span head reads, `several lines` of answers that are generated."""
         if source == SANDBOX:
             return []
-        kind = {"span": "decomposed", "generation": "several lines"}[family.forms[self.kind]]
+        kind = {"span": "decomposed", "generation": "several lines"}[form]
         if not is_local(source):
             return [kind]
         key = self.fetched_as(source, language, "test")
-        return [kind] if self._has_kind(source, language, kind, "bert" in family.model_types, key) else []
+        return [kind] if self._has_kind(source, language, kind, strips_accents, key) else []
 
     @lru_cache(maxsize=1024)  # noqa: B019 - tasks are never freed
     def _has_kind(self, source: str, language: str, kind: str, strips_accents: bool, key: str) -> bool:

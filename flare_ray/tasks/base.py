@@ -29,8 +29,6 @@ from flare_ray.tasks._translations import beside, merged
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from flare_ray.models.base import Family
-
 __all__ = ["SANDBOX", "SPLITS", "Hyperparameters", "Kind", "Part", "Row", "Rows", "Task", "Unusable"]
 
 SPLITS = ("train", "validation", "test")
@@ -128,10 +126,11 @@ class Task(ABC):
     def score(self, gold: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> dict[str, float]:
         """Metrics in points (0 to 100) over all instances, `unparsed` (share of None) among them."""
 
-    def text_kinds(self, source: str, language: str, family: Family) -> list[str]:
-        """Kinds of texts in a language's rows that the code reads otherwise than it did: part of runs' identities.
+    def text_kinds(self, source: str, language: str, form: str, strips_accents: bool) -> list[str]:
+        """Kinds of texts in a language's rows that a form reads otherwise than it did: part of runs' identities.
 
-        Of rows on the hub, which are not read for this, every kind that they might have.
+        Of rows on the hub, which are not read for this, every kind that they might have. strips_accents: whether the
+        model's tokenizer may.
         """
         return []
 
