@@ -23,20 +23,23 @@ def with_marks(context: str, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
     """
     if context.isascii():
         return list(windows)
-    starts = np.unique(np.concatenate([offsets[:, 0] for offsets in windows]))
-    return [_with_marks(context, offsets, starts) for offsets in windows]
+    edges = np.zeros(len(context) + 1, np.int64)
+    for offsets in windows:
+        inner = offsets[offsets[:, 0] >= 0]
+        np.add.at(edges, inner[:, 0], 1)
+        np.add.at(edges, inner[:, 1], -1)
+    covered = np.cumsum(edges) > 0
+    return [_with_marks(context, offsets, covered) for offsets in windows]
 
 
-def _with_marks(context: str, offsets: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """starts: first characters of all tokens of all windows, sorted."""
+def _with_marks(context: str, offsets: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """covered: whether a character belongs to some token of some window, bool [characters + 1]."""
     ends = offsets[:, 1]
-    following = np.searchsorted(starts, ends)
-    limits = np.append(starts, len(context))[following]
-    open_ended = np.flatnonzero((offsets[:, 0] >= 0) & (ends > offsets[:, 0]) & (ends < limits))
+    inner = np.flatnonzero((offsets[:, 0] >= 0) & (ends > offsets[:, 0]) & (ends < len(context)))
     moved = offsets
-    for token in open_ended.tolist():
-        end, limit = int(ends[token]), int(limits[token])
-        while end < limit and continues_grapheme(context[end]):
+    for token in inner[~covered[ends[inner]]].tolist():
+        end = int(ends[token])
+        while end < len(context) and not covered[end] and continues_grapheme(context[end]):
             end += 1
         if end > ends[token]:
             moved = offsets.copy() if moved is offsets else moved

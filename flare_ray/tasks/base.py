@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.checkpoints import files_digest, is_local, local_path
+from flare_ray.plan.english import PAIRED, Reads
 from flare_ray.sandbox import world
 from flare_ray.store import shelf
 from flare_ray.tasks._rows import Row, Rows, Unusable, cached, cached_file, file_name, opened, rows_key
@@ -118,6 +119,10 @@ class Task(ABC):
     def parse(self, generated: str) -> str | None:
         """Generated text as a prediction: a label's name or an answer; None when it names none."""
 
+    def label_name(self, value: Any) -> str | None:
+        """Return the name of a label as a file writes it; None for what is no label, or for answers."""
+        return None
+
     @abstractmethod
     def gold(self, table: pa.Table) -> list[tuple[str, ...]]:
         """Per row, all predictions that are right."""
@@ -198,6 +203,10 @@ class Task(ABC):
         parts = (self.part(self._folder(source), language, split) for split in SPLITS)
         return list(dict.fromkeys(part.file for part in parts if part))
 
+    def has_ids(self, file: Path) -> bool:
+        """Return whether the rows of a file have ids of their own; without, they are known by their places."""
+        return True
+
     def translation_names(self, part: Part, language: str, split: str) -> list[str]:
         """What a translation of this split may be called, without `.english` and suffix."""
         return [part.file.stem]
@@ -242,7 +251,8 @@ class Task(ABC):
 
         def rows() -> Iterator[Row | Unusable]:
             english = self.file_rows(file, self.source_language, split, labelled=False)
-            for row in merged(self.file_rows(part.file, language, split), english, self.text_columns, file):
+            originals = self.file_rows(part.file, language, split)
+            for row in merged(originals, english, self.text_columns, file, self.label_name):
                 if part.belongs is None or part.belongs(row["id"]):
                     yield self.examine(row, translated=True)
 
@@ -253,19 +263,16 @@ class Task(ABC):
         self,
         source: str,
         languages: Sequence[str],
-        *,
-        paired: bool = True,
-        trained: bool = True,
+        reads: Reads = PAIRED,
         max_dropped: float = 0.01,
     ) -> list[Problem]:
-        """What is wrong with a local source: absent files, unusable rows, ids without their English row.
+        """Return what is wrong with a local source: absent files, unusable rows, rows beside another row's English.
 
-        paired: some method reads English rows beside the target's, so that each id must have one.
-        trained: some method trains on the target's rows; without one only their test split is wanted.
+        reads: the splits that are read in the target languages, and the English that they are read with.
         """
         from flare_ray.tasks._problems import problems
 
-        return problems(self, source, languages, paired, trained, max_dropped)
+        return problems(self, source, languages, reads, max_dropped)
 
     def _folder(self, source: str) -> Path:
         return sandbox_folder() / "data" / self.name if source == SANDBOX else local_path(source)

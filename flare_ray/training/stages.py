@@ -286,7 +286,8 @@ class _Work:
         }
         counts |= {reason: count for reason, count in split.target.counts.items() if count}
         counts |= split.target.lost_counts
-        return counts | ({"no English row": split.unpaired} if split.unpaired else {})
+        counts |= {"no English row": split.unpaired} if split.unpaired else {}
+        return counts | ({"label is not the English row's": split.differ} if split.differ else {})
 
 
 class Clock:

@@ -28,6 +28,7 @@ from flare_ray.loading import load_config
 from flare_ray.methods.base import Method, Posed
 from flare_ray.models.base import origin
 from flare_ray.plan.checkpoints import checkpoint_identity
+from flare_ray.plan.english import english_of
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.tasks._rows import Rows
 from flare_ray.training.data import Split, english_rows_of, pair
@@ -217,10 +218,15 @@ class Workbench:
         if method.joins:  # both texts must have room in one input
             length = min(length, self.longest // 2)
         target = self.features(language, name, length, reading=reading)
-        english_by = method.source_at_test(settings) if name == "test" else "gold"
-        if not method.reads_source or english_by == "none":
+        english = english_of(
+            name,
+            reads_source=method.reads_source,
+            source_at_test=method.source_at_test(settings),
+            translation=settings.get("translation", "gold"),
+        )
+        if english == "none":
             return Split(target)
-        translated = name == "test" and english_by == "translation" and settings["translation"] != "gold"
+        translated = english in ("beside", "machine")
         spoken = language if translated else self.task.source_language
         source = self.features(spoken, name, length, translated, reading)
         origin = self.origin(spoken, name, translated)
@@ -244,7 +250,7 @@ class Workbench:
         assert paired.source_of is not None
         limit = min(2 * length, self.longest)
         joined = self.posed.form.join(paired.target, paired.source, paired.source_of, self.tokenizer, limit)
-        return Split(joined, unpaired=paired.unpaired)
+        return Split(joined, unpaired=paired.unpaired, differ=paired.differ)
 
     def needed(self, split: Split) -> tuple[list[int], str]:
         """Source sequences that a split needs, and a key of which they are."""
