@@ -94,8 +94,20 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
         problems += axes_problems(sweep)
     if {"models", "tasks", "methods", "seeds", "rank", "fusion", "axes", "languages", "data"} <= sound:
         problems += size_problems(sweep)
-    if {"models", "tasks", "methods", "searches", "overrides", "training", "base", "resources"} <= sound:
-        problems += override_problems(sweep)
+    if {
+        "models",
+        "tasks",
+        "methods",
+        "searches",
+        "overrides",
+        "training",
+        "base",
+        "resources",
+        "reading",
+    } <= sound:
+        problems += override_problems(
+            sweep, _target_languages(sweep) if {"languages", "data"} <= sound and sweep.overrides else None
+        )
     if "models" in sound:
         problems += _repeated_models(sweep)
     rules = {
@@ -117,6 +129,17 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
     if {"tasks", "data", "languages"} <= sound:
         problems += _data_problems(sweep, {"methods", "axes", "translation", "searches"} <= sound)
     return problems
+
+
+def _target_languages(sweep: Sweep) -> list[str] | None:
+    """Return the target languages of a sweep; None where its data cannot be read, which is reported by itself."""
+    if sweep.languages != "all":
+        return sweep.languages
+    try:
+        found = [registry.load("tasks", name).targets(data_source(sweep, name)) for name in sweep.tasks]
+    except (OSError, InputError):
+        return None
+    return list(dict.fromkeys(code for codes in found for code in codes))
 
 
 def _repeated_models(sweep: Sweep) -> list[Problem]:

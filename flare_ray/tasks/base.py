@@ -132,6 +132,14 @@ class Task(ABC):
     def score(self, gold: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> dict[str, float]:
         """Metrics in points (0 to 100) over all instances, `unparsed` (share of None) among them."""
 
+    def text_kinds(self, source: str, language: str, form: str, strips_accents: bool) -> list[str]:
+        """Kinds of texts in a language's rows that a form reads otherwise than it did: part of runs' identities.
+
+        Of rows on the hub, which are not read for this, every kind that they might have. strips_accents: whether the
+        model's tokenizer may.
+        """
+        return []
+
     # ---- languages
 
     def targets(self, source: str) -> list[str]:
