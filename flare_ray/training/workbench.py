@@ -258,8 +258,8 @@ class Workbench:
             read["reading"] = vars(reading)
         key = fingerprint(read)
         if method.reads == "source":
-            english, unpaired = english_rows_of(target, source)
-            return Split(english, source_key=key, unpaired=unpaired)
+            rows, unpaired = english_rows_of(target, source)
+            return Split(rows, source_key=key, unpaired=unpaired)
         paired = pair(target, source, key)
         if not method.joins:
             return paired
