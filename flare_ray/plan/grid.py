@@ -6,7 +6,7 @@ duplicates. What the runs of a cell share, and the cells of a sweep, is found on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.plan.corpora import Corpus, corpus, wanted
 from flare_ray.plan.fingerprint import Part
 from flare_ray.plan.points import Place
+from flare_ray.plan.reading import reading_settings
 from flare_ray.plan.rules import overridden
 from flare_ray.plan.schema import ModelSpec, Rule, Sweep, Training, Translation
 from flare_ray.plan.shapes import shape_of
@@ -71,6 +72,10 @@ def ruled_out(cell: Cell, sweep: Sweep, place: Place) -> str | None:
     return None if found is None else f"exclude[{found}]"
 
 
+def _english_of(method: Any, task: Any) -> list[str]:
+    return [task.source_language] if method.reads_source else []
+
+
 @lru_cache(maxsize=1024)
 def _options(method: str, given: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:
     """Return all options of a method, those that are given and the others at their default."""
@@ -103,7 +108,7 @@ class Builder:
         self._data_known: dict[tuple[str, ...], Any] = {}
         self._places: dict[tuple[str, str], Place] = {}
         self._points_known: dict[tuple[str, str], list[tuple[str, Any, Any]]] = {}
-        self._trainings: dict[tuple[str, str, str, str | None], dict[str, Any]] = {}
+        self._trainings: dict[tuple[str | None, ...], dict[str, Any]] = {}
         self._bases: dict[tuple[str, str, int], Base] = {}
         self._corpora_known: dict[tuple[int, str, str, str], Corpus] = {}
         self._parallels: dict[str | None, Translation | str] = {}
@@ -167,6 +172,7 @@ class Builder:
                 **self._training("base", model, task),
                 "rank": wanted.rank,
                 "alpha": wanted.alpha or 2 * wanted.rank,
+                **self._reading(model, task),
                 **self._limit,
             }
             english = registry.load("tasks", task).source_language
@@ -178,6 +184,7 @@ class Builder:
                 "data": self._data(task, english),
                 "settings": settings,
                 "seed": seed,
+                **self._kinds(model, task, [english]),
             }
             self._bases[key] = Base(
                 model, task, data_source(self.sweep, task), seed, settings, identity, self.sweep.max_dropped
@@ -199,11 +206,12 @@ class Builder:
         axes = dict(cell.axes)
         chosen = self._parallel(axes.pop(TRANSLATION, None))
         mt = chosen if isinstance(chosen, Translation) else None
-        training = self._training("training", cell.model, cell.task, cell.method)
+        training = self._training("training", cell.model, cell.task, cell.method, cell.language)
         training = {name: value for name, value in (training | axes).items() if value is not None}
         data = {"target": self._data(cell.task, cell.language)}
         settings: dict[str, Any] = {
             "max_length": training["max_length"],
+            **self._reading(cell.model, cell.task, cell.method, cell.language),
             **method.Options(**dict(cell.options)).model_dump(),
             **self._limit,
         }
@@ -230,6 +238,7 @@ class Builder:
             "language": cell.language,
             "data": Part(data),
             "settings": Part(known),
+            **self._kinds(cell.model, cell.task, [cell.language, *_english_of(method, task)]),
         }
         return settings, corpora, shared
 
@@ -249,15 +258,29 @@ class Builder:
         return self._corpora_known[key]
 
     def _training(
-        self, section: str, model: ModelSpec, task: str, method: str | None = None
+        self,
+        section: str,
+        model: ModelSpec,
+        task: str,
+        method: str | None = None,
+        language: str | None = None,
     ) -> dict[str, Any]:
         """The sweep's values (`training` or `base`), as overridden, over the paper's Table 5."""
-        key = (section, model.name, task, method)
+        key = (section, model.name, task, method, language)
         if key not in self._trainings:
             own = getattr(self.sweep, section)
-            given = overridden(section, own, self.sweep.overrides, model.name, task, method)
+            given = overridden(section, own, self.sweep.overrides, model.name, task, method, language)
             self._trainings[key] = self._over_table(given, model, task)
         return self._trainings[key]
+
+    def _reading(
+        self, model: ModelSpec, task: str, method: str | None = None, language: str | None = None
+    ) -> dict[str, Any]:
+        """Return how a task's questions are read, as far as that is not the default."""
+        own, overrides = self.sweep.reading, self.sweep.overrides
+        given = overridden("reading", own, overrides, model.name, task, method, language)
+        kind = registry.load("tasks", task).kind
+        return reading_settings(given, kind, registry.load("models", model.family).forms[kind])
 
     def _over_table(self, given: Training, model: ModelSpec, task: str) -> dict[str, Any]:
         family = registry.load("models", model.family)
@@ -292,6 +315,23 @@ class Builder:
             source = data_source(self.sweep, task)
             self._data_known[key] = registry.load("tasks", task).translation_identity(source, language)
         return self._data_known[key]
+
+    def _kinds(self, model: ModelSpec, task: str, languages: Sequence[str]) -> dict[str, Any]:
+        """What of an identity says that texts are read otherwise than they were; mostly nothing."""
+        family = registry.load("models", model.family)
+        found: set[str] = set()
+        for language in languages:
+            key = (task, language, "kinds", model.family)
+            if key not in self._data_known:
+                source = data_source(self.sweep, task)
+                self._data_known[key] = registry.load("tasks", task).text_kinds(
+                    source,
+                    language,
+                    family.forms[registry.load("tasks", task).kind],
+                    "bert" in family.model_types,
+                )
+            found.update(self._data_known[key])
+        return {"texts": sorted(found)} if found else {}
 
     def _data(self, task: str, language: str) -> Any:
         key = (task, language)

@@ -24,8 +24,9 @@ _LONGEST_NAME = 200
 
 def with_limits(values: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a sweep file as `limit` and `smoke` change them. Fields of a wrong type stay."""
-    smoke, limit = values.get("smoke") is True, values.get("limit")
-    if not smoke and (type(limit) not in (int, float) or limit < 1):
+    smoke, given = values.get("smoke") is True, values.get("limit")
+    limit: float = given if isinstance(given, int | float) and not isinstance(given, bool) else 0
+    if not smoke and limit < 1:
         return values
     result = deepcopy(values)
     if smoke:

@@ -25,6 +25,7 @@ from flare_ray.plan.sections import (
     BaseTraining,
     ModelSpec,
     Parallel,
+    QuestionReading,
     Range,
     Resources,
     Search,
@@ -55,6 +56,7 @@ __all__ = [  # what a sweep file is made of
     "BaseTraining",
     "ModelSpec",
     "Override",
+    "QuestionReading",
     "Range",
     "Resources",
     "Rule",
@@ -127,6 +129,8 @@ class Sweep(Section):
     """How base models are trained on English."""
     training: Training = Training()
     """How adapters are trained on the target language."""
+    reading: QuestionReading = QuestionReading()
+    """How question answering is read and answered."""
     resources: Resources = Resources()
     """On what it runs; changes no result."""
     storage: str = Field("results", validate_default=True)

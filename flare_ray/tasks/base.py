@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.checkpoints import files_digest, is_local, local_path
+from flare_ray.plan.english import PAIRED, Reads
 from flare_ray.sandbox import world
 from flare_ray.store import shelf
 from flare_ray.tasks._limit import first_rows
@@ -119,6 +120,10 @@ class Task(ABC):
     def parse(self, generated: str) -> str | None:
         """Generated text as a prediction: a label's name or an answer; None when it names none."""
 
+    def label_name(self, value: Any) -> str | None:
+        """Return the name of a label as a file writes it; None for what is no label, or for answers."""
+        return None
+
     @abstractmethod
     def gold(self, table: pa.Table) -> list[tuple[str, ...]]:
         """Per row, all predictions that are right."""
@@ -126,6 +131,14 @@ class Task(ABC):
     @abstractmethod
     def score(self, gold: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> dict[str, float]:
         """Metrics in points (0 to 100) over all instances, `unparsed` (share of None) among them."""
+
+    def text_kinds(self, source: str, language: str, form: str, strips_accents: bool) -> list[str]:
+        """Kinds of texts in a language's rows that a form reads otherwise than it did: part of runs' identities.
+
+        Of rows on the hub, which are not read for this, every kind that they might have. strips_accents: whether the
+        model's tokenizer may.
+        """
+        return []
 
     # ---- languages
 
@@ -191,6 +204,10 @@ class Task(ABC):
         parts = (self.part(self._folder(source), language, split) for split in SPLITS)
         return list(dict.fromkeys(part.file for part in parts if part))
 
+    def has_ids(self, file: Path) -> bool:
+        """Return whether the rows of a file have ids of their own; without, they are known by their places."""
+        return True
+
     def translation_names(self, part: Part, language: str, split: str) -> list[str]:
         """What a translation of this split may be called, without `.english` and suffix."""
         return [part.file.stem]
@@ -246,7 +263,8 @@ class Task(ABC):
 
         def rows() -> Iterator[Row | Unusable]:
             english = self.file_rows(file, self.source_language, split, labelled=False)
-            for row in merged(self.file_rows(part.file, language, split), english, self.text_columns, file):
+            originals = self.file_rows(part.file, language, split)
+            for row in merged(originals, english, self.text_columns, file, self.label_name):
                 if part.belongs is None or part.belongs(row["id"]):
                     yield self.examine(row, translated=True)
 
@@ -258,19 +276,16 @@ class Task(ABC):
         self,
         source: str,
         languages: Sequence[str],
-        *,
-        paired: bool = True,
-        trained: bool = True,
+        reads: Reads = PAIRED,
         max_dropped: float = 0.01,
     ) -> list[Problem]:
-        """What is wrong with a local source: absent files, unusable rows, ids without their English row.
+        """Return what is wrong with a local source: absent files, unusable rows, rows beside another row's English.
 
-        paired: some method reads English rows beside the target's, so that each id must have one.
-        trained: some method trains on the target's rows; without one only their test split is wanted.
+        reads: the splits that are read in the target languages, and the English that they are read with.
         """
         from flare_ray.tasks._problems import problems
 
-        return problems(self, source, languages, paired, trained, max_dropped)
+        return problems(self, source, languages, reads, max_dropped)
 
     def _folder(self, source: str) -> Path:
         return sandbox_folder() / "data" / self.name if source == SANDBOX else local_path(source)

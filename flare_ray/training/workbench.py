@@ -20,6 +20,7 @@ from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.forms._features import Features
 from flare_ray.forms.base import Prediction
+from flare_ray.forms.reading import USUAL, Reading
 from flare_ray.inputs.positions import check_length, positions_of
 from flare_ray.inputs.tokenizers import vocabulary_problem, vocabulary_size
 from flare_ray.inputs.unknown_tokens import unknown_problem
@@ -27,6 +28,7 @@ from flare_ray.loading import load_config
 from flare_ray.methods.base import Method, Posed
 from flare_ray.models.base import origin
 from flare_ray.plan.checkpoints import checkpoint_identity
+from flare_ray.plan.english import english_of
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.tasks._rows import Rows
 from flare_ray.training.data import Split, english_rows_of, pair
@@ -150,13 +152,20 @@ class Workbench:
     # ---- rows
 
     def features(
-        self, language: str, split: str, max_length: int, translated: bool = False, beside: str = ""
+        self,
+        language: str,
+        split: str,
+        max_length: int,
+        translated: bool = False,
+        beside: str = "",
+        reading: Reading = USUAL,
     ) -> Features:
         """One encoded split, read once. translated: the English translation of a language's rows instead.
 
         beside: the language whose limited rows these stand beside; empty where no rows are left out.
         """
-        key = (language, split, max_length, translated, beside, self.origin(language, split, translated))
+        origin = self.origin(language, split, translated)
+        key = (language, split, max_length, translated, beside, origin, reading)
         if key not in self._features:
             rows = self._rows(language, split, translated, beside)
             if rows is None:
@@ -165,9 +174,10 @@ class Workbench:
                     "translation", [Problem(f"data.{self.task.name}", found, "translation: gold, or files")]
                 )
             if not translated:  # a row whose translation is unusable counts as one without English
-                self._dropped[language, split, key[-1]] = rows.dropped
+                self._dropped[language, split, origin] = rows.dropped
             training = split == "train"
-            features = self.posed.form.encode(self.task, rows.table, self.tokenizer, max_length, training)
+            encode = self.posed.form.encode
+            features = encode(self.task, rows.table, self.tokenizer, max_length, training, reading)
             self._check_features(features, language, split, max_length)
             self._features[key] = features
         return self._features[key]
@@ -218,18 +228,23 @@ class Workbench:
 
     def split(self, method: Method, settings: Mapping[str, Any], language: str, name: str) -> Split:
         """Rows as the method reads them: target, English, both beside each other, or both in one input."""
-        length = settings["max_length"]
+        length, reading = settings["max_length"], Reading.of(settings)
         if method.joins:  # both texts must have room in one input
             length = min(length, self.longest // 2)
-        target = self.features(language, name, length)
-        english_by = method.source_at_test(settings) if name == "test" else "gold"
-        if not method.reads_source or english_by == "none":
+        target = self.features(language, name, length, reading=reading)
+        english = english_of(
+            name,
+            reads_source=method.reads_source,
+            source_at_test=method.source_at_test(settings),
+            translation=settings.get("translation", "gold"),
+        )
+        if english == "none":
             return Split(target)
-        translated = name == "test" and english_by == "translation" and settings["translation"] != "gold"
+        translated = english in ("beside", "machine")
         spoken = language if translated else self.task.source_language
         limited = self.subject.limit is not None and not self.origin(language, name)
         beside = language if limited and not translated else ""
-        source = self.features(spoken, name, length, translated, beside)
+        source = self.features(spoken, name, length, translated, beside, reading)
         origin = self.origin(spoken, name, translated)
         read = {
             "language": spoken,
@@ -239,10 +254,12 @@ class Workbench:
             "origin": origin,
             **({"beside": beside} if beside else {}),
         }
+        if reading != USUAL:
+            read["reading"] = vars(reading)
         key = fingerprint(read)
         if method.reads == "source":
-            english, unpaired = english_rows_of(target, source)
-            return Split(english, source_key=key, unpaired=unpaired)
+            rows, unpaired = english_rows_of(target, source)
+            return Split(rows, source_key=key, unpaired=unpaired)
         paired = pair(target, source, key)
         if not method.joins:
             return paired
@@ -250,7 +267,7 @@ class Workbench:
         assert paired.source_of is not None
         limit = min(2 * length, self.longest)
         joined = self.posed.form.join(paired.target, paired.source, paired.source_of, self.tokenizer, limit)
-        return Split(joined, unpaired=paired.unpaired)
+        return Split(joined, unpaired=paired.unpaired, differ=paired.differ)
 
     def needed(self, split: Split) -> tuple[list[int], str]:
         """Source sequences that a split needs, and a key of which they are."""

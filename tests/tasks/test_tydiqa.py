@@ -67,10 +67,13 @@ def test_a_language_with_a_dev_file_alone_has_a_test_only(tmp_path: Path) -> Non
     assert len(ids(tmp_path, "te", "test")) == 5
     with pytest.raises(InputError, match=r"no file .*telugu.train.json; wanted the train split of te"):
         ids(tmp_path, "te", "train")
-    told = [str(problem) for problem in TASK.problems(str(tmp_path), ["te"], paired=False)]
+    told = [
+        str(problem)
+        for problem in TASK.problems(str(tmp_path), ["te"], dict.fromkeys(base.SPLITS, frozenset()))
+    ]
     assert len(told) == 2
     assert "wanted the train split of te" in told[0]
-    assert TASK.problems(str(tmp_path), ["te"], paired=False, trained=False) == []
+    assert TASK.problems(str(tmp_path), ["te"], {"test": frozenset()}) == []
 
 
 def test_xquad_is_split_by_passage_the_same_in_every_language(tmp_path: Path) -> None:
@@ -87,7 +90,7 @@ def test_xquad_is_split_by_passage_the_same_in_every_language(tmp_path: Path) ->
     for mine in found.values():
         assert {row.removeprefix("again ") for row in mine} <= set(mine), "a passage is in one split"
     assert TASK.targets(source) == ["ar", "th"]
-    assert TASK.problems(source, ["ar", "th"], paired=True) == []
+    assert TASK.problems(source, ["ar", "th"]) == []
 
 
 @pytest.mark.parametrize(
@@ -239,11 +242,13 @@ def test_rows_of_other_languages_are_no_translations(tmp_path: Path) -> None:
     for name in ("english", "swahili"):
         for split in ("train", "dev", "test"):
             write_squad(tmp_path / f"{name}.{split}.json", made(f"{name}-{split}", 5))
-    assert len(TASK.problems(str(tmp_path), ["sw"], paired=True)) == 3
+    assert len(TASK.problems(str(tmp_path), ["sw"])) == 3
+    files = {split: frozenset({"beside"}) for split in base.SPLITS}
+    assert len(TASK.problems(str(tmp_path), ["sw"], files)) == 3
     for split in ("train", "dev", "test"):
         english = [(one["id"], "c", "q") for one in made(f"swahili-{split}", 5)]
         write_tsv(tmp_path / f"swahili.{split}.english.tsv", ("id", "context", "question"), english)
-    assert TASK.problems(str(tmp_path), ["sw"], paired=True) == []
+    assert TASK.problems(str(tmp_path), ["sw"], files) == []
 
 
 # ---- the hub, the sandbox, real files
@@ -300,7 +305,7 @@ def test_the_hub_gives_the_same_rows_as_a_folder(tmp_path: Path, monkeypatch: py
 def test_the_sandbox_is_parallel(small_sandbox: Path) -> None:
     source = str(small_sandbox / "data" / "tydiqa")
     assert TASK.targets(source) == sorted(world.LANGUAGES)
-    assert TASK.problems(source, TASK.targets(source), paired=True) == []
+    assert TASK.problems(source, TASK.targets(source)) == []
 
 
 def test_real_files(real: Path) -> None:
@@ -319,7 +324,7 @@ def test_real_files(real: Path) -> None:
 
 def test_real_xquad(real: Path) -> None:
     source = str(real / "xquad")
-    assert TASK.problems(source, ["ar", "th", "es"], paired=True) == []
+    assert TASK.problems(source, ["ar", "th", "es"]) == []
     found = [
         [TASK.read(source, code, split).table["id"] for split in base.SPLITS] for code in ("eng", "ar", "th")
     ]
