@@ -37,6 +37,9 @@ __all__ = [
     "ruled_out",
 ]
 
+_OPTIONAL = ("validate_every", "max_steps")
+"""Fields of `training` that are no setting when they are left out."""
+
 
 def ruled_out(cell: Cell, sweep: Sweep, place: Place) -> str | None:
     """Why the sweep's rules leave a cell out; None when they do not. A rule on an axis that a cell lacks misses.
@@ -170,6 +173,7 @@ class Builder:
                 "rank": wanted.rank,
                 "alpha": wanted.alpha or 2 * wanted.rank,
                 **self._reading(model, task),
+                **self._limit,
             }
             english = registry.load("tasks", task).source_language
             identity = {
@@ -209,6 +213,7 @@ class Builder:
             "max_length": training["max_length"],
             **self._reading(cell.model, cell.task, cell.method, cell.language),
             **method.Options(**dict(cell.options)).model_dump(),
+            **self._limit,
         }
         if method.reads_source:
             data["source"] = self._data(cell.task, task.source_language)
@@ -248,7 +253,7 @@ class Builder:
         if key not in self._corpora_known:
             source = data_source(self.sweep, task)
             self._corpora_known[key] = corpus(
-                task, source, language, split, mt, self._checkpoint, self.sweep.max_dropped
+                task, source, language, split, mt, self._checkpoint, self.sweep.max_dropped, self.sweep.limit
             )
         return self._corpora_known[key]
 
@@ -283,9 +288,13 @@ class Builder:
         fields = set(Training.model_fields)
         chosen = given.model_dump(include=fields)
         chosen |= {key: value for key, value in vars(table).items() if chosen[key] is None}
-        if chosen["validate_every"] is None:
-            del chosen["validate_every"]  # once an epoch
+        chosen = {name: value for name, value in chosen.items() if value is not None or name not in _OPTIONAL}
         return chosen | {"precision": self.sweep.precision or model.precision}
+
+    @property
+    def _limit(self) -> dict[str, int]:
+        """The setting of a sweep that reads the first rows of each split alone; no setting where it reads all."""
+        return {} if self.sweep.limit is None else {"limit": self.sweep.limit}
 
     def _model(self, model: ModelSpec) -> dict[str, Any]:
         return {

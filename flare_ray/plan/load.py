@@ -21,6 +21,7 @@ from flare_ray.plan.extends import Fields, read_fields, without_inner
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
 from flare_ray.plan.grid_size import empty_grid, size_problems, unreadable_data
+from flare_ray.plan.limits import with_limits
 from flare_ray.plan.schema import Sweep, Translation
 from flare_ray.plan.search_problems import repeated_searches, search_problems
 from flare_ray.plan.told import shown, told
@@ -34,7 +35,7 @@ _MOST = 100
 def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
     """The sweep of a YAML file with `dotted.key=value` overrides. Raises InputError with every problem."""
     fields = overridden_fields(read_fields(file), overrides, str(file))
-    raw = fields.values
+    raw = with_limits(fields.values)
     try:
         sweep, problems, sound = Sweep.model_validate(raw), [], set(Sweep.model_fields)
     except ValidationError as error:

@@ -113,6 +113,12 @@ class Sweep(Section):
     max_dropped: Share = 0.01
     """Share of a split's rows that may be unusable (empty text, unknown label, answer not in its context); more is
     an error. What is left out is counted with the run."""
+    limit: Count | None = None
+    """Rows per split that are read, the first ones, the same ids in every language; all when left out. Part of every
+    fingerprint, and of the sweep's name: `mine-limit8`."""
+    smoke: bool = False
+    """A trial of every cell, for the first seed: two optimiser steps on eight rows per split, two configurations per
+    search. The sweep's name gets `-smoke`, and its runs have fingerprints of their own."""
     max_runs: Count = 100_000
     """Runs that the product of the axes may have, before rules; a larger grid is an error, as it is mostly a slip."""
     searches: Annotated[list[Search], Bounded] = []

@@ -102,6 +102,8 @@ class Training(Section):
     """Dropout on the adapter's input (the paper uses none)."""
     validate_every: Count | None = None
     """Optimiser steps between validations, of which the best is kept; once an epoch when left out."""
+    max_steps: Count | None = None
+    """Most optimiser steps of a training, for which the learning rate is scheduled; all epochs when left out."""
 
 
 class QuestionReading(Section):

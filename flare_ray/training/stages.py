@@ -245,6 +245,7 @@ class _Work:
             "rows": {name: split.target.rows for name, split in self.splits.items()},
             "data": {name: self._data_counts(name, split) for name, split in self.splits.items()},
             "unknown_tokens": self._unknown_shares(),
+            **({"labels": list(self.bench.task.labels)} if self.bench.task.labels else {}),
             **self._ceilings(),
             "cost": {
                 "wall_seconds": seconds,
