@@ -266,9 +266,9 @@ class Task(ABC):
 
         reads: the splits that are read in the target languages, and the English that they are read with.
         """
-        from flare_ray.tasks._problems import problems
+        from flare_ray.tasks._problems import check_rows
 
-        return problems(self, source, languages, reads, max_dropped)
+        return check_rows(self, source, languages, reads, max_dropped)[0]
 
     def _folder(self, source: str) -> Path:
         return sandbox_folder() / "data" / self.name if source == SANDBOX else local_path(source)

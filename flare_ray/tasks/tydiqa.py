@@ -7,9 +7,10 @@ https://huggingface.co/datasets/google-research-datasets/tydiqa (secondary_task)
      "answers": [{"text": "1999", "answer_start": 365}], "id": "swahili--8211684794284159625-4"}
 
 The release's dev is the test, and it has no validation: a fixed tenth of train is held out, chosen by the passages'
-hash, so that no passage is in both (the paper's released code selects no checkpoint at all). Its languages are not translations of one another, so an
-English row beside a target's can only be a translation of it. A folder holds `swahili.{train,dev,test}.json`, or the
-release's `tydiqa-goldp-v1.1-{train,dev}.json`, or `xquad.ar.json`, parallel, split 70/10/20 by passage.
+hash, so that no passage is in both (the paper's released code selects no checkpoint at all). Its languages are not
+translations of one another, so an English row beside a target's can only be a translation of it. A folder holds
+`swahili.{train,dev,test}.json`, or the release's `tydiqa-goldp-v1.1-{train,dev}.json`, or `xquad.ar.json`, parallel,
+split 70/10/20 by passage.
 """
 
 from __future__ import annotations
