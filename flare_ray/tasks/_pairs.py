@@ -67,7 +67,7 @@ def agreement(target: pa.Table, source: pa.Table) -> Agreement:
 
 
 def _other_order(target: pa.Table, source: pa.Table) -> str:
-    """Return as what the target's labels must be read for enough of them to be equal; nothing without such an order."""
+    """Return as what the target's labels must be read for enough of them to be equal; nothing if nothing helps."""
     import pyarrow as pa
 
     labels = {"mine": target["label"].combine_chunks(), "english": source["label"].combine_chunks()}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.checkpoints import is_local, local_path
 from flare_ray.plan.english import Reads
 from flare_ray.tasks._pairs import agreement, label_problem
 from flare_ray.tasks._passages import passage_problems
+from flare_ray.tasks._remembered import remembered
 from flare_ray.tasks._rows import Rows
 from flare_ray.tasks._splits import check_copies, check_labels
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from flare_ray.tasks.base import Task
 
 TRAINED = ("train", "validation")
+_VERSION = "1"  # of the checks: raised when they find something else in the same files
 _ENOUGH = 30  # rows whose labels show that they are in another order than English's
 _EVERY, _MOST = 1.0, 0.5
 """Share of a split's rows that need their English row: own rows all; a translation may have lost answers."""
@@ -39,7 +41,54 @@ def check_rows(
         return [
             Problem(where, f"{source!r}, which is not there", "a folder, a hub dataset id, or sandbox")
         ], []
-    checked = Reader(task, source, where, max_dropped)
+    try:
+        key = _content(task, source, languages, reads, max_dropped)
+    except (InputError, OSError):  # of files that cannot be read: the check names them
+        return _checked(task, source, languages, reads, max_dropped)
+    found = remembered(key, lambda: _plain(_checked(task, source, languages, reads, max_dropped)))
+    problems, warnings = ([Problem(**one) for one in some] for some in found)
+    return problems, warnings
+
+
+def _content(
+    task: Task, source: str, languages: Sequence[str], reads: Reads, max_dropped: float
+) -> dict[str, Any]:
+    """Return all that determines what is found: rows, translations, their files' names, and what is asked."""
+    folder, every = local_path(source), [task.source_language, *languages]
+    splits = [*TRAINED, "test"]
+    parts = {one: {split: task.part(folder, one, split) for split in splits} for one in every}
+    files = {one: [str(part.file) if part else None for part in parts[one].values()] for one in every}
+    return {
+        "check": "rows",
+        "version": _VERSION,
+        "source": source,
+        "files": files,
+        "rows": {one: [task.fetched_as(source, one, split) for split in splits] for one in every},
+        "translations": {
+            one: [
+                [
+                    split,
+                    str(task.translation_file(source, one, split)),
+                    task.translation_identity(source, one, split),
+                ]
+                for split, part in parts[one].items()
+                if part and "beside" in reads.get(split, ())
+            ]
+            for one in languages
+        },
+        "reads": {split: sorted(english) for split, english in reads.items()},
+        "max_dropped": max_dropped,
+    }
+
+
+def _plain(found: tuple[list[Problem], list[Problem]]) -> list[list[dict[str, Any]]]:
+    return [[vars(problem) for problem in some] for some in found]
+
+
+def _checked(
+    task: Task, source: str, languages: Sequence[str], reads: Reads, max_dropped: float
+) -> tuple[list[Problem], list[Problem]]:
+    checked = Reader(task, source, f"data.{task.name}", max_dropped)
     for split in TRAINED:
         checked.rows(task.source_language, split)  # the base model trains on English, always
     for language in languages:

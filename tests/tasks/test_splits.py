@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from files import question, write_squad, write_tsv
+from files import question, write_squad
 from small_study import write_csv, write_study, write_sweep
 from typer.testing import CliRunner
 
@@ -84,7 +84,7 @@ def test_a_label_that_one_small_split_lacks_is_a_warning(tmp_path: Path) -> None
 def test_labels_in_another_order_show_without_english_beside_them(tmp_path: Path) -> None:
     """A zero-shot run reads no English at test, and its scores would be as wrong."""
     source = nusax(tmp_path, 60, ace_test=LABELS[::-1])
-    (problem,), warnings = found(source)
+    ((problem,), _) = found(source)
     assert (
         "in 20 of 60 (in at least 95% with negative read as positive, positive read as negative)" in problem
     )
