@@ -276,4 +276,7 @@ def _translate_table(
     counts = translate.translate_table(file, columns, (source, to[0]), place, *settings, console)
     failed = "".join(f", {count} {reason}" for reason, count in counts["failed"].items())
     console.print(f"written: {place} ({counts['rows']} rows{failed})", markup=False, soft_wrap=True)
+    if counts["flagged"]:
+        flagged = ", ".join(f"{count} {flag}" for flag, count in counts["flagged"].items())
+        console.print(f"warning: suspicious translations: {flagged}", markup=False, soft_wrap=True)
     return 0
