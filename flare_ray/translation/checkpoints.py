@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flare_ray.core.languages import code_of, english_name
+from flare_ray.core.languages import code_of, english_name, is_code
 from flare_ray.sandbox import world
 
 FLORES = {
@@ -51,6 +51,15 @@ def flores(language: str) -> str:
     if language in world.LANGUAGES or language == world.SOURCE:
         return world.flores(language)
     return FLORES[language]
+
+
+def flores_code(language: str) -> str:
+    """Return the FLORES-200 code of a language by any name or code; "" if it has none."""
+    try:
+        return flores(language)
+    except KeyError:
+        code = code_of(language) or language
+        return code if is_code(code) else ""
 
 
 def substitution(languages: Iterable[str]) -> str | None:

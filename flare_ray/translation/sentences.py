@@ -12,7 +12,11 @@ is cut within brackets or quotation marks, so that the markers around an answer 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+
+from flare_ray.core.languages import script_of
+from flare_ray.translation import pieces
+from flare_ray.translation.checkpoints import flores_code
 
 Sentence = tuple[str, str]
 """A sentence and the blank space behind it."""
@@ -29,6 +33,7 @@ _ABBREVIATION = re.compile(
 )
 _PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">", "「": "」", "『": "』", "（": "）", "“": "”", "«": "»"}
 _UNSPACED = ("Hans", "Hant", "Jpan")
+_TAG = re.compile(r"</?[^\W\d_]>")
 _INNER = '()[]{}<>「」『』（）“”«»"'
 
 
@@ -52,6 +57,21 @@ def join(translations: Sequence[str], spaces: Sequence[str], script: str) -> str
     for translation, space in zip(translations, spaces, strict=True):
         parts += [translation, _space(space, script)]
     return "".join(parts[:-1]) + (spaces[-1] if spaces else "")
+
+
+def fitting(text: str, fits: Callable[[str], bool]) -> list[Sentence]:
+    """Return the sentences of a text, those that do not fit cut further (pieces.py)."""
+    found: list[Sentence] = []
+    for sentence, space in sentences(text):
+        parts = pieces.cut(sentence, fits)
+        found += [*parts[:-1], (parts[-1][0], parts[-1][1] + space)]
+    return found
+
+
+def joiner(language: str) -> Callable[[Sequence[str], Sequence[str]], str]:
+    """Return `join` for a target language by any name or code."""
+    code = flores_code(language)
+    return lambda translations, spaces: join(translations, spaces, script_of(code))
 
 
 def _space(space: str, script: str) -> str:
@@ -100,6 +120,9 @@ def _balanced(text: str) -> bool:
     """Report whether every bracket and quotation mark that opens is closed."""
     if not any(sign in text for sign in _INNER):
         return True
-    return text.count('"') % 2 == 0 and all(
-        text.count(opener) <= text.count(closer) for opener, closer in _PAIRS.items()
+    tags = [tag.startswith("</") for tag in _TAG.findall(text)]
+    return (
+        text.count('"') % 2 == 0
+        and tags.count(False) <= tags.count(True)
+        and all(text.count(opener) <= text.count(closer) for opener, closer in _PAIRS.items())
     )

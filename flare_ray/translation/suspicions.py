@@ -17,8 +17,8 @@ from statistics import median
 
 import regex
 
-from flare_ray.core.languages import code_of, is_code, script_of
-from flare_ray.translation.checkpoints import flores
+from flare_ray.core.languages import script_of
+from flare_ray.translation.checkpoints import flores_code
 from flare_ray.translation.sentences import count
 
 _ENOUGH = 40
@@ -44,12 +44,14 @@ _UNICODE_SCRIPTS = {
     "Hans": ("Han",),
     "Hant": ("Han",),
     "Jpan": ("Han", "Hiragana", "Katakana"),
-    "Hang": ("Hangul", "Han"),
-    "Kore": ("Hangul", "Han"),
+    "Hang": ("Hangul",),
 }
 _WRITTEN = 0.5
 """Least share of the new letters that must be of the language's script."""
 _FEW_LETTERS = 4
+_LETTERS_WITH_KANA = 15
+"""Letters of a Japanese text, of which some are kana; without any it is Chinese."""
+_KANA = regex.compile(r"\p{Script=Hiragana}|\p{Script=Katakana}")
 _WORD_SIGNS = regex.compile(r"[\p{L}\p{M}\p{N}]")
 _MARKS = re.compile(r"(?:[^\w\s])(?:\s*[^\w\s])*")
 
@@ -69,7 +71,7 @@ class LengthRatio:
     @classmethod
     def of(cls, pairs: Iterable[tuple[str, str]], source: str, target: str) -> LengthRatio:
         """Measure originals and translations. source, target: languages by any name or code."""
-        source, target = _code(source), _code(target)
+        source, target = flores_code(source), flores_code(target)
         density = _density(target) / _density(source)
         ratios = [
             _length(translation) / _length(text)
@@ -97,15 +99,6 @@ def suspicions(text: str, translation: str, expected: LengthRatio) -> list[str]:
         "sentences": _lacks_sentences(text, translation, expected),
     }
     return [flag for flag, holds in flags.items() if holds]
-
-
-def _code(language: str) -> str:
-    """Return the FLORES-200 code of a language; "" if it has none."""
-    try:
-        return flores(language)
-    except KeyError:
-        code = code_of(language) or language
-        return code if is_code(code) else ""
 
 
 def _density(code: str) -> float:
@@ -155,6 +148,8 @@ def _wrong_script(text: str, translation: str, target: str) -> bool:
     letters = [sign for sign in letters if not _COMMON.match(sign)]
     if len(letters) < _FEW_LETTERS:
         return False
+    if script_of(target) == "Jpan" and len(letters) >= _LETTERS_WITH_KANA and not _KANA.search(translation):
+        return True
     written = regex.compile("|".join(rf"\p{{Script={script}}}" for script in scripts))
     return sum(written.match(sign) is not None for sign in letters) < _WRITTEN * len(letters)
 
