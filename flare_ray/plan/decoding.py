@@ -40,7 +40,7 @@ _STEERING: dict[str, tuple[Any, ...]] = {
     "token_healing": (False,),
     "remove_invalid_values": (False,),
 }
-"""Generation settings that change greedy answers, with the values by which they change nothing; null is one of all."""
+"""Generation settings that change greedy answers, with the values that change nothing; null is one of all."""
 
 
 def decoding_before(checkpoint: str, forms: Iterable[str]) -> dict[str, Any]:
