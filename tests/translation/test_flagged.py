@@ -1,4 +1,4 @@
-"""What is suspicious about stored translations is counted when a split is put together, and measured there and back."""
+"""What is suspicious in stored translations is counted when a split is put together, and measured there and back."""
 
 from __future__ import annotations
 
