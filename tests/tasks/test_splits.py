@@ -129,7 +129,7 @@ def test_the_largest_share_of_copies_is_named_first(tmp_path: Path) -> None:
             )
     (warning,) = found(str(tmp_path), PAIRED)[1]
     assert warning.startswith("12 of 12 ")
-    assert warning.endswith("; and 1 more splits")
+    assert warning.endswith("; and 1 more")
 
 
 def test_a_question_asked_again_of_another_passage_is_no_copy(tmp_path: Path) -> None:
