@@ -26,6 +26,7 @@ from flare_ray.store import shelf
 from flare_ray.tasks._limit import first_rows
 from flare_ray.tasks._rows import Row, Rows, Unusable, cached, cached_file, file_name, opened, rows_key
 from flare_ray.tasks._sandbox import built_sandbox
+from flare_ray.tasks._spelled_tokens import spelled_tokens
 from flare_ray.tasks._translations import beside, merged
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Task(ABC):
         Of rows on the hub, which are not read for this, every kind that they might have. strips_accents: whether the
         model's tokenizer may.
         """
-        return []
+        return spelled_tokens(self, source, language)
 
     # ---- languages
 
