@@ -33,6 +33,7 @@ from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.tasks._rows import Rows
 from flare_ray.training.data import Split, english_rows_of, pair
 from flare_ray.training.engine import Group
+from flare_ray.training.row_checks import check_passages, check_some_paired, check_training_labels
 from flare_ray.training.source_disk import VERSION, SourceDisk
 from flare_ray.training.sources import Mode, SourceCache
 from flare_ray.translation.corpus import read as read_corpus
@@ -175,6 +176,7 @@ class Workbench:
                 )
             if not translated:  # a row whose translation is unusable counts as one without English
                 self._dropped[language, split, origin] = rows.dropped
+            check_training_labels(self.task, rows.table, language, split)
             training = split == "train"
             encode = self.posed.form.encode
             features = encode(self.task, rows.table, self.tokenizer, max_length, training, reading)
@@ -257,10 +259,14 @@ class Workbench:
         if reading != USUAL:
             read["reading"] = vars(reading)
         key = fingerprint(read)
+        if english == "own" and not self.origin(language, name):
+            check_passages(self.task, target, source, language, name)
         if method.reads == "source":
             rows, unpaired = english_rows_of(target, source)
+            check_some_paired(self.task, target, unpaired, language, name)
             return Split(rows, source_key=key, unpaired=unpaired)
         paired = pair(target, source, key)
+        check_some_paired(self.task, target, paired.unpaired, language, name)
         if not method.joins:
             return paired
         assert paired.source is not None
