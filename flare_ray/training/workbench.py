@@ -22,7 +22,7 @@ from flare_ray.forms._features import Features
 from flare_ray.forms.base import Prediction
 from flare_ray.forms.reading import USUAL, Reading
 from flare_ray.inputs.positions import check_length, positions_of
-from flare_ray.inputs.tokenizers import vocabulary_problem, vocabulary_size
+from flare_ray.inputs.tokenizers import special_token_problems, vocabulary_problem, vocabulary_size
 from flare_ray.inputs.unknown_tokens import unknown_problem
 from flare_ray.loading import load_config
 from flare_ray.methods.base import Method, Posed
@@ -85,18 +85,21 @@ class Workbench:
         self.tokenizer = self.family.tokenizer(self.subject.checkpoint)
         config = load_config(**origin(self.subject.checkpoint)).to_dict()
         self.positions = positions_of(config)
-        self._check_tokenizer(vocabulary_size(config))
+        self._check_tokenizer(config)
         self.sources = self._source_cache()
         self._dropped: dict[tuple[str, str, str], Mapping[str, int]] = {}
         self._features: dict[tuple, Features] = {}
         self._translators: dict[str, TranslationEncoder] = {}
         self._base: PreTrainedModel | None = None
 
-    def _check_tokenizer(self, vocabulary: int | None) -> None:
+    def _check_tokenizer(self, config: Mapping[str, Any]) -> None:
         """Raise InputError for a tokenizer that cannot be the model's: one from the hub was not looked at before."""
         name = self.subject.checkpoint
-        if problem := vocabulary_problem(self.tokenizer, vocabulary, name):
-            raise InputError(name, [problem])
+        problem = vocabulary_problem(self.tokenizer, vocabulary_size(config), name)
+        problems = [problem] if problem else []
+        problems = problems or special_token_problems(self.tokenizer, config, self.family.architecture, name)
+        if problems:
+            raise InputError(name, problems)
 
     @property
     def longest(self) -> int:
