@@ -1,15 +1,19 @@
 """The first rows of a split: the same ids in every language, whatever the order of its file and what it lacks."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from files import question, write_squad, write_tsv
-from small_study import write_csv, write_data
+from small_study import write_checkpoint, write_csv, write_data
 
+from flare_ray.plan.corpora import corpus
+from flare_ray.plan.schema import Translation
 from flare_ray.tasks.base import Task
 from flare_ray.tasks.nusax import TASK
 from flare_ray.tasks.tydiqa import TASK as TYDIQA
 from flare_ray.tasks.xnli import TASK as XNLI
+from flare_ray.translation.corpus import Translating
 
 
 def ids(
@@ -70,3 +74,13 @@ def test_translations_beside_a_split_are_those_of_its_first_rows(tmp_path: Path)
         "9": "translated 9",
         "10": "translated 10",
     }
+
+
+def test_a_translated_split_is_limited_to_the_rows_that_are_read(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    write_csv(tmp_path / "acehnese" / "test.csv", [(k, f"words {k}", "neutral") for k in (11, 10, 9)])
+    machine = Translation(model=str(write_checkpoint(tmp_path / "nllb", "m2m_100")))
+    for split, expected in (("train", ["0", "1"]), ("test", ["10", "9"])):
+        made = corpus("nusax", str(tmp_path), "ace", split, machine, limit=2)
+        memory: Any = None
+        assert Translating(made, memory).read.table["id"].to_pylist() == expected
