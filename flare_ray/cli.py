@@ -111,7 +111,12 @@ def translate(
         Path | None, typer.Option(help="File to write; <name>.<language>.<format> if left out.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="The task's data, as in a sweep.")] = None,
-    split: Annotated[list[str] | None, typer.Option(help="Repeatable; all three if left out.")] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --task: train, validation, test; all three if left out. sentence: each sentence by itself."
+        ),
+    ] = None,
     backend: Annotated[str, typer.Option(help="transformers or ctranslate2.")] = "transformers",
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8.")] = "fp32",
     beams: Annotated[int, typer.Option(help="1 is greedy.")] = 1,
@@ -125,6 +130,8 @@ def translate(
     """Translates a task's splits, or columns of a table. What was translated before is not translated again."""
     fields = {"model": model, "backend": backend, "precision": precision, "beams": beams}
     fields |= {"max_length": max_length} if max_length is not None else {}
+    fields |= {"split": "sentence"} if "sentence" in (split or []) else {}
+    split = [name for name in split or [] if name != "sentence"]
     many = {"translators": translators, "gpus_per_translator": gpus}
     work = (
         (lambda: _translate_task(task or "", data, to or [], split, fields, many, storage))
@@ -289,4 +296,7 @@ def _translate_table(
     counts = translate.translate_table(file, columns, (source, to[0]), place, *settings, console)
     failed = "".join(f", {count} {reason}" for reason, count in counts["failed"].items())
     console.print(f"written: {place} ({counts['rows']} rows{failed})", markup=False, soft_wrap=True)
+    if counts["flagged"]:
+        flagged = ", ".join(f"{count} {flag}" for flag, count in counts["flagged"].items())
+        console.print(f"warning: suspicious translations: {flagged}", markup=False, soft_wrap=True)
     return 0

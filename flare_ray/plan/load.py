@@ -43,11 +43,17 @@ def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
         sweep, sound = _sound_part(raw, error)
     problems += content_problems(sweep, sound)
     if problems := problems or repeated_searches(sweep) or empty_grid(sweep):
-        raise InputError(
-            str(file),
-            [replace(problem, at=problem.at or fields.place(problem.where)) for problem in problems],
-        )
+        placed = [replace(problem, at=problem.at or fields.place(problem.where)) for problem in problems]
+        raise InvalidSweep(str(file), placed, sweep if sound == set(Sweep.model_fields) else None)
     return sweep
+
+
+class InvalidSweep(InputError):
+    """A sweep file with problems. sweep: as written, where only what it names is wrong, for further checks."""
+
+    def __init__(self, title: str, problems: Iterable[Problem], sweep: Sweep | None):
+        super().__init__(title, problems)
+        self.sweep = sweep
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str], title: str) -> dict[str, Any]:
@@ -240,7 +246,7 @@ def _task_problems(sweep: Sweep, name: str, targets: list[str], reading_is_sound
     """What is wrong with one task's data. targets: languages that they have. Raises OSError."""
     task, source = registry.load("tasks", name), data_source(sweep, name)
     chosen = targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
-    reads = _reads(sweep) if reading_is_sound else {"test": frozenset[English]()}
+    reads = reads_of(sweep) if reading_is_sound else {"test": frozenset[English]()}
     problems: list[Problem] = task.problems(source, chosen, reads, sweep.max_dropped)
     if not problems and not targets:
         expected = "a folder of: " + ", ".join(task.languages.values())
@@ -265,7 +271,7 @@ def _mute_problems(sweep: Sweep, task: str, languages: Sequence[str]) -> list[Pr
     return problems
 
 
-def _reads(sweep: Sweep) -> Reads:
+def reads_of(sweep: Sweep) -> Reads:
     """Return the target's splits that methods read as the data has them, and the English that they read with them.
 
     With a translation model only test rows are read in the target language: training rows are translated.
