@@ -201,14 +201,30 @@ def _users(paths: Iterable[Path]) -> list[int]:
         if process.pid in mine or not _is_ours(process):
             continue
         try:
-            environment = process.environ()
-        except (psutil.Error, OSError):
-            environment = {}  # another user's: it may have this cache
+            environment = _environment(process)
+        except psutil.NoSuchProcess:
+            continue
         home = environment.get("HOME", os.path.expanduser("~"))
         folder = environment.get(VARIABLE) or DEFAULT.replace("~", home, 1)
         if not environment or os.path.realpath(folder) in caches:
             users.append(process.pid)
     return users
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """Return a process's environment; empty where it cannot be read, as of another user's. Raises NoSuchProcess.
+
+    A Ray worker overwrites its own with its title; it got that of its raylet.
+    """
+    raylets = [parent for parent in process.parents() if "raylet" in parent.name()]
+    for source in (process, *raylets):
+        try:
+            environment = source.environ()
+        except (psutil.AccessDenied, OSError):
+            continue
+        if "HOME" in environment or VARIABLE in environment:
+            return environment
+    return {}
 
 
 def _is_ours(process: psutil.Process) -> bool:
