@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flare_ray.tables.reader import absent_columns, header, records
 from flare_ray.tasks import _scores
 from flare_ray.tasks._rows import Row, Unusable, text_fault
 from flare_ray.tasks._squad import answers_of, questions
-from flare_ray.tasks._text_files import absent_columns, header, records
 from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from flare_ray.tables.reader import absent_columns, header, records
 from flare_ray.tasks._classification import Classification
 from flare_ray.tasks._hub import hub_rows
 from flare_ray.tasks._rows import Row
-from flare_ray.tasks._text_files import absent_columns, header, records
 from flare_ray.tasks.base import Hyperparameters, Part
 
 _FILES = {"train": "train.csv", "validation": "valid.csv", "test": "test.csv"}

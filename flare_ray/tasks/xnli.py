@@ -21,11 +21,11 @@ from typing import Any, ClassVar
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.checkpoints import is_local
+from flare_ray.tables.reader import Record, absent_columns, first_of, header, records
 from flare_ray.tasks._classification import Classification
 from flare_ray.tasks._folders import SPLIT_NAMES, below, named_files, only
 from flare_ray.tasks._hub import hub_rows
 from flare_ray.tasks._rows import Row
-from flare_ray.tasks._text_files import Record, absent_columns, first_of, header, records
 from flare_ray.tasks.base import SANDBOX, SPLITS, Hyperparameters, Part
 
 _PAIR = "pairID"
