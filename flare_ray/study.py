@@ -21,6 +21,7 @@ from flare_ray.plan.axes import parallels
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.cost import Costs
 from flare_ray.plan.grid import Grid, Run, expand
+from flare_ray.plan.limits import limit_notes
 from flare_ray.plan.load import load_sweep
 from flare_ray.plan.schema import Sweep, Translation
 from flare_ray.plan.search import questions
@@ -202,7 +203,7 @@ class Study:
                 f"Parallel text: machine translation by {', '.join(machines)}. Training rows are English rows "
                 "translated into the target, the English of a test row is translated from it."
             )
-        return notes + (self._corpora_notes() if machines else [])
+        return limit_notes(self.sweep) + notes + (self._corpora_notes() if machines else [])
 
     def _corpora_notes(self) -> list[str]:
         """What of the translations is stored: rows lost, answers kept."""

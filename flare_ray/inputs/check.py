@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flare_ray.inputs.answers import check_answers
 from flare_ray.inputs.checkpoints import check_checkpoints
 from flare_ray.inputs.findings import Findings
 from flare_ray.inputs.positions import check_positions
@@ -25,4 +26,5 @@ def check_inputs(sweep: Sweep, runs: Sequence[Run]) -> Findings:
     check_checkpoints(sweep, found)
     if not found.problems:  # what follows loads tokenizers and reads rows
         check_unknown_tokens(sweep, found)
+        check_answers(runs, found)
     return found

@@ -75,7 +75,7 @@ class LightTokenizer:
         """Return `input_ids` and, on demand, `offset_mapping` of texts, or of pairs of texts."""
         inputs: list[Any] = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
         encodings = self._tokenizer.encode_batch(inputs, add_special_tokens=add_special_tokens)
-        encoded = {"input_ids": [encoding.ids for encoding in encodings]}
+        encoded: dict[str, list[Any]] = {"input_ids": [encoding.ids for encoding in encodings]}
         if return_offsets_mapping:
             encoded["offset_mapping"] = [encoding.offsets for encoding in encodings]
         return encoded

@@ -181,7 +181,10 @@ def _passes(work: Run | Base) -> float:
     Of the hub's rows. Data of another size, or a task that is not known, has numbers to compare alone.
     """
     task, epochs = work.cell.task if isinstance(work, Run) else work.task, work.settings.get("epochs", 0)
-    train, validation, test = ROWS.get(task, _ROWS)
+    limit = work.settings.get("limit") or math.inf
+    train, validation, test = (min(count, limit) for count in ROWS.get(task, _ROWS))
+    if "max_steps" in work.settings:
+        epochs = min(epochs, work.settings["max_steps"] * work.settings["batch_size"] / train)
     tokens = min(TOKENS.get(task, _TOKENS), work.settings["max_length"])
     if isinstance(work, Base):
         return tokens * (2 * train * epochs + validation * epochs + test)

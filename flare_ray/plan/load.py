@@ -21,6 +21,7 @@ from flare_ray.plan.extends import Fields, read_fields, without_inner
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
 from flare_ray.plan.grid_size import empty_grid, size_problems, unreadable_data
+from flare_ray.plan.limits import with_limits
 from flare_ray.plan.schema import Sweep, Translation
 from flare_ray.plan.search_problems import repeated_searches, search_problems
 from flare_ray.plan.told import shown, told
@@ -34,7 +35,7 @@ _MOST = 100
 def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
     """The sweep of a YAML file with `dotted.key=value` overrides. Raises InputError with every problem."""
     fields = overridden_fields(read_fields(file), overrides, str(file))
-    raw = fields.values
+    raw = with_limits(fields.values)
     try:
         sweep, problems, sound = Sweep.model_validate(raw), [], set(Sweep.model_fields)
     except ValidationError as error:
@@ -93,8 +94,20 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
         problems += axes_problems(sweep)
     if {"models", "tasks", "methods", "seeds", "rank", "fusion", "axes", "languages", "data"} <= sound:
         problems += size_problems(sweep)
-    if {"models", "tasks", "methods", "searches", "overrides", "training", "base", "resources"} <= sound:
-        problems += override_problems(sweep)
+    if {
+        "models",
+        "tasks",
+        "methods",
+        "searches",
+        "overrides",
+        "training",
+        "base",
+        "resources",
+        "reading",
+    } <= sound:
+        problems += override_problems(
+            sweep, _target_languages(sweep) if {"languages", "data"} <= sound and sweep.overrides else None
+        )
     if "models" in sound:
         problems += _repeated_models(sweep)
     rules = {
@@ -116,6 +129,17 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
     if {"tasks", "data", "languages"} <= sound:
         problems += _data_problems(sweep, {"methods", "axes", "translation", "searches"} <= sound)
     return problems
+
+
+def _target_languages(sweep: Sweep) -> list[str] | None:
+    """Return the target languages of a sweep; None where its data cannot be read, which is reported by itself."""
+    if sweep.languages != "all":
+        return sweep.languages
+    try:
+        found = [registry.load("tasks", name).targets(data_source(sweep, name)) for name in sweep.tasks]
+    except (OSError, InputError):
+        return None
+    return list(dict.fromkeys(code for codes in found for code in codes))
 
 
 def _repeated_models(sweep: Sweep) -> list[Problem]:

@@ -23,6 +23,7 @@ from flare_ray.plan.checkpoints import files_digest, is_local, local_path
 from flare_ray.plan.english import PAIRED, Reads
 from flare_ray.sandbox import world
 from flare_ray.store import shelf
+from flare_ray.tasks._limit import first_rows
 from flare_ray.tasks._rows import Row, Rows, Unusable, cached, cached_file, file_name, opened, rows_key
 from flare_ray.tasks._sandbox import built_sandbox
 from flare_ray.tasks._translations import beside, merged
@@ -131,6 +132,14 @@ class Task(ABC):
     def score(self, gold: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> dict[str, float]:
         """Metrics in points (0 to 100) over all instances, `unparsed` (share of None) among them."""
 
+    def text_kinds(self, source: str, language: str, form: str, strips_accents: bool) -> list[str]:
+        """Kinds of texts in a language's rows that a form reads otherwise than it did: part of runs' identities.
+
+        Of rows on the hub, which are not read for this, every kind that they might have. strips_accents: whether the
+        model's tokenizer may.
+        """
+        return []
+
     # ---- languages
 
     def targets(self, source: str) -> list[str]:
@@ -210,10 +219,20 @@ class Task(ABC):
         part = self.part(self._folder(source), language, split)
         return beside(part.file, self.translation_names(part, language, split)) if part else None
 
-    def read(self, source: str, language: str, split: str, *, max_dropped: float = 0.01) -> Rows:
+    def read(
+        self,
+        source: str,
+        language: str,
+        split: str,
+        *,
+        max_dropped: float = 0.01,
+        limit: int | None = None,
+        beside: str = "",
+    ) -> Rows:
         """One split of one language, from the sandbox, a folder or the hub: the same columns from each.
 
-        Raises InputError when there is no such split, or when more than `max_dropped` of its rows are unusable.
+        limit: rows, the first ones (_limit.py); beside: the language whose limited rows these stand beside. Raises
+        InputError when there is no such split, or when more than `max_dropped` of its rows are unusable.
         """
         if source != SANDBOX and not is_local(source):
             origin = f"{source} {language} {split}"
@@ -226,10 +245,11 @@ class Task(ABC):
                 self.schema(),
                 lambda: (self.examine(row) for row in self._part_rows(part, language, split)),
             )
-        return rows.check(f"data.{self.name}", origin, max_dropped)
+        rows = rows.check(f"data.{self.name}", origin, max_dropped)
+        return rows if limit is None else first_rows(self, source, beside or language, split, rows, limit)
 
     def read_translation(
-        self, source: str, language: str, split: str, *, max_dropped: float = 0.01
+        self, source: str, language: str, split: str, *, max_dropped: float = 0.01, limit: int | None = None
     ) -> Rows | None:
         """English translations of a split's rows from the file beside it, with the ids and labels of those rows.
 
@@ -249,7 +269,8 @@ class Task(ABC):
                     yield self.examine(row, translated=True)
 
         kept = cached(self._key(source, language, split, "english"), self.schema(), rows)
-        return kept.check(f"data.{self.name}", str(file), max_dropped)
+        rows_beside = kept.check(f"data.{self.name}", str(file), max_dropped)
+        return rows_beside if limit is None else first_rows(self, source, language, split, rows_beside, limit)
 
     def problems(
         self,
