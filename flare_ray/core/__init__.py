@@ -1,0 +1,1 @@
+"""Facts and functions that every other package may import."""
