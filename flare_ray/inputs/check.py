@@ -14,6 +14,7 @@ from flare_ray.inputs.answers import check_answers
 from flare_ray.inputs.checkpoints import check_checkpoints
 from flare_ray.inputs.findings import Findings
 from flare_ray.inputs.positions import check_positions
+from flare_ray.inputs.rows import check_data
 from flare_ray.inputs.unknown_tokens import check_unknown_tokens
 from flare_ray.plan.grid import Run
 from flare_ray.plan.schema import Sweep
@@ -24,6 +25,7 @@ def check_inputs(sweep: Sweep, runs: Sequence[Run]) -> Findings:
     found = Findings()
     check_positions(runs, found)
     check_checkpoints(sweep, found)
+    check_data(sweep, found)
     if not found.problems:  # what follows loads tokenizers and reads rows
         check_unknown_tokens(sweep, found)
         check_answers(runs, found)

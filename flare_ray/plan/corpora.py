@@ -83,7 +83,7 @@ def corpus(
         "task": task_name,
         "split": split,
         "language": language,
-        "rows": task.identity(data, language if split == "test" else task.source_language),
+        "rows": task.split_identity(data, language if split == "test" else task.source_language, split),
         "translator": known,
         "answers": answers,
     }

@@ -240,7 +240,7 @@ def _task_problems(sweep: Sweep, name: str, targets: list[str], reading_is_sound
     """What is wrong with one task's data. targets: languages that they have. Raises OSError."""
     task, source = registry.load("tasks", name), data_source(sweep, name)
     chosen = targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
-    reads = _reads(sweep) if reading_is_sound else {"test": frozenset[English]()}
+    reads = reads_of(sweep) if reading_is_sound else {"test": frozenset[English]()}
     problems: list[Problem] = task.problems(source, chosen, reads, sweep.max_dropped)
     if not problems and not targets:
         expected = "a folder of: " + ", ".join(task.languages.values())
@@ -265,7 +265,7 @@ def _mute_problems(sweep: Sweep, task: str, languages: Sequence[str]) -> list[Pr
     return problems
 
 
-def _reads(sweep: Sweep) -> Reads:
+def reads_of(sweep: Sweep) -> Reads:
     """Return the target's splits that methods read as the data has them, and the English that they read with them.
 
     With a translation model only test rows are read in the target language: training rows are translated.

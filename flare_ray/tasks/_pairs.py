@@ -6,7 +6,8 @@ files, ids of another table and labels in another order show in the same way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 from flare_ray.errors import InputError, Problem
@@ -16,17 +17,22 @@ if TYPE_CHECKING:
 
 LEAST_AGREEMENT = 0.95
 """Share of paired rows whose labels must be equal; in XNLI and NusaX all are."""
+_MOST_LABELS = 6  # whose orders are tried
 _EXAMPLES = 2
 _LONGEST = 40  # characters of a text in an example
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many labels of paired rows are equal. examples: of those that are not."""
+    """How many labels of paired rows are equal. examples: of those that are not.
+
+    reading: the other order of the labels in which enough of them would be equal, in words; empty without one.
+    """
 
     pairs: int
     equal: int
     examples: tuple[str, ...] = ()
+    reading: str = ""
 
     @property
     def differ(self) -> int:
@@ -56,7 +62,25 @@ def agreement(target: pa.Table, source: pa.Table) -> Agreement:
         f"{row['id']}: {_shown(row, columns)} {row['label']}, English {_shown(other, columns)} {other['label']}"
         for row, other in zip(mine, theirs, strict=True)
     ]
-    return Agreement(len(paired), pc.sum(equal).as_py() or 0, tuple(examples))
+    found = Agreement(len(paired), pc.sum(equal).as_py() or 0, tuple(examples))
+    return replace(found, reading=_other_order(paired, english)) if found.refused else found
+
+
+def _other_order(target: pa.Table, source: pa.Table) -> str:
+    """Return as what the target's labels must be read for enough of them to be equal; nothing if nothing helps."""
+    import pyarrow as pa
+
+    labels = {"mine": target["label"].combine_chunks(), "english": source["label"].combine_chunks()}
+    counts = pa.table(labels).group_by(["mine", "english"]).aggregate([([], "count_all")])
+    seen = {(one["mine"], one["english"]): one["count_all"] for one in counts.to_pylist()}
+    names = sorted({name for pair in seen for name in pair})
+    if len(names) > _MOST_LABELS:
+        return ""
+    orders = (list(zip(names, order, strict=True)) for order in permutations(names))
+    best = max(orders, key=lambda order: sum(seen.get(pair, 0) for pair in order))
+    if sum(seen.get(pair, 0) for pair in best) < LEAST_AGREEMENT * len(target):
+        return ""
+    return ", ".join(f"{mine} read as {english}" for mine, english in best if mine != english)
 
 
 def _shown(row: dict[str, str], columns: list[str]) -> str:
@@ -66,7 +90,9 @@ def _shown(row: dict[str, str], columns: list[str]) -> str:
 
 def label_problem(where: str, what: str, found: Agreement) -> Problem:
     """Return the problem of rows whose labels are not their English rows'. what: `the ace train split`."""
-    got = f"{what}: labels equal the English rows' in {found.equal} of {found.pairs}; {'; '.join(found.examples)}"
+    reading = f" (in at least {LEAST_AGREEMENT:.0%} with {found.reading})" if found.reading else ""
+    got = f"{what}: labels equal the English rows' in {found.equal} of {found.pairs}{reading}; "
+    got += "; ".join(found.examples)
     expected = (
         f"at least {LEAST_AGREEMENT:.0%}: rows with one id translate one another; check for a missing row, "
         "another order of the rows or of the labels"

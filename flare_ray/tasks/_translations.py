@@ -33,8 +33,8 @@ def merged(
     texts: Sequence[str],
     file: Path,
     label_name: Callable[[Any], str | None],
-) -> Iterator[Row]:
-    """Each original row that has a translation, with the translation's texts (and answers, if it has them).
+) -> Iterator[tuple[Row, Row]]:
+    """Yield each row that has a translation, and the same with the translation's texts (and answers, if any).
 
     Raises InputError where rows or, if the translation has labels too, the labels are not those of the split.
     """
@@ -52,7 +52,7 @@ def merged(
             raise _out_of_step(file, found)
         labels.compare(original, translation)
         more = {"broken": translation.get("broken"), "answers": translation.get("answers", [])}
-        yield {**original, **more, **{column: translation.get(column) for column in texts}}
+        yield original, {**original, **more, **{column: translation.get(column) for column in texts}}
     if by_place and next(originals, None) is not None:
         raise _out_of_step(file, "fewer rows than the split")
     if labels.pairs and labels.equal < LEAST_AGREEMENT * labels.pairs:

@@ -50,10 +50,10 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class Part:
-    """Where a folder keeps one split of one language: a file and, by id, which of its rows (None: all)."""
+    """Where a folder keeps one split of one language: a file and which of its rows (None: all)."""
 
     file: Path
-    belongs: Callable[[str], bool] | None = None
+    belongs: Callable[[Row], bool] | None = None
 
 
 class Task(ABC):
@@ -194,6 +194,10 @@ class Task(ABC):
         name, _, revision = source.partition("@")
         return {"hub": name, "revision": revision or "main", "language": language}
 
+    def split_identity(self, source: str, language: str, split: str) -> dict[str, Any]:
+        """Return what determines the rows of one split of a language."""
+        return self.identity(source, language)
+
     def translation_identity(self, source: str, language: str, split: str = "test") -> dict[str, Any]:
         """What determines the English beside a split, for what reads it; nothing where `identity` says it."""
         file = None if source == SANDBOX else self.translation_file(source, language, split)
@@ -264,8 +268,8 @@ class Task(ABC):
         def rows() -> Iterator[Row | Unusable]:
             english = self.file_rows(file, self.source_language, split, labelled=False)
             originals = self.file_rows(part.file, language, split)
-            for row in merged(originals, english, self.text_columns, file, self.label_name):
-                if part.belongs is None or part.belongs(row["id"]):
+            for original, row in merged(originals, english, self.text_columns, file, self.label_name):
+                if part.belongs is None or part.belongs(original):
                     yield self.examine(row, translated=True)
 
         kept = cached(self._key(source, language, split, "english"), self.schema(), rows)
@@ -283,9 +287,9 @@ class Task(ABC):
 
         reads: the splits that are read in the target languages, and the English that they are read with.
         """
-        from flare_ray.tasks._problems import problems
+        from flare_ray.tasks._problems import check_rows
 
-        return problems(self, source, languages, reads, max_dropped)
+        return check_rows(self, source, languages, reads, max_dropped)[0]
 
     def _folder(self, source: str) -> Path:
         return sandbox_folder() / "data" / self.name if source == SANDBOX else local_path(source)
@@ -335,10 +339,10 @@ class Task(ABC):
 
     def _part_rows(self, part: Part, language: str, split: str) -> Iterator[Row]:
         rows = self.file_rows(part.file, language, split)
-        return rows if part.belongs is None else (row for row in rows if part.belongs(row["id"]))
+        return rows if part.belongs is None else (row for row in rows if part.belongs(row))
 
     def _key(self, source: str, language: str, split: str, what: str) -> dict[str, Any]:
-        identity = self.identity(source, language)
+        identity = self.split_identity(source, language, split)
         if what == "english":
             identity |= self.translation_identity(source, language, split)
         return {"task": self.name, "language": language, "split": split, "what": what, "data": identity}
