@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from flare_ray.inputs.answers import check_answers
 from flare_ray.inputs.checkpoints import check_checkpoints
+from flare_ray.inputs.data_files import check_data_files
 from flare_ray.inputs.findings import Findings
 from flare_ray.inputs.positions import check_positions
 from flare_ray.inputs.rows import check_data
@@ -25,6 +26,7 @@ def check_inputs(sweep: Sweep, runs: Sequence[Run]) -> Findings:
     found = Findings()
     check_positions(runs, found)
     check_checkpoints(sweep, found)
+    check_data_files(sweep, found)
     check_data(sweep, found)
     if not found.problems:  # what follows loads tokenizers and reads rows
         check_unknown_tokens(sweep, found)

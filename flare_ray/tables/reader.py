@@ -78,7 +78,7 @@ def records(file: Path, *, strict: bool = False) -> Iterator[Record]:
 
 
 def strict_records(file: Path) -> Iterator[Record]:
-    """Yield all records of a file. Raises InputError, with the line, for one that is broken, and for NUL characters."""
+    """Yield all records of a file. Raises InputError, with the line, for a broken one, and for NUL characters."""
     for number, record in enumerate(records(file, strict=True), start=1):
         fault = str(record["broken"]) if isinstance(record, Broken) else ""
         if any(isinstance(value, str) and "\0" in value for value in record.values()):

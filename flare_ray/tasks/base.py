@@ -23,10 +23,14 @@ from flare_ray.plan.checkpoints import files_digest, is_local, local_path
 from flare_ray.plan.english import PAIRED, Reads
 from flare_ray.sandbox import world
 from flare_ray.store import shelf
+from flare_ray.tables.reader import header
+from flare_ray.tasks._languages import all_names, known_as
 from flare_ray.tasks._limit import first_rows
+from flare_ray.tasks._reading import reading_marks
 from flare_ray.tasks._rows import Row, Rows, Unusable, cached, cached_file, file_name, opened, rows_key
 from flare_ray.tasks._sandbox import built_sandbox
 from flare_ray.tasks._translations import beside, merged
+from flare_ray.tasks._unread import unread_beside
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -171,17 +175,28 @@ class Task(ABC):
             return world.SOURCE
         return self.languages.get(language, language)
 
-    def aliases(self, language: str) -> tuple[str, ...]:
-        """All names that a language may have in file names, the usual one first."""
+    def usual_names(self, language: str) -> tuple[str, ...]:
+        """Return the names of a language in the corpus's own files, which go before all others."""
         if language == self.source_language:
             return (world.SOURCE, "en", self.source_language)
         names = (self.languages.get(language, language), language, *self.also_called.get(language, ()))
         return tuple(dict.fromkeys(names))
 
+    def aliases(self, language: str) -> tuple[str, ...]:
+        """All names that a language may have in file names, the usual ones first."""
+        return all_names(self.usual_names(language))
+
     def code(self, name: str) -> str:
         """The code of a language named in a file name; the name itself when it is the user's own."""
         every = (self.source_language, *self.languages)
-        return next((code for code in every if name in self.aliases(code)), name)
+        return next((code for code in every if name in self.aliases(code)), known_as(name, every))
+
+    def fits(self, file: Path, language: str) -> bool:
+        """Return whether a file has the columns of the task's texts; one that cannot be read may have them."""
+        try:
+            return set(self.text_columns) <= set(header(file))
+        except InputError:
+            return True
 
     # ---- where the rows come from
 
@@ -190,7 +205,8 @@ class Task(ABC):
         if source == SANDBOX:
             return {"sandbox": world.VERSION, "language": language}
         if is_local(source):
-            return {"content": files_digest(self.files(source, language))}
+            files = self.files(source, language)
+            return {"content": files_digest(files), **reading_marks(files)}
         name, _, revision = source.partition("@")
         return {"hub": name, "revision": revision or "main", "language": language}
 
@@ -201,7 +217,7 @@ class Task(ABC):
     def translation_identity(self, source: str, language: str, split: str = "test") -> dict[str, Any]:
         """What determines the English beside a split, for what reads it; nothing where `identity` says it."""
         file = None if source == SANDBOX else self.translation_file(source, language, split)
-        return {"english": files_digest([file])} if file else {}
+        return {"english": files_digest([file]), **reading_marks([file])} if file else {}
 
     def files(self, source: str, language: str) -> list[Path]:
         """A language's files in a local source, those of absent splits left out, each once."""
@@ -299,7 +315,8 @@ class Task(ABC):
         if part is None or not part.file.is_file():
             absent = self._folder(source) / self.usual_file(language, split)
             wanted = f"the {split} split of {language}"
-            raise InputError(str(absent), [Problem(f"data.{self.name}", f"no file {absent}", wanted)])
+            got = f"no file {absent}{unread_beside(self, source)}"
+            raise InputError(str(absent), [Problem(f"data.{self.name}", got, wanted)])
         return part
 
     def fetch(self, source: str, language: str, split: str) -> Path:
