@@ -1,4 +1,4 @@
-"""The console script `flare-ray`: run, submit, plan, report, sync, ui, translate, doctor, store, schema.
+"""The console script `flare-ray`: run, submit, plan, report, sync, ui, translate, doctor, store, cache, schema.
 
 Exit codes: 0 all runs finished; 1 some failed; 2 the input, a permission or a setting is wrong (one message names it
 and what to do); 75 what may pass by itself: a storage or hub that does not answer, a full disk (the same command goes
@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from flare_ray.commands.cache import app as cache_app
 from flare_ray.commands.guard import GuardedGroup, guarded
 from flare_ray.commands.limited import Limit, Smoke
 from flare_ray.commands.output import json_text, make_console
@@ -40,6 +41,7 @@ app = typer.Typer(
     cls=GuardedGroup, no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
 )
 app.add_typer(store_app, name="store")
+app.add_typer(cache_app, name="cache")
 app.command()(report)
 app.command()(diff)
 app.command()(submit)
@@ -109,7 +111,12 @@ def translate(
         Path | None, typer.Option(help="File to write; <name>.<language>.<format> if left out.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="The task's data, as in a sweep.")] = None,
-    split: Annotated[list[str] | None, typer.Option(help="Repeatable; all three if left out.")] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --task: train, validation, test; all three if left out. sentence: each sentence by itself."
+        ),
+    ] = None,
     backend: Annotated[str, typer.Option(help="transformers or ctranslate2.")] = "transformers",
     precision: Annotated[str, typer.Option(help="fp32, bf16, fp16, int8.")] = "fp32",
     beams: Annotated[int, typer.Option(help="1 is greedy.")] = 1,
@@ -123,6 +130,8 @@ def translate(
     """Translates a task's splits, or columns of a table. What was translated before is not translated again."""
     fields = {"model": model, "backend": backend, "precision": precision, "beams": beams}
     fields |= {"max_length": max_length} if max_length is not None else {}
+    fields |= {"split": "sentence"} if "sentence" in (split or []) else {}
+    split = [name for name in split or [] if name != "sentence"]
     many = {"translators": translators, "gpus_per_translator": gpus}
     work = (
         (lambda: _translate_task(task or "", data, to or [], split, fields, many, storage))
@@ -287,4 +296,7 @@ def _translate_table(
     counts = translate.translate_table(file, columns, (source, to[0]), place, *settings, console)
     failed = "".join(f", {count} {reason}" for reason, count in counts["failed"].items())
     console.print(f"written: {place} ({counts['rows']} rows{failed})", markup=False, soft_wrap=True)
+    if counts["flagged"]:
+        flagged = ", ".join(f"{count} {flag}" for flag, count in counts["flagged"].items())
+        console.print(f"warning: suspicious translations: {flagged}", markup=False, soft_wrap=True)
     return 0

@@ -22,7 +22,7 @@ from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.cost import Costs
 from flare_ray.plan.grid import Grid, Run, expand
 from flare_ray.plan.limits import limit_notes
-from flare_ray.plan.load import load_sweep
+from flare_ray.plan.load import InvalidSweep, load_sweep
 from flare_ray.plan.schema import Sweep, Translation
 from flare_ray.plan.search import questions
 from flare_ray.plan.stages import Stages, stages
@@ -71,6 +71,8 @@ class Study:
             sweep = load_sweep(file, overrides)
         except InputError as error:
             problems += error.problems
+            if isinstance(error, InvalidSweep) and error.sweep and (to_execute if check is None else check):
+                problems += _further_problems(error.sweep)
         named = _named(file, overrides, sweep)
         try:
             if named["storage"]:
@@ -203,18 +205,37 @@ class Study:
                 f"Parallel text: machine translation by {', '.join(machines)}. Training rows are English rows "
                 "translated into the target, the English of a test row is translated from it."
             )
+            if substitutes := _substitution(self.grid):
+                notes.append(f"Parallel text: {substitutes}.")
         return limit_notes(self.sweep) + notes + (self._corpora_notes() if machines else [])
 
     def _corpora_notes(self) -> list[str]:
-        """What of the translations is stored: rows lost, answers kept."""
+        """Return a line for each stored translation: rows lost, answers kept, suspicious rows."""
         lines = []
         for corpus in self.finished_corpora():
             record = self.store.record("corpora", corpus.fingerprint)
             lost = ", ".join(f"{count} {reason}" for reason, count in record["failed"].items())
             kept = f", answers kept {record['retention']:.1%}" if "retention" in record else ""
-            if lost or kept:
-                lines.append(f"{corpus.label}: {record['rows']} rows{', ' + lost if lost else ''}{kept}.")
+            suspicious = _suspicious(record)
+            if lost or kept or suspicious:
+                counts = f"{record['rows']} rows{', ' + lost if lost else ''}{kept}{suspicious}"
+                lines.append(f"{corpus.label}: {counts}.")
         return lines
+
+
+def _suspicious(record: Mapping[str, Any]) -> str:
+    """Return what a translated split's record counts of flags, and its round trip; "" for nothing."""
+    flagged = ", ".join(f"{count} {flag}" for flag, count in record.get("flagged", {}).items() if count)
+    back = record.get("round_trip")
+    text = f", suspicious: {flagged}" if flagged else ""
+    return text + (f", round trip chrF {back['chrf']:.1f} on {back['rows']} texts" if back else "")
+
+
+def _substitution(grid: Grid) -> str | None:
+    """Return which languages of the grid are translated as another one."""
+    from flare_ray.translation.checkpoints import substitution
+
+    return substitution(corpus.language for corpus in grid.corpora)
 
 
 def _selected(one: Asked, facts: Mapping[str, Any]) -> list[Run]:
@@ -257,6 +278,17 @@ def _tracking(uri: str, store: Store | None) -> tuple[list[Problem], list[Proble
     return [], [replace(one, passes=False) for one in found]
 
 
+def _further_problems(sweep: Sweep) -> list[Problem]:
+    """Return what is wrong with the models of a sweep that has other problems, as far as it can be known."""
+    from flare_ray.inputs.check import check_models
+
+    try:
+        runs = expand(sweep).runs
+    except (InputError, OSError, ValueError):
+        runs = ()
+    return check_models(sweep, runs).problems
+
+
 def _doubts(sweep: Sweep, problems: list[Problem]) -> list[Problem]:
     """Add what is wrong with the inputs to `problems`; return what looks wrong and is no reason to stop."""
     from flare_ray.inputs.check import check_inputs
@@ -264,6 +296,9 @@ def _doubts(sweep: Sweep, problems: list[Problem]) -> list[Problem]:
     runs = [*expand(sweep).runs, *(run for one in questions(sweep) for run in one.reach)]
     found = check_inputs(sweep, runs)
     problems += found.problems
+    if substitutes := _substitution(expand(sweep)):
+        remedy = "a translation model that knows them; results for these languages depend on it"
+        found.add(warnings=[Problem("translation", substitutes, remedy)])
     return found.warnings
 
 

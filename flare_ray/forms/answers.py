@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from flare_ray.plain_text import encode_text
 from flare_ray.tasks._scores import normalised
 
 NOT_IN_PROMPT = "answer not in the prompt"
@@ -36,7 +37,8 @@ def is_read(answers: Iterable[Mapping[str, Any]], texts: Sequence[str]) -> bool:
 def fits(answers: Iterable[Mapping[str, Any]], tokenizer: Any, longest: int) -> bool:
     """Return whether some gold answer has at most `longest` tokens, punctuation around it left out."""
     texts = [answer["text"].strip(_EDGES) for answer in answers]
-    return any(len(ids) <= longest for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
+    encoded = encode_text(tokenizer, texts, add_special_tokens=False)["input_ids"]
+    return any(len(ids) <= longest for ids in encoded)
 
 
 def covering(offsets: np.ndarray, start: int, end: int) -> tuple[int, int]:

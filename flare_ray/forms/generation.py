@@ -21,6 +21,7 @@ from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
 from flare_ray.forms.likelihood import AnswerLikelihood
 from flare_ray.forms.prompts import Prompt
 from flare_ray.forms.reading import USUAL, Reading
+from flare_ray.plain_text import encode_text
 from flare_ray.tasks._question_answering import has_line_breaks
 from flare_ray.tasks.base import Task
 
@@ -40,6 +41,14 @@ class Generation(Form):
     auto_class = "AutoModelForCausalLM"
     task_type = "CAUSAL_LM"
     padding_side = "left"
+
+    def prepare(self, model: Any) -> None:
+        """Answers are greedy whatever the checkpoint's generation_config.json says: it has no say in them."""
+        from transformers import GenerationConfig
+
+        given = model.generation_config
+        tokens = ("bos_token_id", "eos_token_id", "pad_token_id")
+        model.generation_config = GenerationConfig(**{name: getattr(given, name, None) for name in tokens})
 
     def encode(
         self,
@@ -61,11 +70,10 @@ class Generation(Form):
         room = answer_room(task, tokenizer, max_length, reading.max_answer)
         for start in range(0, table.num_rows, ROWS_PER_CALL):
             rows = table.slice(start, ROWS_PER_CALL).to_pylist()
-            encoded = tokenizer(
-                [task.prompt(row) for row in rows], return_offsets_mapping=True, verbose=False
-            )
+            prompts = [task.prompt(row) for row in rows]
+            encoded = encode_text(tokenizer, prompts, return_offsets_mapping=True, verbose=False)
             golds = ["" if row.get("answers") == [] else task.answer(row) for row in rows]
-            answers = tokenizer(golds, add_special_tokens=False)["input_ids"]
+            answers = encode_text(tokenizer, golds, add_special_tokens=False)["input_ids"]
             for k, row in enumerate(rows):
                 prompt = Prompt(task, row, np.asarray(encoded["offset_mapping"][k]).reshape(-1, 2))
                 tokens = np.asarray(encoded["input_ids"][k], np.int32)

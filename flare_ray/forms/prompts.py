@@ -61,14 +61,15 @@ class Prompt:
     def windows(self, limit: int) -> list[np.ndarray]:
         """Return the windows of the first text, each a prompt of at most `limit` tokens: bool [tokens] for each.
 
-        Neighbours share a quarter of `limit`; the last one ends with the text. The other text is cut where it takes
-        more than half. Raises ValueError for a `limit` that leaves the first text no room.
+        Neighbours share a quarter of `limit`, at most half of their text; the last one ends with the text. The
+        other text is cut where it leaves less than a quarter. Raises ValueError for a `limit` that leaves the first
+        text no room.
         """
         frame = np.ones(len(self.offsets), bool)
         first, *others = [self.tokens_of(column) for column in self.task.text_columns]
         frame[first] = False
         for other in others:
-            excess = int(frame.sum()) - limit // 2
+            excess = int(frame.sum()) + limit // 4 - limit
             if excess > 0:
                 frame[other[max(0, len(other) - excess) :]] = False
         room = limit - int(frame.sum())

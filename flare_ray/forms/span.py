@@ -17,6 +17,7 @@ from flare_ray.forms.answers import NO_SPAN, covering, spans_give
 from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
 from flare_ray.forms.graphemes import with_marks
 from flare_ray.forms.reading import USUAL, Reading
+from flare_ray.plain_text import encode_text
 from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Span(Form):
         for start in range(0, table.num_rows, ROWS_PER_CALL):
             part = table.slice(start, ROWS_PER_CALL)
             questions = _shortened(part["question"].to_pylist(), tokenizer, longest_question)
-            encoded = tokenizer(
+            encoded = encode_text(
+                tokenizer,
                 questions,
                 part["context"].to_pylist(),
                 truncation="only_second",
@@ -173,7 +175,7 @@ def best_span(
 
 def _shortened(questions: list[str], tokenizer: Any, room: int) -> list[str]:
     """Questions whose end is cut where they would leave the context no room."""
-    encoded = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True)
+    encoded = encode_text(tokenizer, questions, add_special_tokens=False, return_offsets_mapping=True)
     return [
         question if len(offsets) <= room else question[: offsets[room - 1][1]]
         for question, offsets in zip(questions, encoded["offset_mapping"], strict=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from flare_ray import registry
 from flare_ray.errors import InputError, Problem
 from flare_ray.inputs.findings import Findings
-from flare_ray.plan.checkpoints import SANDBOX, is_local
+from flare_ray.plan.checkpoints import is_local
 from flare_ray.plan.grid import data_source
 from flare_ray.plan.schema import Sweep
 from flare_ray.tables.reader import describe
@@ -41,7 +41,7 @@ def check_data_files(sweep: Sweep, found: Findings) -> None:
 
 def _unusual(task: Task, source: str, where: str, sweep: Sweep) -> Iterator[Problem]:
     """Yield how tables are read whose delimiter or quoting is not their format's."""
-    if source == SANDBOX or not is_local(source):
+    if not is_local(source):
         return
     targets = task.targets(source)
     chosen = targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]

@@ -98,5 +98,9 @@ def translator_identity(
     """What a translator is loaded with, and what determines its translations."""
     checkpoint = translator(translation.model)
     decoding = translation.model_dump(include={"backend", "beams", "max_length", "precision"})
+    if translation.split != "none":
+        decoding["split"] = translation.split
     loaded = {"model": translation.model, "checkpoint": checkpoint, **decoding}
+    if translation.round_trip:
+        loaded["round_trip"] = translation.round_trip
     return loaded, {"version": TRANSLATION_VERSION, "checkpoint": identity_of(checkpoint), **decoding}

@@ -17,6 +17,7 @@ from flare_ray.plan.axes import TRANSLATION, parallel
 from flare_ray.plan.cells import Base, Cell, Grid, Run, Skipped
 from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.plan.corpora import Corpus, corpus, wanted
+from flare_ray.plan.decoding import decoding_before
 from flare_ray.plan.fingerprint import Part
 from flare_ray.plan.points import Place
 from flare_ray.plan.reading import reading_settings
@@ -301,6 +302,7 @@ class Builder:
             "family": model.family,
             "quantization": model.quantization,
             **self._checkpoint(model.checkpoint),
+            **decoding_before(model.checkpoint, registry.load("models", model.family).forms.values()),
         }
 
     def _checkpoint(self, reference: str) -> dict[str, Any]:

@@ -46,11 +46,17 @@ def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
         sweep = with_language_codes(sweep)
     problems += content_problems(sweep, sound)
     if problems := problems or repeated_searches(sweep) or empty_grid(sweep):
-        raise InputError(
-            str(file),
-            [replace(problem, at=problem.at or fields.place(problem.where)) for problem in problems],
-        )
+        placed = [replace(problem, at=problem.at or fields.place(problem.where)) for problem in problems]
+        raise InvalidSweep(str(file), placed, sweep if sound == set(Sweep.model_fields) else None)
     return sweep
+
+
+class InvalidSweep(InputError):
+    """A sweep file with problems. sweep: as written, where only what it names is wrong, for further checks."""
+
+    def __init__(self, title: str, problems: Iterable[Problem], sweep: Sweep | None):
+        super().__init__(title, problems)
+        self.sweep = sweep
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str], title: str) -> dict[str, Any]:

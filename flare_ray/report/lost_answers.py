@@ -16,20 +16,22 @@ def lost_answer_notes(runs: Iterable[RunResult]) -> list[str]:
 
     Methods that read other tokens, such as two texts in one input, have a line of their own.
     """
-    lines: dict[tuple[str, str, str], dict[str, dict[str, str]]] = {}
+    lines: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
     for run in runs:
         facts = run.facts
+        length = (facts.get("settings") or {}).get("max_length")
+        where = f"{facts['model']} on {facts['task']}" + (f" at {length} tokens" if length else "")
         for reason, text in _counts(run.record):
-            methods = lines.setdefault((facts["model"], facts["task"], reason), {})
-            methods.setdefault(facts["method"], {})[f"{facts['language']} {text}"] = text
+            methods = lines.setdefault((where, reason), {})
+            methods.setdefault(facts["method"], {})[f"{facts['language']} {text}"] = None
     notes = []
-    for (model, task, reason), methods in lines.items():
+    for (where, reason), methods in lines.items():
         alike: dict[tuple[str, ...], list[str]] = {}
-        for method, languages in methods.items():
-            alike.setdefault(tuple(languages), []).append(method)
-        for counts, names in alike.items():
+        for method, counts in methods.items():
+            alike.setdefault(tuple(counts), []).append(method)
+        for texts, names in alike.items():
             of = f" ({', '.join(names)})" if len(alike) > 1 else ""
-            notes.append(f"{model} on {task}{of}: {reason}, test: {', '.join(counts)}.")
+            notes.append(f"{where}{of}: {reason}, test: {', '.join(texts)}.")
     return notes
 
 
@@ -42,6 +44,6 @@ def _counts(record: Mapping[str, Any] | None) -> Iterable[tuple[str, str]]:
         return
     for reason in REASONS:
         lost = counts.get(reason)
-        if isinstance(lost, int) and 0 < lost <= total:
+        if type(lost) is int and 0 < lost <= total:
             ceiling = 100 * (1 - lost / total)
             yield reason, f"{lost:,} of {total:,} rows (exact match cannot pass {ceiling:.1f})"

@@ -80,13 +80,14 @@ class QuestionAnswering(Task):
 
     def text_kinds(self, source: str, language: str, form: str, strips_accents: bool) -> list[str]:
         """`decomposed` of contexts that a span head reads, `several lines` of answers that are generated."""
+        kinds = super().text_kinds(source, language, form, strips_accents)
         if source == SANDBOX:
-            return []
+            return kinds
         kind = {"span": "decomposed", "generation": "several lines"}[form]
         if not is_local(source):
-            return [kind]
+            return [kind, *kinds]
         key = self.fetched_as(source, language, "test")
-        return [kind] if self._has_kind(source, language, kind, strips_accents, key) else []
+        return [*kinds, kind] if self._has_kind(source, language, kind, strips_accents, key) else kinds
 
     @lru_cache(maxsize=1024)  # noqa: B019 - tasks are never freed
     def _has_kind(self, source: str, language: str, kind: str, strips_accents: bool, key: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flare_ray.core.languages import code_of
 from flare_ray.errors import InputError
-from flare_ray.plan.checkpoints import SANDBOX, is_local, local_path
+from flare_ray.plan.checkpoints import is_local, local_path
 from flare_ray.store.manifest import checksum_of
 from flare_ray.tables.reader import SUFFIXES
 from flare_ray.tasks._folders import SPLIT_NAMES
@@ -57,7 +57,7 @@ class Unread:
 
 def unread_files(task: Task, source: str) -> list[Unread]:
     """Return the files of a local source that look like data and are not read. Raises OSError."""
-    if source == SANDBOX or not is_local(source) or not local_path(source).is_dir():
+    if not is_local(source) or not local_path(source).is_dir():
         return []
     folder = local_path(source)
     languages = [task.source_language, *task.targets(source)]

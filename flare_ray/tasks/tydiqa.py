@@ -130,7 +130,7 @@ class TyDiQA(QuestionAnswering):
     def _holds_out(self, folder: Path, language: str) -> bool:
         """Return whether a language's validation is a part of its train file."""
         part = self.part(folder, language, "validation")
-        return bool(part and part.belongs) and not part.file.name.startswith("xquad.")
+        return part is not None and part.belongs is not None and not part.file.name.startswith("xquad.")
 
     def _prefix(self, language: str) -> str:
         return f"{self.folder_name('', language)}-"

@@ -130,6 +130,10 @@ def corpus_view(record: Record) -> View:
     }
     if "retention" in record:
         counts["retention"] = record["retention"]
+    if "length_ratio" in record:
+        counts["length_ratio"] = record["length_ratio"]["ratio"]
+    if "round_trip" in record:
+        counts["round_trip_chrf"] = record["round_trip"]["chrf"]
     for column, scores in record["against_gold"].items():
         counts |= {f"{name}_{column}": scores[name]["score"] for name in ("chrf", "bleu")}
     params = dict(_flat({"translator": record["translator"], "answers": record["answers"]}))

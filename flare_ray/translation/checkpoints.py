@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from flare_ray.core.languages import code_of, english_name, is_code
 from flare_ray.sandbox import world
 
 FLORES = {
@@ -48,3 +51,24 @@ def flores(language: str) -> str:
     if language in world.LANGUAGES or language == world.SOURCE:
         return world.flores(language)
     return FLORES[language]
+
+
+def flores_code(language: str) -> str:
+    """Return the FLORES-200 code of a language by any name or code; "" if it has none."""
+    try:
+        return flores(language)
+    except KeyError:
+        code = code_of(language) or language
+        return code if is_code(code) else ""
+
+
+def substitution(languages: Iterable[str]) -> str | None:
+    """Return a sentence on languages that are translated as another one, which has a code; None without any."""
+    substitutes = [
+        f"{english_name(language)} ({language}) as {english_name(FLORES[language])} ({FLORES[language]})"
+        for language in dict.fromkeys(languages)
+        if language in FLORES and code_of(language) != FLORES[language]
+    ]
+    if not substitutes:
+        return None
+    return f"translated as another language, having no code in NLLB-200: {', '.join(substitutes)}"

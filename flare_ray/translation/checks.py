@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import difflib
 from collections.abc import Iterable
 
+from flare_ray.core.languages import NLLB, code_of
 from flare_ray.errors import InputError, Problem
 from flare_ray.loading import load_tokenizer
 from flare_ray.models.base import origin
@@ -12,8 +13,6 @@ from flare_ray.plan.checkpoints import TRANSLATORS, is_local, translator
 from flare_ray.plan.schema import Translation
 from flare_ray.sandbox import world
 from flare_ray.translation.checkpoints import FLORES
-
-_FLORES_CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 
 
 def language_problems(translation: Translation, languages: Iterable[str], where: str) -> list[Problem]:
@@ -27,10 +26,14 @@ def language_problems(translation: Translation, languages: Iterable[str], where:
     known = (
         f"a language of the sandbox ({', '.join(world.LANGUAGES)})"
         if sandbox
-        else f"{', '.join(FLORES)}, or a FLORES-200 code"
+        else f"{', '.join(FLORES)}, or one of NLLB-200's {len(NLLB)} codes of FLORES-200"
     )
     return [
-        Problem(where, f"{code!r}, which {translation.model} does not know", known)
+        Problem(
+            where,
+            f"{code!r}, which {translation.model} does not know",
+            known + ("" if sandbox else _nearest(code)),
+        )
         for code in languages
         if not _in_flores(code, sandbox)
     ]
@@ -39,7 +42,14 @@ def language_problems(translation: Translation, languages: Iterable[str], where:
 def _in_flores(code: str, sandbox: bool) -> bool:
     if sandbox:
         return code in (*world.LANGUAGES, "eng")
-    return code in FLORES or bool(_FLORES_CODE.fullmatch(code))
+    return code in FLORES or code in NLLB
+
+
+def _nearest(name: str) -> str:
+    """Return, for an error, the codes that a name may stand for."""
+    code = code_of(name)
+    near = [code] if code in NLLB else difflib.get_close_matches(name, sorted(NLLB), 3, 0.7)
+    return f"; the nearest: {', '.join(near)}" if near else ""
 
 
 def _unknown_to_tokenizer(checkpoint: str, languages: Iterable[str], where: str) -> list[Problem]:

@@ -17,9 +17,10 @@ from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.tasks._rows import Row, Rows, Unusable, cached
 from flare_ray.tasks.base import Task
-from flare_ray.translation.memory import Memory, Pair
+from flare_ray.translation.memory import Entry, Memory, Pair
 from flare_ray.translation.outcomes import Outcome, outcome
-from flare_ray.translation.quality import QUALITY_FLAGS, compare, worst
+from flare_ray.translation.quality import QUALITY_FLAGS, all_flags, compare, worst
+from flare_ray.translation.suspicions import LengthRatio
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +30,8 @@ SAMPLE = "sample.json"
 _BATCH = 1000
 _SAMPLED = 20
 _COMPARED = 2000  # rows that chrF and BLEU are computed over, the first ones
+_MEASURED = 2000
+"""Rows, evenly spread, whose translations' usual length is measured."""
 
 
 def pair(corpus: Corpus) -> Pair:
@@ -67,12 +70,13 @@ class Translating:
         import pyarrow.parquet as pq
 
         schema = self.task.schema().append(pa.field("reason", pa.string()))
-        counts, pairs = _Counts(), []
+        expected = self.usual_length()
+        counts, pairs = _Counts(expected), []
         with pq.ParquetWriter(folder / ROWS, schema, compression="zstd") as file:
             chunk: list[Row] = []
             for row, one in self.outcomes():
                 counts.add(one)
-                pairs += _suspects(one)
+                pairs += _suspects(one, expected)
                 pairs = worst(pairs, _SAMPLED) if len(pairs) > _BATCH else pairs
                 chunk.append(self._row(row, one))
                 if len(chunk) == _BATCH:
@@ -82,6 +86,19 @@ class Translating:
         sample = worst(pairs, _SAMPLED)
         (folder / SAMPLE).write_text(json.dumps(sample, ensure_ascii=False, indent=1), encoding="utf-8")
         return {**counts.facts(), "against_gold": self._against_gold(folder / ROWS)}
+
+    def usual_length(self) -> LengthRatio:
+        """Measure how long this corpus's translations usually are."""
+        source, target = self.memory.pair.source, self.memory.pair.target
+        pairs = [(entry.text, entry.translation) for entry in self.sample(_MEASURED)]
+        return LengthRatio.of(pairs, source, target)
+
+    def sample(self, rows: int) -> Iterator[Entry]:
+        """Yield the translations that evenly spread rows are made of, at most so many rows."""
+        table, corpus = self.read.table, self.corpus
+        step = max(1, -(-table.num_rows // rows))
+        for row in table.take(list(range(0, table.num_rows, step))).to_pylist():
+            yield from outcome(self.task, row, corpus.answers, corpus.into_english, self.memory.find).entries
 
     def _row(self, row: Row, one: Outcome) -> dict[str, Any]:
         kept = {name: row[name] for name in ("id", "label") if name in row}
@@ -104,7 +121,8 @@ class Translating:
 class _Counts:
     """What is counted over a corpus."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: LengthRatio) -> None:
+        self.expected = expected
         self.rows = 0
         self.failed: Counter[str] = Counter()
         self.flagged: Counter[str] = Counter()
@@ -118,7 +136,7 @@ class _Counts:
             raise RuntimeError("a text of the corpus is not in the translation memory")
         if one.reason:
             self.failed[one.reason] += 1
-        self.flagged.update({flag for entry in one.entries for flag in entry.flags})
+        self.flagged.update({flag for entry in one.entries for flag in _flags(entry, self.expected)})
         for style, survived in one.marks:
             mine = self.marks.setdefault(style, Counter())
             mine["tried"] += 1
@@ -133,6 +151,7 @@ class _Counts:
             "usable": self.rows - sum(self.failed.values()),
             "failed": dict(self.failed),
             "flagged": {flag: self.flagged[flag] for flag in QUALITY_FLAGS},
+            "length_ratio": {"ratio": round(self.expected.ratio, 3), "pairs": self.expected.pairs},
         }
         if self.marks or self.failed["answer lost"] or self.unanswered:
             lost = self.failed["answer lost"] + self.unanswered
@@ -141,11 +160,15 @@ class _Counts:
         return facts
 
 
-def _suspects(one: Outcome) -> list[dict[str, Any]]:
+def _suspects(one: Outcome, expected: LengthRatio) -> list[dict[str, Any]]:
     return [
-        {"source": entry.text, "translation": entry.translation, "flags": list(entry.flags)}
+        {"source": entry.text, "translation": entry.translation, "flags": _flags(entry, expected)}
         for entry in one.entries
     ]
+
+
+def _flags(entry: Entry, expected: LengthRatio) -> list[str]:
+    return all_flags(entry.text, entry.translation, entry.flags, expected)
 
 
 def _usable(file: Path) -> pa.Table:

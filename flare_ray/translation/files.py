@@ -25,13 +25,17 @@ from flare_ray.tables.dialect import dialect_of
 from flare_ray.tables.reader import strict_records
 from flare_ray.tables.text import is_blank
 from flare_ray.translation.memory import Memory, Pair
+from flare_ray.translation.quality import QUALITY_FLAGS, all_flags
 from flare_ray.translation.stage import Pool, fill
+from flare_ray.translation.suspicions import LengthRatio
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 _BATCH = 1000
+_MEASURED = 2000
+"""Texts, the first ones, whose translations' usual length is measured."""
 
 
 _BREAKS = re.compile(r"[\t\r\n]+")
@@ -68,7 +72,7 @@ def translate_file(
     out: Path,
     pool: Pool,
 ) -> dict[str, Any]:
-    """Translates columns of `file` into `out`; returns counts of rows and, by reason, of texts without translation.
+    """Translates columns of `file` into `out`; returns counts: `rows`, `failed` by reason, `flagged` by flag.
 
     Raises InputError for a file that is not there, of another format, or without such columns.
     """
@@ -77,6 +81,7 @@ def translate_file(
         raise InputError(str(file), problems)
     with Memory(store, pair) as memory:
         fill(store, memory, settings, lambda step: () if step else _texts(file, columns), pool)
+        flagged = _flagged(file, columns, memory)
         failed: Counter[str] = Counter()
         rows = 0
 
@@ -92,7 +97,19 @@ def translate_file(
         names = [*dict.fromkeys(name for row in read(file) for name in row), *added]
         write(out, translated(), names, _schema(file, out, added), _dialect(file, out))
     del failed[""]
-    return {"rows": rows, "failed": dict(failed)}
+    return {"rows": rows, "failed": dict(failed), "flagged": flagged}
+
+
+def _flagged(file: Path, columns: Sequence[str], memory: Memory) -> dict[str, int]:
+    """Return how many translations have each flag of quality.py."""
+    some = islice(_texts(file, columns), _MEASURED)
+    pairs = [(text, entry.translation) for text in some if (entry := memory.find(text))]
+    expected = LengthRatio.of(pairs, memory.pair.source, memory.pair.target)
+    flagged: Counter[str] = Counter()
+    for text in _texts(file, columns):
+        if (entry := memory.find(text)) is not None:
+            flagged.update(all_flags(text, entry.translation, entry.flags, expected))
+    return {flag: flagged[flag] for flag in QUALITY_FLAGS if flagged[flag]}
 
 
 def file_problems(file: Path, columns: Sequence[str], out: Path, target: str) -> list[Problem]:

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flare_ray.translation.checkpoints import flores
+from flare_ray.translation.suspicions import LengthRatio, suspicions
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-QUALITY_FLAGS = ("empty", "repetition", "truncated", "copy")
-"""Worst first."""
+QUALITY_FLAGS = ("empty", "repetition", "truncated", "script", "short", "long", "sentences", "copy")
+"""Worst first. `script`, `short`, `long` and `sentences` are found by comparison: suspicions.py."""
 
 LOOP = 40
 """Characters of a loop at the end of a text, at least four times round, that are degenerate: "ha ha ha ha" is not."""
@@ -32,7 +33,7 @@ _CHARACTERS = ("zho", "yue", "jpn", "tha", "lao", "mya", "khm", "bod", "dzo", "s
 
 
 def flags(text: str, translation: str, truncated: bool = False, same_language: bool = False) -> list[str]:
-    """What is wrong with a translation, of QUALITY_FLAGS and in their order.
+    """Return what is wrong with a translation by itself, of QUALITY_FLAGS and in their order.
 
     empty: blank, of a text that is not.
     repetition: it ends in a loop (LOOP), or few of its n-grams are distinct (DISTINCT), and the text is not so too.
@@ -49,6 +50,12 @@ def flags(text: str, translation: str, truncated: bool = False, same_language: b
         "copy": not same_language and _letters(text) == _letters(translation) and _prose(text),
     }
     return [flag for flag in QUALITY_FLAGS if found.get(flag)]
+
+
+def all_flags(text: str, translation: str, stored: Iterable[str], expected: LengthRatio) -> list[str]:
+    """Return every flag of a translation: those stored with it, and those found beside its original now."""
+    flagged = {*stored, *suspicions(text, translation, expected)}
+    return [flag for flag in QUALITY_FLAGS if flag in flagged]
 
 
 def _repeats(text: str) -> bool:

@@ -18,6 +18,7 @@ from flare_ray.plan.corpora import Corpus
 from flare_ray.store import Store
 from flare_ray.translation.corpus import Translating, pair
 from flare_ray.translation.memory import Memory, Pair
+from flare_ray.translation.round_trip import round_trips
 from flare_ray.translation.worklist import chunks, new_folder, write_chunk
 
 Pool = Callable[[Pair, dict[str, Any], list[str], int], None]
@@ -131,18 +132,35 @@ def _make(store: Store, pair: Pair, left: _Left, pool: Pool, done: Done, provena
                     opened.append(Translating(corpus, memory))
             if opened:
                 fill(store, memory, opened[0].corpus.translator, asked, pool)
+        whole = [work for work in opened if work.corpus in left.corpora]
+        back = round_trips(store, whole, _back(store, whole, pool), Stopped)
         seconds = time.perf_counter() - started
         for work in opened:
             record = None
             if work.corpus in left.corpora:
                 with left.charged(work.corpus):
-                    record = _keep(store, work, provenance, seconds)
+                    trip = back.get(work.corpus.fingerprint)
+                    record = _keep(store, work, provenance, seconds, {"round_trip": trip} if trip else {})
             if record is not None:
                 done(work.corpus, record)
 
 
-def _keep(store: Store, work: Translating, provenance: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """Writes a corpus and its record. seconds: of the translation of all corpora of the pair together."""
+def _back(store: Store, works: Sequence[Translating], pool: Pool) -> Callable[[Memory, Sequence[str]], None]:
+    """Return how texts are translated into a memory by the translator of these splits."""
+
+    def translate(memory: Memory, texts: Sequence[str]) -> None:
+        fill(store, memory, works[0].corpus.translator, lambda step: () if step else texts, pool)
+
+    return translate
+
+
+def _keep(
+    store: Store, work: Translating, provenance: dict[str, Any], seconds: float, measured: dict[str, Any]
+) -> dict[str, Any]:
+    """Writes a corpus and its record. seconds: of the translation of all corpora of the pair together.
+
+    measured: what the record has besides.
+    """
     corpus = work.corpus
     if store.has("corpora", corpus.fingerprint):  # by another driver, meanwhile
         return store.record("corpora", corpus.fingerprint)
@@ -159,6 +177,7 @@ def _keep(store: Store, work: Translating, provenance: dict[str, Any], seconds: 
             "identity": corpus.identity,
             "dropped": dict(work.read.dropped),
             **counts,
+            **measured,
             "cost": {"stage_seconds": seconds},
             "started": time.time() - seconds,
             "provenance": provenance,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flare_ray.store import Store
-from flare_ray.translation import pieces
+from flare_ray.translation import pieces, sentences
 from flare_ray.translation.backends.base import Backend, Decoding, Translated
 from flare_ray.translation.batching import batches
 from flare_ray.translation.memory import Entry, Pair, shard_texts, write_shard
@@ -45,6 +45,7 @@ class Translator:
         decoding = Decoding(settings["beams"], settings["max_length"], settings["precision"])
         self.backend: Backend = load(settings["backend"], settings["checkpoint"], decoding, device, threads)
         self.limit = min(self.backend.limit, self.backend.max_length)
+        self.by_sentence = settings.get("split") == "sentence"
 
     def chunk(self, place: str) -> dict[str, int]:
         """Translates what is missing of a chunk into the store; counts `texts` and `tokens` translated now.
@@ -81,10 +82,7 @@ class Translator:
     def entries(self, texts: Sequence[str]) -> list[Entry]:
         """Translations of a batch of texts, in their order."""
         lengths = self.backend.lengths(texts, self.pair.source)
-        cuts = [
-            [(text, "")] if length <= self.limit else pieces.cut(text, self._fits)
-            for text, length in zip(texts, lengths, strict=True)
-        ]
+        cuts = [self._cut(text, length) for text, length in zip(texts, lengths, strict=True)]
         parts = [part for cut in cuts for part, _ in cut]
         translated = iter(self._translate(parts))
         return [
@@ -92,8 +90,16 @@ class Translator:
             for text, cut in zip(texts, cuts, strict=True)
         ]
 
+    def _cut(self, text: str, length: int) -> list[pieces.Piece]:
+        """Return the pieces that are translated by themselves. length: tokens of the text."""
+        if self.by_sentence:
+            return sentences.fitting(text, self._fits)
+        return [(text, "")] if length <= self.limit else pieces.cut(text, self._fits)
+
     def _entry(self, text: str, cut: list[pieces.Piece], made: list[Translated]) -> Entry:
-        whole = pieces.join([one.text for one in made], [space for _, space in cut])
+        texts, spaces = [one.text for one in made], [space for _, space in cut]
+        join = sentences.joiner(self.pair.target) if self.by_sentence else pieces.join
+        whole = join(texts, spaces)
         truncated = any(one.truncated for one in made)
         return Entry(text, whole, sum(one.tokens for one in made), tuple(flags(text, whole, truncated)))
 

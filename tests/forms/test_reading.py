@@ -246,7 +246,7 @@ def test_gold_answers_have_no_say_in_the_windows_of_evaluation(decoder: Any, que
         assert np.array_equal(*read)
 
 
-def test_a_long_question_is_cut_to_half_of_what_a_window_reads(decoder: Any, questions: Table) -> None:
+def test_a_long_question_leaves_each_window_a_quarter_for_its_context(decoder: Any, questions: Table) -> None:
     table = questions((CONTEXT, "who na " * 50, "w59", 0))
     features = generation.FORM.encode(QA, table, decoder, 96, False, WINDOWS)
     assert features.lengths.max() <= 96

@@ -162,10 +162,19 @@ READS = {"translate_test", "lora", "flare"}
 
 
 @pytest.mark.parametrize(
-    "section", [{"beams": 4}, {"precision": "bf16"}, {"max_length": 64}, {"precision": "fp16"}], ids=str
+    "section",
+    [{"beams": 4}, {"precision": "bf16"}, {"max_length": 64}, {"precision": "fp16"}, {"split": "sentence"}],
+    ids=str,
 )
 def test_how_text_is_translated_changes_what_reads_it(translated: MakeGrid, section: dict[str, Any]) -> None:
     assert differing(translated(), translated(**section)) == READS
+
+
+@pytest.mark.parametrize("section", [{"split": "none"}, {"round_trip": 50}], ids=str)
+def test_what_does_not_change_a_translation_changes_nothing(
+    translated: MakeGrid, section: dict[str, Any]
+) -> None:
+    assert differing(translated(), translated(**section)) == set()
 
 
 def test_a_byte_of_the_translation_model_changes_what_reads_its_text(

@@ -224,7 +224,7 @@ def test_a_long_table_whose_first_fault_comes_late(
     file.write_text('{"text": "a cat."}\n' * 1500 + late)
     counts = translate_file(store, file, ["text"], Pair("6" * 20, "eng", "qal"), settings, out, Here(store))
     made = _read(out)
-    assert counts == {"rows": 1502, "failed": {"empty text": 2}}
+    assert (counts["rows"], counts["failed"]) == (1502, {"empty text": 2})
     assert [row["text_qal_reason"] for row in made[-3:]] == [None, "empty text", "empty text"]
     assert made[1500]["more"] == 1
 
