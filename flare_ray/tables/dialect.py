@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from flare_ray.tables.encoding import line_end
 
@@ -77,7 +78,7 @@ def _width(sample: str, delimiter: str) -> int:
     if delimiter not in sample.partition("\n")[0]:
         return 0
     csv.field_size_limit(2**31 - 1)
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     lines = [line.rstrip("\r") + "\n" for line in sample.split("\n")]
     try:
         rows = [row for row in csv.reader(lines, delimiter=delimiter, quoting=quoting) if row]

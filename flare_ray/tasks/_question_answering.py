@@ -122,6 +122,10 @@ class QuestionAnswering(Task):
             row_id = str(record.get("id", f"(row {number})")) if "id" in columns else None
             yield {**record, "id": row_id, "answers": _listed(record.get("answers"))}
 
+    def fits(self, file: Path, language: str) -> bool:
+        """Return whether a file is SQuAD JSON, or has columns for context and question."""
+        return _is_squad(file) or super().fits(file, language)
+
 
 def has_line_breaks(table: pa.Table) -> bool:
     """Return whether some gold answer of a split has several lines."""
@@ -129,10 +133,6 @@ def has_line_breaks(table: pa.Table) -> bool:
 
     texts = pc.struct_field(pc.list_flatten(table["answers"]), "text")
     return bool(pc.any(pc.match_substring(pc.utf8_trim_whitespace(texts), "\n")).as_py())
-
-    def fits(self, file: Path, language: str) -> bool:
-        """Return whether a file is SQuAD JSON, or has columns for context and question."""
-        return _is_squad(file) or super().fits(file, language)
 
 
 def _is_squad(file: Path) -> bool:
