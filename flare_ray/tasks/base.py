@@ -278,11 +278,7 @@ class Task(ABC):
         return rows_beside if limit is None else first_rows(self, source, language, split, rows_beside, limit)
 
     def problems(
-        self,
-        source: str,
-        languages: Sequence[str],
-        reads: Reads = PAIRED,
-        max_dropped: float = 0.01,
+        self, source: str, languages: Sequence[str], reads: Reads = PAIRED, max_dropped: float = 0.01
     ) -> list[Problem]:
         """Return what is wrong with a local source: absent files, unusable rows, rows beside another row's English.
 
