@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from flare_ray.tasks._problems import Reader
+    from flare_ray.tasks._row_reader import Reader
 
 _FEW = 9  # rows; in fewer a label of three may be absent by chance
 _LISTED = 5  # splits with copies that a warning names

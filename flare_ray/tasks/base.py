@@ -236,11 +236,7 @@ class Task(Languages):
         return first_rows(self, source, language, split, english_rows, limit)
 
     def problems(
-        self,
-        source: str,
-        languages: Sequence[str],
-        reads: Reads = PAIRED,
-        max_dropped: float = 0.01,
+        self, source: str, languages: Sequence[str], reads: Reads = PAIRED, max_dropped: float = 0.01
     ) -> list[Problem]:
         """Return what is wrong with a local source: absent files, unusable rows, rows beside another row's English.
 
