@@ -77,10 +77,12 @@ def _width(sample: str, delimiter: str) -> int:
     if delimiter not in sample.partition("\n")[0]:
         return 0
     csv.field_size_limit(2**31 - 1)
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     lines = [line.rstrip("\r") + "\n" for line in sample.split("\n")]
     try:
-        rows = [row for row in csv.reader(lines, delimiter=delimiter, quoting=quoting) if row]
+        if delimiter == "\t":
+            rows = [line[:-1].split("\t") for line in lines if line != "\n"]
+        else:
+            rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
     except csv.Error:
         return 0
     widths = {len(row) for row in rows}
