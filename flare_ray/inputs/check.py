@@ -16,6 +16,7 @@ from flare_ray.inputs.data_files import check_data_files
 from flare_ray.inputs.findings import Findings
 from flare_ray.inputs.positions import check_positions
 from flare_ray.inputs.rows import check_data
+from flare_ray.inputs.translators import check_translators
 from flare_ray.inputs.unknown_tokens import check_unknown_tokens
 from flare_ray.plan.grid import Run
 from flare_ray.plan.schema import Sweep
@@ -37,4 +38,5 @@ def check_models(sweep: Sweep, runs: Sequence[Run]) -> Findings:
     found = Findings()
     check_positions(runs, found)
     check_checkpoints(sweep, found)
+    check_translators(sweep, runs, found)
     return found

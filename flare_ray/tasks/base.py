@@ -190,11 +190,11 @@ class Task(Languages):
         *,
         max_dropped: float = 0.01,
         limit: int | None = None,
-        beside: str = "",
+        parallel_to: str = "",
     ) -> Rows:
         """One split of one language, from the sandbox, a folder or the hub: the same columns from each.
 
-        limit: rows, the first ones (_limit.py); beside: the language whose limited rows these stand beside. Raises
+        limit: rows, the first ones (_limit.py); parallel_to: the language whose limited rows have these ids. Raises
         InputError when there is no such split, or when more than `max_dropped` of its rows are unusable.
         """
         if source != SANDBOX and not is_local(source):
@@ -209,7 +209,7 @@ class Task(Languages):
                 lambda: (self.examine(row) for row in self._part_rows(part, language, split)),
             )
         rows = rows.check(f"data.{self.name}", origin, max_dropped)
-        return rows if limit is None else first_rows(self, source, beside or language, split, rows, limit)
+        return first_rows(self, source, parallel_to or language, split, rows, limit)
 
     def read_translation(
         self, source: str, language: str, split: str, *, max_dropped: float = 0.01, limit: int | None = None
@@ -232,8 +232,8 @@ class Task(Languages):
                     yield self.examine(row, translated=True)
 
         kept = cached(self._key(source, language, split, "english"), self.schema(), rows)
-        rows_beside = kept.check(f"data.{self.name}", str(file), max_dropped)
-        return rows_beside if limit is None else first_rows(self, source, language, split, rows_beside, limit)
+        english_rows = kept.check(f"data.{self.name}", str(file), max_dropped)
+        return first_rows(self, source, language, split, english_rows, limit)
 
     def problems(
         self,
