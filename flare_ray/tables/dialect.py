@@ -81,7 +81,10 @@ def _width(sample: str, delimiter: str) -> int:
     quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     lines = [line.rstrip("\r") + "\n" for line in sample.split("\n")]
     try:
-        rows = [row for row in csv.reader(lines, delimiter=delimiter, quoting=quoting) if row]
+        if delimiter == "\t":
+            rows = [line[:-1].split("\t") for line in lines if line != "\n"]
+        else:
+            rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
     except csv.Error:
         return 0
     widths = {len(row) for row in rows}

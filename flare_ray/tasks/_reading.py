@@ -10,9 +10,11 @@ from flare_ray.errors import InputError
 from flare_ray.plan.checkpoints import files_digest
 from flare_ray.tables.dialect import dialect_of
 from flare_ray.tables.encoding import check_text
+from flare_ray.tables.json_values import holds_rows
 from flare_ray.tables.reader import records
 from flare_ray.tables.text import is_blank
 from flare_ray.tasks._remembered import remembered
+from flare_ray.tasks._squad import questions
 
 _SMALL = 1 << 20  # bytes; results for larger files are remembered
 _INVISIBLE = "|".join(
@@ -73,13 +75,12 @@ def _look(file: Path) -> bool:
     content = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
     if _CELL.search(content) is None:
         return False
-    if file.suffix == ".json":
-        return True
     try:
+        squad = file.suffix == ".json" and not holds_rows(file)
         return any(
             isinstance(value, str) and is_blank(value) and bool(value.strip())
-            for record in records(file)
+            for record in (questions(file) if squad else records(file))
             for value in record.values()
         )
-    except InputError:  # named as it is read
+    except (InputError, ValueError):  # named as it is read
         return False

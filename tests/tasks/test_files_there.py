@@ -188,3 +188,12 @@ def test_invisible_texts_change_the_identity_of_rows_that_lose_them(
     write(tmp_path / f"de.test{suffix}", TABLES["xnli"])
     assert ("invisible_texts" in load("xnli").identity(str(tmp_path), "sw")) is changes
     assert set(load("xnli").identity(str(tmp_path), "de")) == {"content"}
+
+
+@pytest.mark.parametrize(("context", "changes"), [("\u200b", True), ("\u00e9t\u00e9", False)])
+def test_escaped_letters_of_squad_json_change_no_identity(
+    tmp_path: Path, context: str, changes: bool
+) -> None:
+    file = write_squad(tmp_path / "sw.test.json", [question("1", context, ("x", 0))])
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8"))), encoding="utf-8")
+    assert ("invisible_texts" in load("tydiqa").identity(str(tmp_path), "sw")) is changes
