@@ -16,7 +16,6 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 from flare_ray.tables.encoding import line_end
 
@@ -78,7 +77,6 @@ def _width(sample: str, delimiter: str) -> int:
     if delimiter not in sample.partition("\n")[0]:
         return 0
     csv.field_size_limit(2**31 - 1)
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     lines = [line.rstrip("\r") + "\n" for line in sample.split("\n")]
     try:
         if delimiter == "\t":
