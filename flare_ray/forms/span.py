@@ -16,7 +16,7 @@ from flare_ray.forms._features import Builder, Features
 from flare_ray.forms.answers import NO_SPAN, covering, spans_give
 from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
 from flare_ray.forms.graphemes import with_marks
-from flare_ray.forms.reading import USUAL, Reading
+from flare_ray.forms.reading import USUAL, ReadingOptions
 from flare_ray.plain_text import encode_text
 from flare_ray.tasks.base import Task
 
@@ -46,7 +46,7 @@ class Span(Form):
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         training: bool,
-        reading: Reading = USUAL,
+        reading: ReadingOptions = USUAL,
     ) -> Features:
         """Windows of question and context. counts: `windowed` rows, and rows whose answer is whole in none.
 
