@@ -14,6 +14,7 @@ from flare_ray.commands.tables import size_text
 from flare_ray.damage import DamagedWork, print_damage
 from flare_ray.plan.cost import Sum
 from flare_ray.plan.limits import limit_notes
+from flare_ray.plan.row_counts import describe_counts
 from flare_ray.plan.stages import Stages
 from flare_ray.store.layout import layout_problems
 from flare_ray.study import Study
@@ -81,9 +82,20 @@ def _print_estimate(found: Estimate, console: Console) -> None:
     if found.money is not None:
         price = sweep.resources.price_per_hour
         console.print(f"  at {price:g} per {kind}-hour: {found.money:,.0f}")
+    for line in _counted_rows(found):
+        console.print(f"  counted: {line}", markup=False, soft_wrap=True)
     console.print(f"  disk: {_disk(found)}", markup=False, soft_wrap=True)
     if found.wall and found.wall.unknown < len(found.works):
         console.print(f"  wall time: {_wall(found.wall)}", markup=False, soft_wrap=True)
+
+
+def _counted_rows(found: Estimate) -> list[str]:
+    """Return a line for each task whose rows the estimate counts."""
+    languages: dict[tuple[str, str], dict[str, None]] = {}
+    for run in found.stages.todo:
+        languages.setdefault((run.cell.task, run.base.source), {})[run.cell.language] = None
+    lines = (describe_counts(task, data, list(names)) for (task, data), names in languages.items())
+    return [line for line in lines if line]
 
 
 def _disk(found: Estimate) -> str:
@@ -170,6 +182,7 @@ def _estimates(found: Estimate) -> dict[str, Any]:
             "money": found.money,
             "unknown": whole.unknown,
             "taken_from": list(whole.bases),
+            "counted": _counted_rows(found),
         },
         "disk": {
             **disk.bytes,

@@ -22,15 +22,16 @@ from typing import TYPE_CHECKING, Any
 from flare_ray import registry
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.grid import Base, Grid, Run
+from flare_ray.plan.row_counts import Amount, amount_here
 from flare_ray.plan.schema import Sweep
-from flare_ray.plan.sizes import ROWS, TOKENS, parameters, rows, speed
+from flare_ray.plan.sizes import HUB_ROWS, ROWS, TOKENS, parameters, rows, speed
 from flare_ray.store import Damaged
 
 if TYPE_CHECKING:
     from flare_ray.plan.translation_cost import TranslationCosts
 
 _SAMPLED = 3
-_ROWS, _TOKENS = (800, 100, 100), 50
+_GUESSED = Amount((800, 100, 100), (50, 50, 50))
 """Guessed for a task that is not known, to compare its runs with one another."""
 Read = Callable[[str, str], Mapping[str, Any]]
 """A record, of a kind and a fingerprint."""
@@ -84,7 +85,8 @@ class Costs:
         """What a piece of work costs."""
         if isinstance(work, Corpus):
             return self.translations.of(work) if self.translations else UNKNOWN
-        key = (*_group(work), work.settings.get("epochs"), work.settings.get("max_length"))
+        languages = _languages(work)
+        key = (*_group(work), *languages, work.settings.get("epochs"), work.settings.get("max_length"))
         if key not in self._known:
             self._known[key] = self._measure(work) or self._estimate(work)
         return self._known[key]
@@ -141,10 +143,14 @@ class Costs:
     def _estimate(self, work: Run | Base) -> Cost:
         base = work.base if isinstance(work, Run) else work
         size = parameters(base.model.checkpoint)
-        if size is None or rows(base.task, base.source, "train") is None:
+        amount = _amount(work)
+        if size is None or amount is None:
             return UNKNOWN
         rate, device = speed(self._resources(base.model.name, base.task))
-        return Cost(size * _passes(work) * 2 / rate, f"operations, on {device}")
+        return Cost(
+            size * _passes(work) * 2 / rate,
+            "; ".join(filter(None, (f"operations, on {device}", amount.basis))),
+        )
 
 
 @dataclass(frozen=True)
@@ -176,20 +182,45 @@ def _group(work: Run | Base) -> Group:
 
 
 def _passes(work: Run | Base) -> float:
-    """Tokens × forward passes' worth: 1 for a forward pass, 2 for a training step on a frozen base.
+    """Return tokens × forward passes' worth: 1 for a forward pass, 2 for a training step on a frozen base.
 
-    Of the hub's rows. Data of another size, or a task that is not known, has numbers to compare alone.
+    Where the data's size is not known, the number is for comparison with other work on it alone.
     """
-    task, epochs = work.cell.task if isinstance(work, Run) else work.task, work.settings.get("epochs", 0)
-    limit = work.settings.get("limit") or math.inf
-    train, validation, test = (min(count, limit) for count in ROWS.get(task, _ROWS))
+    epochs, limit = work.settings.get("epochs", 0), work.settings.get("limit") or math.inf
+    amount = _amount(work) or _GUESSED
+    rows_read = [min(count, limit) for count in amount.rows]
     if "max_steps" in work.settings:
-        epochs = min(epochs, work.settings["max_steps"] * work.settings["batch_size"] / train)
-    tokens = min(TOKENS.get(task, _TOKENS), work.settings["max_length"])
+        epochs = min(epochs, work.settings["max_steps"] * work.settings["batch_size"] / max(1, rows_read[0]))
+    train, validation, test = (count * tokens for count, tokens in zip(rows_read, amount.tokens, strict=True))
     if isinstance(work, Base):
-        return tokens * (2 * train * epochs + validation * epochs + test)
+        return 2 * train * epochs + validation * epochs + test
     method = registry.load("methods", work.cell.method)
     width = 2 if method.joins or method.trains_on_source else 1
     once = 1 if method.reads == "both" and width == 1 else 0
     trained = (2 * width * train + width * validation) * epochs + once * (train + validation)
-    return tokens * ((trained if method.trains else 0) + (width + once) * test)
+    return (trained if method.trains else 0) + (width + once) * test
+
+
+def _languages(work: Run | Base) -> tuple[str, str, str]:
+    """Return in which language a piece of work reads train, validation and test rows."""
+    if isinstance(work, Base):
+        english = registry.load("tasks", work.task).source_language
+        return english, english, english
+    language, translated = work.cell.language, {corpus.split for corpus in work.corpora}
+    english = registry.load("tasks", work.cell.task).source_language
+    train, validation = (english if split in translated else language for split in ("train", "validation"))
+    return train, validation, language
+
+
+def _amount(work: Run | Base) -> Amount | None:
+    """Return what work reads: counted where the data is here, else the hub's figures; None where nothing is known."""
+    base = work.base if isinstance(work, Run) else work
+    longest = work.settings["max_length"]
+    if found := amount_here(base.task, base.source, _languages(work), longest):
+        return found
+    if rows(base.task, base.source, "train") is None:
+        return None
+    train, validation, test = ROWS[base.task]
+    tokens = float(min(TOKENS[base.task], longest))
+    is_hubs = base.source == registry.load("tasks", base.task).hub
+    return Amount((train, validation, test), (tokens, tokens, tokens), "" if is_hubs else HUB_ROWS)

@@ -18,9 +18,11 @@ from flare_ray import registry
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.cost import Work
 from flare_ray.plan.grid import Base, Run
+from flare_ray.plan.row_counts import counted
 from flare_ray.plan.schema import ModelSpec
 from flare_ray.plan.shapes import Shape, shape_of
 from flare_ray.plan.sizes import TOKENS, rows
+from flare_ray.plan.translation_cost import size_here
 
 SizeOf = Callable[[str, str], float | None]
 """Bytes of a finished record with its files, of a kind and a fingerprint; None where they cannot be told."""
@@ -128,12 +130,16 @@ def _count(work: Work) -> Size:
 
 
 def _of_corpus(corpus: Corpus) -> float | None:
+    if here := size_here(corpus):
+        return here.rows * here.distinct_tokens * _TOKEN * _WITH_MEMORY
     count = rows(corpus.task, corpus.data, corpus.split)
     return None if count is None else float(count * TOKENS[corpus.task] * _TOKEN * _WITH_MEMORY)
 
 
 def _of_run(run: Run) -> float | None:
-    adapter, tested = _adapter(run), rows(run.cell.task, run.base.source, "test")
+    task, data = run.cell.task, run.base.source
+    here = counted(task, data, run.cell.language, "test")
+    adapter, tested = _adapter(run), here.rows if here else rows(task, data, "test")
     return None if adapter is None or tested is None else adapter + _PREDICTION * tested + _RECORD
 
 

@@ -21,6 +21,7 @@ from flare_ray.plan.extends import Fields, read_fields, without_inner
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
 from flare_ray.plan.grid_size import empty_grid, size_problems, unreadable_data
+from flare_ray.plan.language_codes import with_language_codes
 from flare_ray.plan.limits import with_limits
 from flare_ray.plan.schema import Sweep, Translation
 from flare_ray.plan.search_problems import repeated_searches, search_problems
@@ -41,13 +42,21 @@ def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
     except ValidationError as error:
         problems = told(error)
         sweep, sound = _sound_part(raw, error)
+    if {"tasks", "data", "languages"} <= sound:
+        sweep = with_language_codes(sweep)
     problems += content_problems(sweep, sound)
     if problems := problems or repeated_searches(sweep) or empty_grid(sweep):
-        raise InputError(
-            str(file),
-            [replace(problem, at=problem.at or fields.place(problem.where)) for problem in problems],
-        )
+        placed = [replace(problem, at=problem.at or fields.place(problem.where)) for problem in problems]
+        raise InvalidSweep(str(file), placed, sweep if sound == set(Sweep.model_fields) else None)
     return sweep
+
+
+class InvalidSweep(InputError):
+    """A sweep file with problems. sweep: as written, where only what it names is wrong, for further checks."""
+
+    def __init__(self, title: str, problems: Iterable[Problem], sweep: Sweep | None):
+        super().__init__(title, problems)
+        self.sweep = sweep
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str], title: str) -> dict[str, Any]:

@@ -11,6 +11,8 @@ TOKENS = {"xnli": 40, "tydiqa": 220, "nusax": 45}
 """Guessed mean tokens of an instance."""
 TRANSLATED = {**TOKENS, "xnli": 22}
 """The same, each text counted once: XNLI has three hypotheses to a premise, which is about two thirds of a row."""
+HUB_ROWS = "rows as in the hub's dataset, for the data cannot be counted here"
+"""Said of an estimate for data that is neither on this machine nor the task's own dataset."""
 PEAK = {"H200": 990e12, "H100": 990e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10G": 70e12}
 """bf16 FLOP/s, dense, from the makers' data sheets."""
 CPU_CORE = 50e9

@@ -15,9 +15,11 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
+from flare_ray import registry
 from flare_ray.plan.checkpoints import translator
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.cost import UNKNOWN, Cost, Read
+from flare_ray.plan.row_counts import COUNTED, SplitSize, counted
 from flare_ray.plan.schema import Resources
 from flare_ray.plan.shapes import shape_of
 from flare_ray.plan.sizes import DECODING, TRANSLATED, rows, speed
@@ -63,20 +65,27 @@ class TranslationCosts:
         if count is None:
             return UNKNOWN
         count = min(count, corpus.limit or count)
-        work = count * _tokens(corpus.task)
         records = self._read(_direction(corpus))
         seconds = sum({record["cost"]["stage_seconds"] for record in records})  # of all that it made together
         if seconds:
             done = sum(record["rows"] * _tokens(record["task"]) for record in records)
-            return Cost(work * seconds / done, f"{len(records)} finished splits")
+            return Cost(count * _tokens(corpus.task) * seconds / done, f"{len(records)} finished splits")
         operations = _operations(corpus.translator)
         if operations is None:
             return UNKNOWN
         rate, device = speed(self.pool, DECODING)
-        return Cost(work * operations / rate, f"operations, on {device}")
+        here = size_here(corpus)
+        tokens = here.distinct_tokens if here else _tokens(corpus.task)
+        basis = f"operations, on {device}{f'; {COUNTED}' if here else ''}"
+        return Cost(count * tokens * operations / rate, basis)
 
     def rows(self, corpus: Corpus) -> float | None:
-        """Rows of a split: those of its finished like in other languages, else the hub's; None where unknown."""
+        """Return the rows of a split; None where unknown.
+
+        Those that are counted here, else those of its finished like in other languages, else the hub's.
+        """
+        if here := size_here(corpus):
+            return float(here.rows)
         found = [
             record["rows"]
             for record in self._read(_direction(corpus))
@@ -101,6 +110,14 @@ class TranslationCosts:
         except (Damaged, KeyError, OSError):
             return None
         return record if record["rows"] else None
+
+
+def size_here(corpus: Corpus) -> SplitSize | None:
+    """Return the size of what a split is translated from, where that is on this machine."""
+    english = registry.load("tasks", corpus.task).source_language
+    return counted(
+        corpus.task, corpus.data, corpus.language if corpus.into_english else english, corpus.split
+    )
 
 
 def _direction(corpus: Corpus) -> Direction:

@@ -163,7 +163,13 @@ READS = {"translate_test", "lora", "flare"}
 
 @pytest.mark.parametrize(
     "section",
-    [{"beams": 4}, {"precision": "bf16"}, {"max_length": 64}, {"precision": "fp16"}, {"split": "sentence"}],
+    [
+        {"beams": 4},
+        {"precision": "bf16"},
+        {"max_length": 64},
+        {"precision": "fp16"},
+        {"split": "sentence"},
+    ],
     ids=str,
 )
 def test_how_text_is_translated_changes_what_reads_it(translated: MakeGrid, section: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What is suspicious in stored translations is counted when a split is put together, and measured there and back."""
+"""Suspicious translations are counted when a split is put together; a sample of it is translated back."""
 
 from __future__ import annotations
 
