@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from flare_ray.forms.reading import USUAL, Reading
+from flare_ray.forms.reading import USUAL, ReadingOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,7 @@ class Features:
     by_token: Mapping[str, np.ndarray] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     lost: Mapping[str, np.ndarray] = field(default_factory=dict)
-    reading: Reading = USUAL
+    reading: ReadingOptions = USUAL
 
     def __len__(self) -> int:
         return len(self.row_of)
@@ -126,7 +126,7 @@ class Builder:
         table: pa.Table,
         counts: Mapping[str, int] | None = None,
         lost: Mapping[str, np.ndarray] | None = None,
-        reading: Reading = USUAL,
+        reading: ReadingOptions = USUAL,
     ) -> Features:
         """The features; the builder is used up. lost: reasons without a row are left out."""
         some = {reason: marks for reason, marks in (lost or {}).items() if marks.any()}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from flare_ray.forms._features import Builder, Features, tokens_and_mask
-from flare_ray.forms.reading import USUAL, Reading
+from flare_ray.forms.reading import USUAL, ReadingOptions
 from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Form(ABC):
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         training: bool,
-        reading: Reading = USUAL,
+        reading: ReadingOptions = USUAL,
     ) -> Features:
         """Rows as sequences of at most `max_length` tokens. training: whether gold answers may steer a cut."""
 

@@ -9,7 +9,7 @@ import torch
 
 from flare_ray.forms._features import Builder, Features
 from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
-from flare_ray.forms.reading import USUAL, Reading
+from flare_ray.forms.reading import USUAL, ReadingOptions
 from flare_ray.plain_text import encode_text
 from flare_ray.tasks.base import Task
 
@@ -32,7 +32,7 @@ class Classification(Form):
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         training: bool,
-        reading: Reading = USUAL,
+        reading: ReadingOptions = USUAL,
     ) -> Features:
         """One sequence per row; a text that is too long is cut at its end, of a pair the longer one first."""
         builder, truncated = Builder(), 0

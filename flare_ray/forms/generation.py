@@ -20,7 +20,7 @@ from flare_ray.forms.answers import NOT_IN_PROMPT, TOO_LONG, fits, is_read
 from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
 from flare_ray.forms.likelihood import AnswerLikelihood
 from flare_ray.forms.prompts import Prompt
-from flare_ray.forms.reading import USUAL, Reading
+from flare_ray.forms.reading import USUAL, ReadingOptions
 from flare_ray.plain_text import encode_text
 from flare_ray.tasks._question_answering import has_line_breaks
 from flare_ray.tasks.base import Task
@@ -57,7 +57,7 @@ class Generation(Form):
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         training: bool,
-        reading: Reading = USUAL,
+        reading: ReadingOptions = USUAL,
     ) -> Features:
         """by_sequence prompt: tokens before the answer; room: tokens kept for any answer and its end.
 
@@ -193,11 +193,11 @@ def first_line(text: str) -> str:
     return next((line for line in text.split("\n") if line.strip()), "")
 
 
-def _has_windows(task: Task, reading: Reading) -> bool:
+def _has_windows(task: Task, reading: ReadingOptions) -> bool:
     return reading.windows and not task.labels
 
 
-def _masks(prompt: Prompt, limit: int, training: bool, reading: Reading) -> list[np.ndarray]:
+def _masks(prompt: Prompt, limit: int, training: bool, reading: ReadingOptions) -> list[np.ndarray]:
     """Return which tokens of a prompt are read, bool [tokens], once or for each window."""
     if not _has_windows(prompt.task, reading) or len(prompt.offsets) <= limit:
         return [prompt.cut(limit, training)]

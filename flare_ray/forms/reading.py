@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingOptions:
     """How questions are read and answered, beyond `max_length`.
 
     max_answer: longest answer, in tokens. windows: whether a generating model reads a context that is too long in
@@ -19,10 +19,10 @@ class Reading:
     windows: bool = False
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Reading:
+    def of(cls, settings: Mapping[str, Any]) -> ReadingOptions:
         """Return the reading of a run's settings, which have what is not the default."""
         return cls(settings.get("max_answer", cls.max_answer), settings.get("windows", cls.windows))
 
 
-USUAL = Reading()
+USUAL = ReadingOptions()
 """The paper's: texts are cut, answers have at most 64 tokens."""

@@ -16,7 +16,7 @@ from flare_ray.forms._features import Builder, Features
 from flare_ray.forms.answers import NO_SPAN, covering, spans_give
 from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
 from flare_ray.forms.graphemes import with_marks
-from flare_ray.forms.reading import USUAL, Reading
+from flare_ray.forms.reading import USUAL, ReadingOptions
 from flare_ray.plain_text import encode_text
 from flare_ray.tasks.base import Task
 
@@ -46,7 +46,7 @@ class Span(Form):
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         training: bool,
-        reading: Reading = USUAL,
+        reading: ReadingOptions = USUAL,
     ) -> Features:
         """Windows of question and context. counts: `windowed` rows, and rows whose answer is whole in none.
 
@@ -57,12 +57,7 @@ class Span(Form):
         """
         builder, windowed, cut = Builder(), 0, 0
         lost = np.zeros(table.num_rows, bool)
-        longest_question = max_length // 2
-        room = max_length - tokenizer.num_special_tokens_to_add(pair=True) - longest_question
-        if room < 4:
-            raise ValueError(
-                f"max_length {max_length} leaves a question and its context no room: at least 16"
-            )
+        longest_question, room = max_length // 2, _room(tokenizer, max_length)
         for start in range(0, table.num_rows, ROWS_PER_CALL):
             part = table.slice(start, ROWS_PER_CALL)
             questions = _shortened(part["question"].to_pylist(), tokenizer, longest_question)
@@ -188,6 +183,14 @@ def _context_offsets(encoded: Any, index: int) -> np.ndarray:
     parts = encoded.sequence_ids(index)
     offsets[[part != 1 for part in parts]] = -1
     return offsets
+
+
+def _room(tokenizer: Any, max_length: int) -> int:
+    """Return how many tokens the longest question leaves its context. Raises ValueError for none."""
+    room = max_length - tokenizer.num_special_tokens_to_add(pair=True) - max_length // 2
+    if room < 4:
+        raise ValueError(f"max_length {max_length} leaves a question and its context no room: at least 16")
+    return int(room)
 
 
 def _contexts(part: pa.Table) -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -14,7 +14,7 @@ from typing import Any
 from flare_ray import registry
 from flare_ray.errors import InputError, Problem
 from flare_ray.forms.answers import NO_SPAN, NOT_IN_PROMPT, TOO_LONG, ceiling_text
-from flare_ray.forms.reading import Reading
+from flare_ray.forms.reading import ReadingOptions
 from flare_ray.inputs.findings import Findings
 from flare_ray.inputs.positions import positions
 from flare_ray.inputs.remembered import remembered
@@ -44,7 +44,7 @@ class Encoding:
     task: str
     source: str
     length: int
-    reading: Reading
+    reading: ReadingOptions
 
     @property
     def label(self) -> str:
@@ -83,8 +83,11 @@ def _read(run: Run) -> Iterator[tuple[Encoding, str]]:
         limit = positions(model.checkpoint)
         length = min(length, limit // 2) if limit else length
     if method.reads != "source":
-        yield Encoding(model, run.cell.task, source, length, Reading.of(run.settings)), run.cell.language
-    base = Encoding(model, run.cell.task, source, lengths[1], Reading.of(run.base.settings))
+        yield (
+            Encoding(model, run.cell.task, source, length, ReadingOptions.of(run.settings)),
+            run.cell.language,
+        )
+    base = Encoding(model, run.cell.task, source, lengths[1], ReadingOptions.of(run.base.settings))
     yield base, task.source_language
 
 

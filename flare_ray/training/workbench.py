@@ -20,7 +20,7 @@ from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.forms._features import Features
 from flare_ray.forms.base import Prediction
-from flare_ray.forms.reading import USUAL, Reading
+from flare_ray.forms.reading import USUAL, ReadingOptions
 from flare_ray.inputs.positions import check_length, positions_of
 from flare_ray.inputs.tokenizers import special_token_problems, vocabulary_problem, vocabulary_size
 from flare_ray.inputs.unknown_tokens import unknown_problem
@@ -162,7 +162,7 @@ class Workbench:
         max_length: int,
         translated: bool = False,
         parallel_to: str = "",
-        reading: Reading = USUAL,
+        reading: ReadingOptions = USUAL,
     ) -> Features:
         """One encoded split, read once. translated: the English translation of a language's rows instead.
 
@@ -235,7 +235,7 @@ class Workbench:
 
     def split(self, method: Method, settings: Mapping[str, Any], language: str, name: str) -> Split:
         """Rows as the method reads them: target, English, both beside each other, or both in one input."""
-        length, reading = settings["max_length"], Reading.of(settings)
+        length, reading = settings["max_length"], ReadingOptions.of(settings)
         if method.joins:  # both texts must have room in one input
             length = min(length, self.longest // 2)
         target = self.features(language, name, length, reading=reading)

@@ -20,10 +20,10 @@ from flare_ray.forms import generation, span
 from flare_ray.forms.answers import NO_SPAN, NOT_IN_PROMPT, TOO_LONG
 from flare_ray.forms.base import best_windows
 from flare_ray.forms.likelihood import AnswerLikelihood
-from flare_ray.forms.reading import USUAL, Reading
+from flare_ray.forms.reading import USUAL, ReadingOptions
 
 QA = registry.load("tasks", "tydiqa")
-WINDOWS = Reading(windows=True)
+WINDOWS = ReadingOptions(windows=True)
 CONTEXT = " ".join(f"w{k} na" for k in range(60)) + "."
 Table = Callable[..., pa.Table]
 
@@ -89,9 +89,9 @@ def test_a_longer_answer_than_the_longest_is_counted_and_the_bound_can_be_raised
     assert size > 64
     assert generation.FORM.encode(QA, table, decoder, 1024, False).lost_counts == {TOO_LONG: 1}
     for longest, lost in ((size - 1, {TOO_LONG: 1}), (size, {})):
-        reading = Reading(max_answer=longest)
+        reading = ReadingOptions(max_answer=longest)
         assert generation.FORM.encode(QA, table, decoder, 1024, False, reading).lost_counts == lost
-    trained = generation.FORM.encode(QA, table, decoder, 1024, True, Reading(max_answer=size + 1))
+    trained = generation.FORM.encode(QA, table, decoder, 1024, True, ReadingOptions(max_answer=size + 1))
     assert trained.counts["answer_cut"] == 0
 
 
@@ -101,7 +101,7 @@ def test_a_span_longer_than_the_longest_is_counted_and_found_where_it_may_be(
 ) -> None:
     answer = CONTEXT[:230].strip()
     table, tokenizer = questions((CONTEXT, "who?", answer, 0)), tokenizer_of(name)
-    for reading, lost in ((USUAL, {NO_SPAN: 1}), (Reading(max_answer=400), {})):
+    for reading, lost in ((USUAL, {NO_SPAN: 1}), (ReadingOptions(max_answer=400), {})):
         features = span.FORM.encode(QA, table, tokenizer, 512, False, reading)
         assert features.lost_counts == lost
         found = say_gold(features, tokenizer)

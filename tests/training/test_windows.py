@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from flare_ray.forms.reading import Reading
+from flare_ray.forms.reading import ReadingOptions
 from flare_ray.training.stages import train_run
 from flare_ray.training.workbench import Workbench
 
@@ -56,8 +56,8 @@ def test_what_windows_read_shows_in_the_record_without_them(
 
 
 def test_settings_are_a_reading() -> None:
-    assert Reading.of({"max_length": 8}) == Reading()
-    assert Reading.of({"max_answer": 9, "windows": True}) == Reading(9, True)
+    assert ReadingOptions.of({"max_length": 8}) == ReadingOptions()
+    assert ReadingOptions.of({"max_answer": 9, "windows": True}) == ReadingOptions(9, True)
 
 
 def _method(name: str) -> Any:
