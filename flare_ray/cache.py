@@ -7,13 +7,15 @@ from pathlib import Path
 
 from flare_ray.errors import InputError, Problem
 
+VARIABLE, DEFAULT = "FLARE_RAY_CACHE", "~/.cache/flare_ray"
+
 
 def cache_folder() -> Path:
     """Return FLARE_RAY_CACHE, else ~/.cache/flare_ray. Raises InputError where there is no home."""
-    given = os.environ.get("FLARE_RAY_CACHE") or "~/.cache/flare_ray"
+    given = os.environ.get(VARIABLE) or DEFAULT
     try:
         return Path(given).expanduser()
     except RuntimeError as error:
         got = f"{given!r}, and no home folder of uid {os.getuid()}"
-        expected = "FLARE_RAY_CACHE: a folder that can be written, or HOME"
-        raise InputError("cache", [Problem("FLARE_RAY_CACHE", got, expected)]) from error
+        expected = f"{VARIABLE}: a folder that can be written, or HOME"
+        raise InputError("cache", [Problem(VARIABLE, got, expected)]) from error

@@ -1,4 +1,4 @@
-"""The console script `flare-ray`: run, submit, plan, report, sync, ui, translate, doctor, store, schema.
+"""The console script `flare-ray`: run, submit, plan, report, sync, ui, translate, doctor, store, cache, schema.
 
 Exit codes: 0 all runs finished; 1 some failed; 2 the input, a permission or a setting is wrong (one message names it
 and what to do); 75 what may pass by itself: a storage or hub that does not answer, a full disk (the same command goes
@@ -18,7 +18,9 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from flare_ray.commands.cache import app as cache_app
 from flare_ray.commands.guard import GuardedGroup, guarded
+from flare_ray.commands.limited import Limit, Smoke
 from flare_ray.commands.output import json_text, make_console
 from flare_ray.commands.plan import plan_json, print_plan
 from flare_ray.commands.report import diff, report
@@ -30,6 +32,7 @@ from flare_ray.commands.sync import sync
 from flare_ray.commands.ui import ui
 from flare_ray.damage import damaged_work
 from flare_ray.errors import InputError, Problem
+from flare_ray.plan.limits import limit_options
 from flare_ray.redaction import redacted
 from flare_ray.study import Study
 from flare_ray.tracking.uris import is_server, uri_problems
@@ -38,6 +41,7 @@ app = typer.Typer(
     cls=GuardedGroup, no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
 )
 app.add_typer(store_app, name="store")
+app.add_typer(cache_app, name="cache")
 app.command()(report)
 app.command()(diff)
 app.command()(submit)
@@ -58,6 +62,8 @@ Overrides = Annotated[
 def run(
     file: File,
     overrides: Overrides = None,
+    limit: Limit = None,
+    smoke: Smoke = False,
     only_plan: Annotated[bool, typer.Option("--plan", help="Print the plan and start nothing.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed in the code or diverged.")
@@ -66,6 +72,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="With --plan: as JSON.")] = False,
 ) -> None:
     """Runs a sweep; what is finished already is not trained again. Ctrl-C stops it at the next checkpoint."""
+    overrides = limit_options(overrides, limit, smoke)
     if as_json and not only_plan:
         raise typer.BadParameter("goes with --plan", param_hint="--json")
     if only_plan:
@@ -77,6 +84,8 @@ def run(
 def plan(
     file: File,
     overrides: Overrides = None,
+    limit: Limit = None,
+    smoke: Smoke = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
     places: Annotated[
         int | None,
@@ -84,7 +93,8 @@ def plan(
     ] = None,
 ) -> None:
     """Prints what a sweep would do and cost: cells, runs, stages, what is done, what is skipped and why."""
-    raise typer.Exit(guarded(lambda: _plan(file, overrides, as_json, places)))
+    fields = limit_options(overrides, limit, smoke)
+    raise typer.Exit(guarded(lambda: _plan(file, fields, as_json, places)))
 
 
 @app.command()
@@ -133,10 +143,13 @@ def translate(
 
 @app.command()
 def doctor(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None, overrides: Overrides = None
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None,
+    overrides: Overrides = None,
+    limit: Limit = None,
+    smoke: Smoke = False,
 ) -> None:
     """Looks at this machine and, given a sweep, at everything it names; says what to do about each finding."""
-    raise typer.Exit(guarded(lambda: _doctor(file, overrides or [])))
+    raise typer.Exit(guarded(lambda: _doctor(file, limit_options(overrides, limit, smoke))))
 
 
 def _doctor(file: Path | None, overrides: Sequence[str]) -> int:

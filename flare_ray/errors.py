@@ -89,6 +89,9 @@ class InputError(Exception):
     def __init__(self, title: str, problems: Iterable[Problem]):
         self.title = title
         self.problems = tuple(dict.fromkeys(map(_presentable, problems)))
+        if len(self.problems) == 1 and self.problems[0].where == title:
+            super().__init__(str(self.problems[0]))  # its place is said once
+            return
         count = f"{len(self.problems)} problem" + ("s" if len(self.problems) != 1 else "")
         lines = _listed(self.problems)
         more = len(self.problems) - len(lines)

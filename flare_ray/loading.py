@@ -20,11 +20,18 @@ from flare_ray.errors import InputError, Problem
 _CONFIG, _ADAPTER = "config.json", "adapter_config.json"
 _KERNELS = ("attn_implementation", "experts_implementation")
 """Endings of keys in config.json whose value may be a hub repository with compiled code."""
+_WHOLE = "a whole checkpoint, with the files that save_pretrained writes"
+_ABSENT = ("RepositoryNotFoundError", "GatedRepoError", "RevisionNotFoundError", "RemoteEntryNotFoundError")
+"""Errors of huggingface_hub that a later attempt gets as well."""
 _REMEDY = "use a checkpoint of a class that transformers has, or convert it to one; its own code is never run"
 
 
+class BrokenCheckpoint(InputError):
+    """A checkpoint that is not there, or whose files are no whole model: trying again is of no use."""
+
+
 def load_config(*, pretrained_model_name_or_path: str, revision: str | None = None) -> Any:
-    """Return a checkpoint's configuration. Raises InputError where it needs code of its own, OSError, ValueError."""
+    """Return a checkpoint's configuration. Raises InputError where it is broken or needs code of its own, OSError."""
     from transformers import AutoConfig
 
     return _refusing(
@@ -36,7 +43,7 @@ def load_config(*, pretrained_model_name_or_path: str, revision: str | None = No
 
 
 def load_tokenizer(*, pretrained_model_name_or_path: str, revision: str | None = None) -> Any:
-    """Return a checkpoint's tokenizer. Raises InputError where it needs code of its own, OSError, ValueError."""
+    """Return a checkpoint's tokenizer. Raises InputError where it is broken or needs code of its own, OSError."""
     from transformers import AutoTokenizer
 
     return _refusing(
@@ -55,7 +62,8 @@ def load_model(
     kind: name of a class of transformers (`AutoModelForSeq2SeqLM`), or such a class. settings: for `from_pretrained`.
 
     Raises:
-        InputError: it needs code of its own, or is an adapter, whose base model transformers would fetch by name.
+        InputError: it is broken, needs code of its own, or is an adapter, whose base model transformers would fetch
+            by name.
     """
     import transformers
 
@@ -97,6 +105,8 @@ def code_problems(folder: Path, where: str, name: str = "") -> list[Problem]:
     if not problems and "auto_map" in _mapping(files[_CONFIG]):
         try:
             load_config(pretrained_model_name_or_path=str(folder))
+        except BrokenCheckpoint:
+            return []  # other faults of a configuration are not this check's
         except InputError as error:
             problems = [Problem(where, problem.found, problem.wanted) for problem in error.problems]
         except (OSError, ValueError, KeyError, TypeError):
@@ -106,14 +116,38 @@ def code_problems(folder: Path, where: str, name: str = "") -> list[Problem]:
 
 
 def _refusing(name: str, load: Callable[[], Any]) -> Any:
-    """Call `load`; convert the library's refusal to run code into an InputError."""
+    """Call `load`; convert the library's refusal to run code, and its errors about a broken one, into InputError."""
     try:
         return load()
-    except ValueError as error:
-        if "trust_remote_code" not in str(error):
+    except Exception as error:  # safetensors, tokenizers and huggingface_hub have errors of their own
+        if isinstance(error, ValueError) and "trust_remote_code" in str(error):
+            got = f"{name}: it has code of its own (auto_map), which would have to run"
+            raise InputError(name, [Problem("checkpoint", got, _REMEDY)]) from error
+        if not (_is_broken(error) if Path(name).is_dir() else _is_absent(error)):
             raise
-        got = f"{name}: it has code of its own (auto_map), which would have to run"
-        raise InputError(name, [Problem("checkpoint", got, _REMEDY)]) from error
+        got = f"{name}: {type(error).__name__}: {' '.join(str(error).split())}"
+        raise BrokenCheckpoint(name, [Problem("checkpoint", got, _WHOLE)]) from error
+
+
+def _is_broken(error: Exception) -> bool:
+    """Return whether an error is about the content of a local folder; a disk's own errors have a number."""
+    if isinstance(error, OSError):
+        return error.errno is None
+    said = str(error)
+    return (
+        type(error).__name__ in ("SafetensorError", "JSONDecodeError", "UnpicklingError")
+        or (isinstance(error, ValueError) and said.startswith("Unrecognized"))
+        or (isinstance(error, RuntimeError) and "ignore_mismatched_sizes" in said)
+    )
+
+
+def _is_absent(error: BaseException | None) -> bool:
+    """Return whether the hub has answered that it has no such thing, or not for this user."""
+    while error is not None:
+        if type(error).__name__ in _ABSENT:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _files(name: str, revision: str | None) -> dict[str, Path]:

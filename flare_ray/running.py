@@ -20,7 +20,7 @@ from flare_ray.damage import print_damage, quarantine_damaged_inputs
 from flare_ray.errors import STOPPED, UNREACHABLE
 from flare_ray.execution.dashboard import Dashboard
 from flare_ray.execution.failed import forget, given_up, is_given_up
-from flare_ray.execution.pruning import Curve
+from flare_ray.execution.pruning import Curve, training_share
 from flare_ray.execution.searching import Searches
 from flare_ray.execution.watchdog import Watchdog
 from flare_ray.plan.checkpoints import SANDBOX
@@ -305,8 +305,8 @@ def _searches(study: Study, facts: dict[str, Any], retry_failed: bool) -> Callab
 
     def objective(record: Mapping[str, Any]) -> tuple[float, Curve]:
         name = f"validation_{registry.load('tasks', record['task']).metric}"
-        epochs = record["settings"]["epochs"]
-        curve = [(entry["epoch"] / epochs, entry[name]) for entry in record["history"]]
+        settings = record["settings"]
+        curve = [(training_share(entry, settings), entry[name]) for entry in record["history"]]
         return float(record["validation"][name]), curve
 
     def make() -> Searches:

@@ -21,7 +21,8 @@ from flare_ray.plan.axes import parallels
 from flare_ray.plan.corpora import Corpus
 from flare_ray.plan.cost import Costs
 from flare_ray.plan.grid import Grid, Run, expand
-from flare_ray.plan.load import load_sweep
+from flare_ray.plan.limits import limit_notes
+from flare_ray.plan.load import InvalidSweep, load_sweep
 from flare_ray.plan.schema import Sweep, Translation
 from flare_ray.plan.search import questions
 from flare_ray.plan.stages import Stages, stages
@@ -70,6 +71,8 @@ class Study:
             sweep = load_sweep(file, overrides)
         except InputError as error:
             problems += error.problems
+            if isinstance(error, InvalidSweep) and error.sweep and (to_execute if check is None else check):
+                problems += _further_problems(error.sweep)
         named = _named(file, overrides, sweep)
         try:
             if named["storage"]:
@@ -204,7 +207,7 @@ class Study:
             )
             if substitutes := _substitution(self.grid):
                 notes.append(f"Parallel text: {substitutes}.")
-        return notes + (self._corpora_notes() if machines else [])
+        return limit_notes(self.sweep) + notes + (self._corpora_notes() if machines else [])
 
     def _corpora_notes(self) -> list[str]:
         """Return a line for each stored translation: rows lost, answers kept, suspicious rows."""
@@ -273,6 +276,17 @@ def _tracking(uri: str, store: Store | None) -> tuple[list[Problem], list[Proble
     if not is_server(uri):  # a lock passes, and nothing else of a database does
         return [], found
     return [], [replace(one, passes=False) for one in found]
+
+
+def _further_problems(sweep: Sweep) -> list[Problem]:
+    """Return what is wrong with the models of a sweep that has other problems, as far as it can be known."""
+    from flare_ray.inputs.check import check_models
+
+    try:
+        runs = expand(sweep).runs
+    except (InputError, OSError, ValueError):
+        runs = ()
+    return check_models(sweep, runs).problems
 
 
 def _doubts(sweep: Sweep, problems: list[Problem]) -> list[Problem]:

@@ -37,6 +37,14 @@ def write_data(folder: Path, languages: Iterable[str] = ("english", "acehnese", 
     return folder
 
 
+def write_translations(folder: Path, languages: Iterable[str] = ("acehnese", "javanese")) -> Path:
+    """English translations beside the test splits that `write_data` writes."""
+    for language in languages:
+        rows = [(number, f"English of {language} row {number}", LABELS[number % 3]) for number in IDS["test"]]
+        write_csv(folder / language / "test.english.csv", rows)
+    return folder
+
+
 def write_checkpoint(folder: Path, model_type: str = "xlm-roberta") -> Path:
     """What a plan sees of a checkpoint: a tokenizer of single characters; no weights that make a model."""
     folder.mkdir(parents=True)

@@ -17,6 +17,7 @@ from flare_ray.execution.searching import answers
 from flare_ray.plan.grid import Run
 from flare_ray.plan.wire import run_facts
 from flare_ray.report.agreement import score_problem
+from flare_ray.report.lost_answers import lost_answer_notes
 from flare_ray.report.results import Outcome, Results, RunResult, Selected, TaskFacts
 from flare_ray.report.statistics import Predictions
 from flare_ray.store import Damaged, Store
@@ -46,7 +47,7 @@ def gather(study: Study) -> Results:
         finder.readable("bases", {run.facts["base"] for run in runs}),
         finder.readable("corpora", {one for run in runs for one in run.facts["corpora"].values()}),
         lambda fingerprint: read_predictions(study.store, fingerprint),
-        tuple(_notes(study)),
+        (*_notes(study), *lost_answer_notes(runs)),
         lambda fingerprint: read_activations(study.store, fingerprint),
         tuple(str(one) for one in damaged_work(study) if not one.place.startswith("runs/")),
     )

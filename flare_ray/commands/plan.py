@@ -13,6 +13,7 @@ from flare_ray.commands.estimate import Estimate, Wall
 from flare_ray.commands.tables import size_text
 from flare_ray.damage import DamagedWork, print_damage
 from flare_ray.plan.cost import Sum
+from flare_ray.plan.limits import limit_notes
 from flare_ray.plan.row_counts import describe_counts
 from flare_ray.plan.stages import Stages
 from flare_ray.store.layout import layout_problems
@@ -36,6 +37,8 @@ def print_plan(
         f"  base models: {len(stages.bases)} to train, {stages.bases_done} stored\n"
         f"  runs: {len(stages.todo)} to do in {len(stages.packs)} packs, {len(stages.done)} done"
     )
+    for note in limit_notes(study.sweep):
+        console.print(f"  {note}", markup=False, soft_wrap=True)
     for problem in layout_problems(study.store.files):
         console.print(f"  warning: run refuses this: {problem}", markup=False, soft_wrap=True)
     for doubt in study.doubts:

@@ -21,9 +21,11 @@ from rich.console import Console
 
 from flare_ray import registry
 from flare_ray.commands.guard import guarded
+from flare_ray.commands.limited import Limit, Smoke
 from flare_ray.commands.output import make_console
 from flare_ray.commands.surroundings import is_refused, naming, problem_of
 from flare_ray.errors import InputError, Problem, refusal
+from flare_ray.plan.limits import limit_options
 from flare_ray.report import table
 from flare_ray.report.document import Report
 from flare_ray.report.render import FORMATS
@@ -51,6 +53,8 @@ Overrides = Annotated[
 def report(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The sweep's YAML file.")] = None,
     overrides: Overrides = None,
+    limit: Limit = None,
+    smoke: Smoke = False,
     formats: Formats = None,
     out: Out = None,
     compare: Annotated[
@@ -79,7 +83,8 @@ def report(
         if (file is None) == (experiment is None):
             found = "both" if file else "neither"
             raise InputError("report", [Problem("FILE, --experiment", found, "one of them")])
-        source = _from_store(file, overrides or []) if file else _from_mlflow(str(experiment), uri)
+        fields = limit_options(overrides, limit, smoke)
+        source = _from_store(file, fields) if file else _from_mlflow(str(experiment), uri)
         return _report(*source, formats, out, (compare, resamples))
 
     raise typer.Exit(guarded(work))

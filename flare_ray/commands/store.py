@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from flare_ray import registry
+from flare_ray.commands.cache import cache_facts, list_cache, print_cache
 from flare_ray.commands.guard import guarded
 from flare_ray.commands.output import json_text
 from flare_ray.commands.tables import age_text, print_rows, size_text
@@ -66,10 +67,22 @@ def ls_command(
     overrides: Overrides = None,
     kind: Kinds = None,
     long: Annotated[bool, typer.Option("--long", help="List every entry with its label and age.")] = False,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="This machine's cache too, or alone without a storage.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Counts and bytes by kind."""
-    raise typer.Exit(guarded(lambda: _ls(_opened(storage, sweep, overrides), kind, long, as_json)))
+
+    def work() -> int:
+        if cache and storage is None and sweep is None:
+            return list_cache(as_json)
+        code = _ls(_opened(storage, sweep, overrides), kind, long, as_json, cache)
+        if cache and not as_json:
+            print_cache()
+        return code
+
+    raise typer.Exit(guarded(work))
 
 
 @app.command("gc")
@@ -103,7 +116,7 @@ def verify_command(
     raise typer.Exit(guarded(lambda: _verify(_opened(storage, sweep, overrides), kind, repair, as_json)))
 
 
-def _ls(store: Store, kinds: list[str] | None, long: bool, as_json: bool) -> int:
+def _ls(store: Store, kinds: list[str] | None, long: bool, as_json: bool, cache: bool) -> int:
     there = Inventory.of(store)
     _check_kinds(kinds, there)
     wanted = [kind for kind in there.kinds if not kinds or kind in kinds]
@@ -114,6 +127,7 @@ def _ls(store: Store, kinds: list[str] | None, long: bool, as_json: bool) -> int
             json_text(
                 {"storage": store.url, "kinds": rows, "foreign": there.foreign}
                 | ({"entries": entries} if long else {})
+                | ({"cache": cache_facts()} if cache else {})
             )
         )
     elif long:

@@ -17,11 +17,13 @@ from typing import Annotated, Any
 
 import typer
 
+from flare_ray.commands.limited import Limit, Smoke
 from flare_ray.errors import InputError, Problem
 from flare_ray.execution.jobs import Job
 from flare_ray.execution.provenance import CHECKOUT, checkout
 from flare_ray.execution.working_dir import select, staged
 from flare_ray.plan.extends import extended, extended_files
+from flare_ray.plan.limits import limit_options, with_limits
 from flare_ray.plan.load import apply_overrides
 from flare_ray.plan.schema import Sweep
 from flare_ray.proxy import bypass_proxy_for_loopback
@@ -40,6 +42,8 @@ def submit(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field. Repeatable.")
     ] = None,
+    limit: Limit = None,
+    smoke: Smoke = False,
     working_dir: Annotated[
         Path,
         typer.Option(help="The job's folder: its flare_ray/, the sweep's files and what they name go along."),
@@ -65,12 +69,13 @@ def submit(
     resubmit: Annotated[int, typer.Option(min=0, help="How often a lost driver is submitted again.")] = 10,
 ) -> None:
     """Submits a sweep to a Ray cluster and follows it; a lost driver is submitted again."""
+    overrides = limit_options(overrides, limit, smoke)
     words = ["--wait"]  # a lost driver on a machine that is gone holds its lease for some more seconds
-    words += [word for one in overrides or [] for word in ("--set", one)]
+    words += [word for one in overrides for word in ("--set", one)]
     words += ["--retry-failed"] if retry_failed else []
     job: Job | None = None
     try:
-        fields = apply_overrides(extended(file), overrides or [], str(file))
+        fields = with_limits(apply_overrides(extended(file), overrides, str(file)))
         name, sweep, variables = (
             checked_name(file, fields),
             _inside(file, working_dir),

@@ -18,7 +18,9 @@ from typing import Annotated
 import typer
 
 from flare_ray.commands.guard import guarded
+from flare_ray.commands.limited import Limit, Smoke
 from flare_ray.errors import refusal
+from flare_ray.plan.limits import limit_options
 from flare_ray.redaction import redacted
 
 
@@ -28,6 +30,8 @@ def sync(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a field: tracking.uri=… Repeatable."),
     ] = None,
+    limit: Limit = None,
+    smoke: Smoke = False,
     to: Annotated[
         str | None, typer.Option("--to", metavar="URI", help="Another MLflow than the sweep's.")
     ] = None,
@@ -36,7 +40,7 @@ def sync(
     ] = None,
 ) -> None:
     """Writes to MLflow all that the store has of a sweep and MLflow has not; replaces what is half written."""
-    raise typer.Exit(guarded(lambda: _sync(file, list(overrides or []), to, artifacts)))
+    raise typer.Exit(guarded(lambda: _sync(file, limit_options(overrides, limit, smoke), to, artifacts)))
 
 
 def _sync(file: Path, overrides: list[str], to: str | None, artifacts: Path | None) -> int:

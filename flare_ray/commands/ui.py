@@ -16,7 +16,9 @@ from typing import Annotated
 import typer
 
 from flare_ray.commands.guard import guarded
+from flare_ray.commands.limited import Limit, Smoke
 from flare_ray.errors import InputError, Problem, refusal
+from flare_ray.plan.limits import limit_options
 from flare_ray.redaction import redacted
 
 
@@ -28,6 +30,8 @@ def ui(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a field of the sweep.")
     ] = None,
+    limit: Limit = None,
+    smoke: Smoke = False,
     port: Annotated[int | None, typer.Option(help="A free one if left out.")] = None,
 ) -> None:
     """Opens MLflow's UI on the records of a sweep; ends on Ctrl-C."""
@@ -35,7 +39,8 @@ def ui(
 
     with interruptible():  # SIGTERM and SIGHUP end the server as Ctrl-C does
         try:
-            code = guarded(lambda: _ui(file, storage or Path("results"), list(overrides or []), port))
+            fields = limit_options(overrides, limit, smoke)
+            code = guarded(lambda: _ui(file, storage or Path("results"), fields, port))
         except KeyboardInterrupt:
             code = 0
     raise typer.Exit(code)

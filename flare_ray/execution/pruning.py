@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 Curve = Sequence[tuple[float, float]]
 """Of each validation the share of the training, in (0, 1], and the objective."""
@@ -42,6 +43,16 @@ class Pruner:
             better = sum(other > value for other in there.values())
             verdict = len(there) >= 2 * self.factor and better >= math.ceil(len(there) / self.factor)
         return verdict
+
+
+def training_share(validation: Mapping[str, float], settings: Mapping[str, Any]) -> float:
+    """Return the share of a training, in (0, 1], after which a validation came: of its epochs, or of its steps.
+
+    validation: an entry of a record's history.
+    """
+    steps = settings.get("max_steps")
+    of_steps = validation["step"] / steps if steps else 0.0
+    return max(validation["epoch"] / settings["epochs"], of_steps)
 
 
 def best_at(curve: Curve, rung: float) -> float | None:

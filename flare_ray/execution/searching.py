@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flare_ray import registry
 from flare_ray.execution.board import Board
 from flare_ray.execution.pruning import Curve
 from flare_ray.execution.sampling import points
@@ -126,7 +127,8 @@ class Searches:
             self._finished.add(run.fingerprint)
         elif run.fingerprint in self._gone:
             return  # dropped: nobody waits for it, and it has not failed
-        found = self._value(run) if finished else (None, ())
+        trained = registry.load("methods", run.cell.method).trains  # not all runs of the grid beside are
+        found = self._value(run) if finished and trained else (None, ())
         for _, search in self._searches:
             search.settled(run, *found)
         self._pump()

@@ -25,6 +25,7 @@ from ray.train.torch import get_device
 from flare_ray.execution.desk import Answer, Errand
 from flare_ray.execution.leaving import leaving
 from flare_ray.execution.monitor import Monitor
+from flare_ray.execution.pruning import training_share
 from flare_ray.execution.reports import Reports
 from flare_ray.execution.retries import kind_of
 from flare_ray.plan.grid import Base, Run
@@ -201,7 +202,7 @@ class StageWorker:
         name = f"validation_{bench.task.metric}"
 
         def told(entry: dict[str, float]) -> None:
-            share = entry["epoch"] / run.settings["epochs"]
+            share = training_share(entry, run.settings)
             self._report("validated", run, {"share": share, "value": entry[name]})
 
         return told
@@ -238,6 +239,7 @@ class StageWorker:
             quantization=base.model.quantization,
             attention=base.model.attention,
             max_dropped=base.max_dropped,
+            limit=base.settings.get("limit"),
         )
         wanted = ("source_cache_mb", "source_cache", "source_cache_disk_gb")
         return Workbench(subject, self.group, **{name: self.resources[name] for name in wanted})

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from flare_ray.forms.reading import USUAL, Reading
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -25,7 +27,8 @@ class Features:
 
     table: the rows they were made of. tokens: int32 [all tokens], the sequences end to end; starts: int64
     [sequences + 1]; row_of: int64 [sequences], the row of each sequence. by_sequence: arrays [sequences, …];
-    by_token: arrays [all tokens, …]. counts: what did not fit, such as `truncated`, in rows.
+    by_token: arrays [all tokens, …]. counts: what did not fit, such as `truncated`, in rows. lost: by reason, bool
+    [rows], the rows that no prediction can answer exactly. reading: how they were read.
     """
 
     table: pa.Table
@@ -35,6 +38,8 @@ class Features:
     by_sequence: Mapping[str, np.ndarray] = field(default_factory=dict)
     by_token: Mapping[str, np.ndarray] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    lost: Mapping[str, np.ndarray] = field(default_factory=dict)
+    reading: Reading = USUAL
 
     def __len__(self) -> int:
         return len(self.row_of)
@@ -48,6 +53,18 @@ class Features:
     def lengths(self) -> np.ndarray:
         """Tokens per sequence."""
         return np.diff(self.starts)
+
+    @property
+    def lost_counts(self) -> dict[str, int]:
+        """Rows that no prediction can answer exactly, by reason."""
+        return {reason: int(marks.sum()) for reason, marks in self.lost.items() if marks.any()}
+
+    @property
+    def ceiling(self) -> float:
+        """Highest exact match, in points, that any predictions can reach."""
+        if not self.lost or not self.rows:
+            return 100.0
+        return 100 * (1 - float(np.mean(np.any(list(self.lost.values()), axis=0))))
 
     def sequence(self, index: int) -> np.ndarray:
         """Tokens of one sequence."""
@@ -75,7 +92,8 @@ class Features:
                 {name: self.of_token(name, index) for name in self.by_token},
             )
         builder.row_of = [place for place, part in enumerate(chosen) for _ in part]
-        return builder.finish(self.table.take(rows), self.counts)
+        lost = {reason: marks[rows] for reason, marks in self.lost.items()}
+        return builder.finish(self.table.take(rows), self.counts, lost, self.reading)
 
 
 class Builder:
@@ -103,8 +121,15 @@ class Builder:
         for name, values in (by_token or {}).items():
             self._files.setdefault(name, _Column()).append(np.asarray(values, np.int32))
 
-    def finish(self, table: pa.Table, counts: Mapping[str, int] | None = None) -> Features:
-        """The features; the builder is used up."""
+    def finish(
+        self,
+        table: pa.Table,
+        counts: Mapping[str, int] | None = None,
+        lost: Mapping[str, np.ndarray] | None = None,
+        reading: Reading = USUAL,
+    ) -> Features:
+        """The features; the builder is used up. lost: reasons without a row are left out."""
+        some = {reason: marks for reason, marks in (lost or {}).items() if marks.any()}
         starts = np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
         arrays = {name: column.finish() for name, column in self._files.items()}
         return Features(
@@ -115,6 +140,8 @@ class Builder:
             {name: np.asarray(values) for name, values in self._by_sequence.items()},
             arrays,
             {name: int(count) for name, count in (counts or {}).items()},
+            some,
+            reading,
         )
 
 

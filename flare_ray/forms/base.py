@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from flare_ray.forms._features import Builder, Features, tokens_and_mask
+from flare_ray.forms.reading import USUAL, Reading
 from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Form(ABC):
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         training: bool,
+        reading: Reading = USUAL,
     ) -> Features:
         """Rows as sequences of at most `max_length` tokens. training: whether gold answers may steer a cut."""
 
@@ -149,7 +151,8 @@ class Form(ABC):
                 },
                 int(target.row_of[index]),
             )
-        return builder.finish(target.table, {**target.counts, "source_cut": len(source_cut)})
+        counts = {**target.counts, "source_cut": len(source_cut)}
+        return builder.finish(target.table, counts, target.lost, target.reading)
 
     def reserved(self, features: Features, index: int) -> int:
         """Tokens that a joined input keeps free for the target's sequence; a gold answer has no say in it."""

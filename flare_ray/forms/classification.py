@@ -9,6 +9,8 @@ import torch
 
 from flare_ray.forms._features import Builder, Features
 from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
+from flare_ray.forms.reading import USUAL, Reading
+from flare_ray.plain_text import encode_text
 from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -30,13 +32,14 @@ class Classification(Form):
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         training: bool,
+        reading: Reading = USUAL,
     ) -> Features:
         """One sequence per row; a text that is too long is cut at its end, of a pair the longer one first."""
         builder, truncated = Builder(), 0
         for start in range(0, table.num_rows, ROWS_PER_CALL):
             part = table.slice(start, ROWS_PER_CALL)
             texts: list[Any] = [part[column].to_pylist() for column in task.text_columns]
-            encoded = tokenizer(*texts, truncation=True, max_length=max_length)
+            encoded = encode_text(tokenizer, *texts, truncation=True, max_length=max_length)
             truncated += sum(bool(one.overflowing) for one in encoded.encodings or [])
             labels = [task.labels.index(label) for label in part["label"].to_pylist()]
             for row, (tokens, label) in enumerate(zip(encoded["input_ids"], labels, strict=True), start):

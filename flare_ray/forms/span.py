@@ -6,21 +6,25 @@ window without the answer points at its first token in training, and of a row's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from flare_ray.forms._features import Builder, Features
+from flare_ray.forms.answers import NO_SPAN, covering, spans_give
 from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
+from flare_ray.forms.graphemes import with_marks
+from flare_ray.forms.reading import USUAL, Reading
+from flare_ray.plain_text import encode_text
 from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from transformers import PreTrainedTokenizerBase
 
-MAX_ANSWER = 64
+MAX_ANSWER = USUAL.max_answer
 """Longest answer in tokens: scripts that a tokenizer cuts finely need more than SQuAD's usual 30."""
 
 
@@ -42,14 +46,17 @@ class Span(Form):
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         training: bool,
+        reading: Reading = USUAL,
     ) -> Features:
         """Windows of question and context. counts: `windowed` rows, and rows whose answer is whole in none.
 
-        by_token offsets [tokens, 2]: characters of the context, -1 outside of it. by_sequence span [2]: first and
-        last token of the first gold answer, 0 and 0 where the window lacks it. Raises ValueError for a `max_length`
-        that leaves a long question's context no room.
+        lost: rows of which no span within the longest answer gives a gold answer. by_token offsets [tokens, 2]:
+        characters of the context, -1 outside of it. by_sequence span [2]: first and last token of the first gold
+        answer, 0 and 0 where the window lacks it. Raises ValueError for a `max_length` that leaves a long question's
+        context no room.
         """
         builder, windowed, cut = Builder(), 0, 0
+        lost = np.zeros(table.num_rows, bool)
         longest_question = max_length // 2
         room = max_length - tokenizer.num_special_tokens_to_add(pair=True) - longest_question
         if room < 4:
@@ -59,7 +66,8 @@ class Span(Form):
         for start in range(0, table.num_rows, ROWS_PER_CALL):
             part = table.slice(start, ROWS_PER_CALL)
             questions = _shortened(part["question"].to_pylist(), tokenizer, longest_question)
-            encoded = tokenizer(
+            encoded = encode_text(
+                tokenizer,
                 questions,
                 part["context"].to_pylist(),
                 truncation="only_second",
@@ -68,18 +76,21 @@ class Span(Form):
                 return_overflowing_tokens=True,
                 return_offsets_mapping=True,
             )
-            answers = [found[0] if found else None for found in part["answers"].to_pylist()]
-            holds: set[int] = set()
-            windows = encoded["overflow_to_sample_mapping"]
-            for index, row in enumerate(windows):
-                offsets = _context_offsets(encoded, index)
-                span = _span(offsets, answers[row])
-                if span != (0, 0):
-                    holds.add(row)
-                builder.add(encoded["input_ids"][index], {"span": span}, {"offsets": offsets}, start + row)
-            cut += part.num_rows - len(holds)
-            windowed += sum(count > 1 for count in np.bincount(windows, minlength=part.num_rows))
-        return builder.finish(table, {"windowed": windowed, "answer_cut": cut})
+            windows = np.asarray(encoded["overflow_to_sample_mapping"])
+            first = np.searchsorted(windows, np.arange(part.num_rows + 1))
+            windowed += int((np.diff(first) > 1).sum())
+            for row, (context, answers) in enumerate(_contexts(part)):
+                mine = range(first[row], first[row + 1])
+                offsets = with_marks(context, [_context_offsets(encoded, index) for index in mine])
+                spans = [_span(one, answers[0] if answers else None) for one in offsets]
+                for index, span, one in zip(mine, spans, offsets, strict=True):
+                    builder.add(encoded["input_ids"][index], {"span": span}, {"offsets": one}, start + row)
+                cut += all(span == (0, 0) for span in spans)
+                lost[start + row] = bool(answers) and not spans_give(
+                    context, answers, offsets, reading.max_answer
+                )
+        counts = {"windowed": windowed, "answer_cut": cut}
+        return builder.finish(table, counts, {NO_SPAN: lost}, reading)
 
     def targets(self, features: Features, sequences: Sequence[int], width: int) -> dict[str, torch.Tensor]:
         """start_positions and end_positions, long [b]."""
@@ -117,7 +128,8 @@ class Span(Form):
         inside = torch.zeros(starts.shape, dtype=torch.bool)
         for place, mine in enumerate(offsets):
             inside[place, : len(mine)] = torch.from_numpy(mine[:, 0] >= 0)
-        score, first, last = best_span(starts, ends, inside.to(starts.device))
+        longest = features.reading.max_answer
+        score, first, last = best_span(starts, ends, inside.to(starts.device), longest)
         found = []
         for place, context in enumerate(features.strings("context", sequences)):
             begin, end = offsets[place][first[place], 0], offsets[place][last[place], 1]
@@ -146,15 +158,16 @@ def loss_of_real_tokens(model: Any, args: Any, given: Mapping[str, Any], output:
 
 
 def best_span(
-    starts: torch.Tensor, ends: torch.Tensor, inside: torch.Tensor
+    starts: torch.Tensor, ends: torch.Tensor, inside: torch.Tensor, longest: int | None = None
 ) -> tuple[list[float], list[int], list[int]]:
-    """Highest start + end logit of each row over spans of 1 to MAX_ANSWER tokens that begin and end `inside`.
+    """Highest start + end logit of each row over spans of 1 to `longest` tokens that begin and end `inside`.
 
-    starts, ends, inside: [b, n]. Returns score (-inf where nothing is inside), first and last token.
+    starts, ends, inside: [b, n]. longest: MAX_ANSWER when left out. Returns score (-inf where nothing is inside),
+    first and last token.
     """
     starts, ends = (logits.masked_fill(~inside, -torch.inf) for logits in (starts, ends))
     width = starts.shape[1]
-    best = [(starts[:, : width - k] + ends[:, k:]).max(1) for k in range(min(MAX_ANSWER, width))]
+    best = [(starts[:, : width - k] + ends[:, k:]).max(1) for k in range(min(longest or MAX_ANSWER, width))]
     score, length = torch.stack([one.values for one in best]).max(0)
     first = torch.stack([one.indices for one in best]).gather(0, length[None])[0]
     return score.tolist(), first.tolist(), (first + length).tolist()
@@ -162,7 +175,7 @@ def best_span(
 
 def _shortened(questions: list[str], tokenizer: Any, room: int) -> list[str]:
     """Questions whose end is cut where they would leave the context no room."""
-    encoded = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True)
+    encoded = encode_text(tokenizer, questions, add_special_tokens=False, return_offsets_mapping=True)
     return [
         question if len(offsets) <= room else question[: offsets[room - 1][1]]
         for question, offsets in zip(questions, encoded["offset_mapping"], strict=True)
@@ -177,17 +190,16 @@ def _context_offsets(encoded: Any, index: int) -> np.ndarray:
     return offsets
 
 
+def _contexts(part: pa.Table) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield each row's context and gold answers."""
+    yield from zip(part["context"].to_pylist(), part["answers"].to_pylist(), strict=True)
+
+
 def _span(offsets: np.ndarray, answer: dict[str, Any] | None) -> tuple[int, int]:
     """First and last token that cover an answer's characters; (0, 0) when the window does not hold all of it."""
     if answer is None:
         return 0, 0
-    start, end = answer["start"], answer["start"] + len(answer["text"])
-    real = np.flatnonzero((offsets[:, 0] >= 0) & (offsets[:, 1] > offsets[:, 0]))
-    if not len(real) or offsets[real[0], 0] > start or offsets[real[-1], 1] < end:
-        return 0, 0
-    first = real[np.searchsorted(offsets[real, 1], start, side="right")]
-    last = real[np.searchsorted(offsets[real, 0], end, side="left") - 1]
-    return (int(first), int(last)) if first <= last else (0, 0)
+    return covering(offsets, answer["start"], answer["start"] + len(answer["text"]))
 
 
 FORM = Span()

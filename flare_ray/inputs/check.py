@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flare_ray.inputs.answers import check_answers
 from flare_ray.inputs.checkpoints import check_checkpoints
 from flare_ray.inputs.findings import Findings
 from flare_ray.inputs.positions import check_positions
+from flare_ray.inputs.rows import check_data
 from flare_ray.inputs.unknown_tokens import check_unknown_tokens
 from flare_ray.plan.grid import Run
 from flare_ray.plan.schema import Sweep
@@ -20,9 +22,17 @@ from flare_ray.plan.schema import Sweep
 
 def check_inputs(sweep: Sweep, runs: Sequence[Run]) -> Findings:
     """Return the findings of all checks. runs: those of the grid, and those that searches may ask for."""
+    found = check_models(sweep, runs)
+    check_data(sweep, found)
+    if not found.problems:  # what follows loads tokenizers and reads rows
+        check_unknown_tokens(sweep, found)
+        check_answers(runs, found)
+    return found
+
+
+def check_models(sweep: Sweep, runs: Sequence[Run]) -> Findings:
+    """Return the findings about checkpoints, whatever the rows are."""
     found = Findings()
     check_positions(runs, found)
     check_checkpoints(sweep, found)
-    if not found.problems:  # what follows loads tokenizers and reads rows
-        check_unknown_tokens(sweep, found)
     return found

@@ -14,6 +14,7 @@ from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.models.base import origin
+from flare_ray.plain_text import spelled_tokens_cut
 from flare_ray.plan.checkpoints import SANDBOX, content_files, files_digest, is_local, local_path
 from flare_ray.plan.schema import ModelSpec
 from flare_ray.sandbox import world
@@ -56,6 +57,7 @@ class LightTokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.encode_special_tokens = True
         names = _special_names(folder)
+        self._names = tuple(names.values())
         self.unk_token_id, self.eos_token_id, self.pad_token_id = (
             self._tokenizer.token_to_id(names[name]) if name in names else None
             for name in ("unk_token", "eos_token", "pad_token")
@@ -74,8 +76,9 @@ class LightTokenizer:
     ) -> dict[str, list[Any]]:
         """Return `input_ids` and, on demand, `offset_mapping` of texts, or of pairs of texts."""
         inputs: list[Any] = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
-        encodings = self._tokenizer.encode_batch(inputs, add_special_tokens=add_special_tokens)
-        encoded = {"input_ids": [encoding.ids for encoding in encodings]}
+        with spelled_tokens_cut(self._tokenizer, self._names):
+            encodings = self._tokenizer.encode_batch(inputs, add_special_tokens=add_special_tokens)
+        encoded: dict[str, list[Any]] = {"input_ids": [encoding.ids for encoding in encodings]}
         if return_offsets_mapping:
             encoded["offset_mapping"] = [encoding.offsets for encoding in encodings]
         return encoded

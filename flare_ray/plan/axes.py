@@ -157,14 +157,16 @@ def _validate(axis: str, value: Any, entry: Any | None) -> None:
         raise ValueError(f"{taken!r} without quotes or decimals")
 
 
-def override_problems(sweep: Sweep) -> list[Problem]:
-    """Overrides that match nothing, or give what they cannot."""
+def override_problems(sweep: Sweep, languages: Sequence[str] | None = None) -> list[Problem]:
+    """Overrides that match nothing, or give what they cannot. languages: those of the sweep, where they are known."""
     entries = [*sweep.methods, *(section.method for section in sweep.searches)]
     known = {
         "model": [model.name for model in sweep.models],
         "task": list(sweep.tasks),
         "method": list(dict.fromkeys(entry.name for entry in entries)),
     }
+    if languages is not None:
+        known["language"] = list(languages)
     problems: list[Problem] = []
     for place, override in enumerate(sweep.overrides):
         where = f"overrides[{place}]"
@@ -176,15 +178,16 @@ def override_problems(sweep: Sweep) -> list[Problem]:
 
 
 def _changes_problems(sweep: Sweep, override: Override, where: str) -> list[Problem]:
-    training, base, resources = (
-        getattr(override, name).model_fields_set for name in ("training", "base", "resources")
+    training, base, resources, reading = (
+        getattr(override, name).model_fields_set for name in ("training", "base", "resources", "reading")
     )
     problems: list[Problem] = []
-    if override.method and (base or resources):
-        wanted = "training alone: base models and resources belong to a model and a task"
-        problems.append(Problem(f"{where}.method", "base or resources for a method", wanted))
-    if not (training or base or resources):
-        problems.append(Problem(where, "nothing to override", "training, base or resources"))
+    for axis in ("method", "language"):
+        if getattr(override, axis) and (base or resources):
+            wanted = "training or reading alone: base models and resources belong to a model and a task"
+            problems.append(Problem(f"{where}.{axis}", f"base or resources for a {axis}", wanted))
+    if not (training or base or resources or reading):
+        problems.append(Problem(where, "nothing to override", "training, base, reading or resources"))
     problems += [
         Problem(
             f"{where}.training.{name}", "an axis of the sweep", "one of both; `exclude` leaves out values"

@@ -37,6 +37,8 @@ class Corpus(Identified):
     answers: dict[str, Any] = field(hash=False)
     identity: dict[str, Any] = field(hash=False)
     max_dropped: float = 0.01
+    limit: int | None = None
+    """Rows that are translated, the first ones; None for all."""
 
     @property
     def into_english(self) -> bool:
@@ -68,8 +70,9 @@ def corpus(
     translation: Translation,
     identity_of: Callable[[str], Any] = checkpoint_identity,
     max_dropped: float = 0.01,
+    limit: int | None = None,
 ) -> Corpus:
-    """A split in translation. identity_of: what determines a checkpoint."""
+    """A split in translation. identity_of: what determines a checkpoint. limit: rows; None for all."""
     task = registry.load("tasks", task_name)
     loaded, known = translator_identity(translation, identity_of)
     asks = task.kind == "question_answering"
@@ -80,11 +83,13 @@ def corpus(
         "task": task_name,
         "split": split,
         "language": language,
-        "rows": task.identity(data, language if split == "test" else task.source_language),
+        "rows": task.split_identity(data, language if split == "test" else task.source_language, split),
         "translator": known,
         "answers": answers,
     }
-    return Corpus(task_name, data, language, split, loaded, answers, identity, max_dropped)
+    if limit is not None:
+        identity["limit"] = limit
+    return Corpus(task_name, data, language, split, loaded, answers, identity, max_dropped, limit)
 
 
 def translator_identity(

@@ -186,10 +186,13 @@ def _passes(work: Run | Base) -> float:
 
     Where the data's size is not known, the number is for comparison with other work on it alone.
     """
-    epochs = work.settings.get("epochs", 0)
+    epochs, limit = work.settings.get("epochs", 0), work.settings.get("limit") or math.inf
     amount = _amount(work) or _GUESSED
+    if "max_steps" in work.settings:
+        read = max(1.0, min(amount.rows[0], limit))
+        epochs = min(epochs, work.settings["max_steps"] * work.settings["batch_size"] / read)
     train, validation, test = (
-        count * tokens for count, tokens in zip(amount.rows, amount.tokens, strict=True)
+        min(count, limit) * tokens for count, tokens in zip(amount.rows, amount.tokens, strict=True)
     )
     if isinstance(work, Base):
         return 2 * train * epochs + validation * epochs + test

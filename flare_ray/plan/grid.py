@@ -6,7 +6,7 @@ duplicates. What the runs of a cell share, and the cells of a sweep, is found on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 from types import MappingProxyType
@@ -17,8 +17,10 @@ from flare_ray.plan.axes import TRANSLATION, parallel
 from flare_ray.plan.cells import Base, Cell, Grid, Run, Skipped
 from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.plan.corpora import Corpus, corpus, wanted
+from flare_ray.plan.decoding import decoding_before
 from flare_ray.plan.fingerprint import Part
 from flare_ray.plan.points import Place
+from flare_ray.plan.reading import reading_settings
 from flare_ray.plan.rules import overridden
 from flare_ray.plan.schema import ModelSpec, Rule, Sweep, Training, Translation
 from flare_ray.plan.shapes import shape_of
@@ -35,6 +37,9 @@ __all__ = [
     "expand",
     "ruled_out",
 ]
+
+_OPTIONAL = ("validate_every", "max_steps")
+"""Fields of `training` that are no setting when they are left out."""
 
 
 def ruled_out(cell: Cell, sweep: Sweep, place: Place) -> str | None:
@@ -66,6 +71,10 @@ def ruled_out(cell: Cell, sweep: Sweep, place: Place) -> str | None:
         return "no rule of include matches"
     found = next((number for number, rule in enumerate(sweep.exclude) if matches(rule)), None)
     return None if found is None else f"exclude[{found}]"
+
+
+def _english_of(method: Any, task: Any) -> list[str]:
+    return [task.source_language] if method.reads_source else []
 
 
 @lru_cache(maxsize=1024)
@@ -100,7 +109,7 @@ class Builder:
         self._data_known: dict[tuple[str, ...], Any] = {}
         self._places: dict[tuple[str, str], Place] = {}
         self._points_known: dict[tuple[str, str], list[tuple[str, Any, Any]]] = {}
-        self._trainings: dict[tuple[str, str, str, str | None], dict[str, Any]] = {}
+        self._trainings: dict[tuple[str | None, ...], dict[str, Any]] = {}
         self._bases: dict[tuple[str, str, int], Base] = {}
         self._corpora_known: dict[tuple[int, str, str, str], Corpus] = {}
         self._parallels: dict[str | None, Translation | str] = {}
@@ -164,6 +173,8 @@ class Builder:
                 **self._training("base", model, task),
                 "rank": wanted.rank,
                 "alpha": wanted.alpha or 2 * wanted.rank,
+                **self._reading(model, task),
+                **self._limit,
             }
             english = registry.load("tasks", task).source_language
             identity = {
@@ -174,6 +185,7 @@ class Builder:
                 "data": self._data(task, english),
                 "settings": settings,
                 "seed": seed,
+                **self._kinds(model, task, [english]),
             }
             self._bases[key] = Base(
                 model, task, data_source(self.sweep, task), seed, settings, identity, self.sweep.max_dropped
@@ -195,12 +207,14 @@ class Builder:
         axes = dict(cell.axes)
         chosen = self._parallel(axes.pop(TRANSLATION, None))
         mt = chosen if isinstance(chosen, Translation) else None
-        training = self._training("training", cell.model, cell.task, cell.method)
+        training = self._training("training", cell.model, cell.task, cell.method, cell.language)
         training = {name: value for name, value in (training | axes).items() if value is not None}
         data = {"target": self._data(cell.task, cell.language)}
         settings: dict[str, Any] = {
             "max_length": training["max_length"],
+            **self._reading(cell.model, cell.task, cell.method, cell.language),
             **method.Options(**dict(cell.options)).model_dump(),
+            **self._limit,
         }
         if method.reads_source:
             data["source"] = self._data(cell.task, task.source_language)
@@ -225,6 +239,7 @@ class Builder:
             "language": cell.language,
             "data": Part(data),
             "settings": Part(known),
+            **self._kinds(cell.model, cell.task, [cell.language, *_english_of(method, task)]),
         }
         return settings, corpora, shared
 
@@ -239,20 +254,34 @@ class Builder:
         if key not in self._corpora_known:
             source = data_source(self.sweep, task)
             self._corpora_known[key] = corpus(
-                task, source, language, split, mt, self._checkpoint, self.sweep.max_dropped
+                task, source, language, split, mt, self._checkpoint, self.sweep.max_dropped, self.sweep.limit
             )
         return self._corpora_known[key]
 
     def _training(
-        self, section: str, model: ModelSpec, task: str, method: str | None = None
+        self,
+        section: str,
+        model: ModelSpec,
+        task: str,
+        method: str | None = None,
+        language: str | None = None,
     ) -> dict[str, Any]:
         """The sweep's values (`training` or `base`), as overridden, over the paper's Table 5."""
-        key = (section, model.name, task, method)
+        key = (section, model.name, task, method, language)
         if key not in self._trainings:
             own = getattr(self.sweep, section)
-            given = overridden(section, own, self.sweep.overrides, model.name, task, method)
+            given = overridden(section, own, self.sweep.overrides, model.name, task, method, language)
             self._trainings[key] = self._over_table(given, model, task)
         return self._trainings[key]
+
+    def _reading(
+        self, model: ModelSpec, task: str, method: str | None = None, language: str | None = None
+    ) -> dict[str, Any]:
+        """Return how a task's questions are read, as far as that is not the default."""
+        own, overrides = self.sweep.reading, self.sweep.overrides
+        given = overridden("reading", own, overrides, model.name, task, method, language)
+        kind = registry.load("tasks", task).kind
+        return reading_settings(given, kind, registry.load("models", model.family).forms[kind])
 
     def _over_table(self, given: Training, model: ModelSpec, task: str) -> dict[str, Any]:
         family = registry.load("models", model.family)
@@ -260,15 +289,20 @@ class Builder:
         fields = set(Training.model_fields)
         chosen = given.model_dump(include=fields)
         chosen |= {key: value for key, value in vars(table).items() if chosen[key] is None}
-        if chosen["validate_every"] is None:
-            del chosen["validate_every"]  # once an epoch
+        chosen = {name: value for name, value in chosen.items() if value is not None or name not in _OPTIONAL}
         return chosen | {"precision": self.sweep.precision or model.precision}
+
+    @property
+    def _limit(self) -> dict[str, int]:
+        """The setting of a sweep that reads the first rows of each split alone; no setting where it reads all."""
+        return {} if self.sweep.limit is None else {"limit": self.sweep.limit}
 
     def _model(self, model: ModelSpec) -> dict[str, Any]:
         return {
             "family": model.family,
             "quantization": model.quantization,
             **self._checkpoint(model.checkpoint),
+            **decoding_before(model.checkpoint, registry.load("models", model.family).forms.values()),
         }
 
     def _checkpoint(self, reference: str) -> dict[str, Any]:
@@ -283,6 +317,23 @@ class Builder:
             source = data_source(self.sweep, task)
             self._data_known[key] = registry.load("tasks", task).translation_identity(source, language)
         return self._data_known[key]
+
+    def _kinds(self, model: ModelSpec, task: str, languages: Sequence[str]) -> dict[str, Any]:
+        """What of an identity says that texts are read otherwise than they were; mostly nothing."""
+        family = registry.load("models", model.family)
+        found: set[str] = set()
+        for language in languages:
+            key = (task, language, "kinds", model.family)
+            if key not in self._data_known:
+                source = data_source(self.sweep, task)
+                self._data_known[key] = registry.load("tasks", task).text_kinds(
+                    source,
+                    language,
+                    family.forms[registry.load("tasks", task).kind],
+                    "bert" in family.model_types,
+                )
+            found.update(self._data_known[key])
+        return {"texts": sorted(found)} if found else {}
 
     def _data(self, task: str, language: str) -> Any:
         key = (task, language)

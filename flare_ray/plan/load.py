@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from flare_ray import registry
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.axes import axes_problems, further, override_problems, parallels, rule_values
 from flare_ray.plan.checkpoints import checkpoint_identity, known_models
+from flare_ray.plan.english import English, Reads, english_of
 from flare_ray.plan.extends import Fields, read_fields, without_inner
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
 from flare_ray.plan.grid_size import empty_grid, size_problems, unreadable_data
-from flare_ray.plan.schema import Sweep
+from flare_ray.plan.limits import with_limits
+from flare_ray.plan.schema import Sweep, Translation
 from flare_ray.plan.search_problems import repeated_searches, search_problems
 from flare_ray.plan.told import shown, told
 from flare_ray.plan.unknown import Values, unknown_names
@@ -32,7 +35,7 @@ _MOST = 100
 def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
     """The sweep of a YAML file with `dotted.key=value` overrides. Raises InputError with every problem."""
     fields = overridden_fields(read_fields(file), overrides, str(file))
-    raw = fields.values
+    raw = with_limits(fields.values)
     try:
         sweep, problems, sound = Sweep.model_validate(raw), [], set(Sweep.model_fields)
     except ValidationError as error:
@@ -40,11 +43,17 @@ def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
         sweep, sound = _sound_part(raw, error)
     problems += content_problems(sweep, sound)
     if problems := problems or repeated_searches(sweep) or empty_grid(sweep):
-        raise InputError(
-            str(file),
-            [replace(problem, at=problem.at or fields.place(problem.where)) for problem in problems],
-        )
+        placed = [replace(problem, at=problem.at or fields.place(problem.where)) for problem in problems]
+        raise InvalidSweep(str(file), placed, sweep if sound == set(Sweep.model_fields) else None)
     return sweep
+
+
+class InvalidSweep(InputError):
+    """A sweep file with problems. sweep: as written, where only what it names is wrong, for further checks."""
+
+    def __init__(self, title: str, problems: Iterable[Problem], sweep: Sweep | None):
+        super().__init__(title, problems)
+        self.sweep = sweep
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Sequence[str], title: str) -> dict[str, Any]:
@@ -91,8 +100,20 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
         problems += axes_problems(sweep)
     if {"models", "tasks", "methods", "seeds", "rank", "fusion", "axes", "languages", "data"} <= sound:
         problems += size_problems(sweep)
-    if {"models", "tasks", "methods", "searches", "overrides", "training", "base", "resources"} <= sound:
-        problems += override_problems(sweep)
+    if {
+        "models",
+        "tasks",
+        "methods",
+        "searches",
+        "overrides",
+        "training",
+        "base",
+        "resources",
+        "reading",
+    } <= sound:
+        problems += override_problems(
+            sweep, _target_languages(sweep) if {"languages", "data"} <= sound and sweep.overrides else None
+        )
     if "models" in sound:
         problems += _repeated_models(sweep)
     rules = {
@@ -114,6 +135,17 @@ def content_problems(sweep: Sweep, sound: set[str]) -> list[Problem]:
     if {"tasks", "data", "languages"} <= sound:
         problems += _data_problems(sweep, {"methods", "axes", "translation", "searches"} <= sound)
     return problems
+
+
+def _target_languages(sweep: Sweep) -> list[str] | None:
+    """Return the target languages of a sweep; None where its data cannot be read, which is reported by itself."""
+    if sweep.languages != "all":
+        return sweep.languages
+    try:
+        found = [registry.load("tasks", name).targets(data_source(sweep, name)) for name in sweep.tasks]
+    except (OSError, InputError):
+        return None
+    return list(dict.fromkeys(code for codes in found for code in codes))
 
 
 def _repeated_models(sweep: Sweep) -> list[Problem]:
@@ -214,18 +246,8 @@ def _task_problems(sweep: Sweep, name: str, targets: list[str], reading_is_sound
     """What is wrong with one task's data. targets: languages that they have. Raises OSError."""
     task, source = registry.load("tasks", name), data_source(sweep, name)
     chosen = targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
-    entries = [*sweep.methods, *(section.method for section in sweep.searches)]
-    methods = [registry.load("methods", entry.name) for entry in entries]
-    # with a translation model only test rows are read in the target, and English beside them as gold at most
-    human = reading_is_sound and any(isinstance(parallel, str) for parallel in parallels(sweep))
-    gold = reading_is_sound and any(_reads_gold(sweep, entry) for entry in entries)
-    problems: list[Problem] = task.problems(
-        source,
-        chosen,
-        paired=gold or (human and any(method.reads_source for method in methods)),
-        trained=human and any(method.trains for method in methods),
-        max_dropped=sweep.max_dropped,
-    )
+    reads = reads_of(sweep) if reading_is_sound else {"test": frozenset[English]()}
+    problems: list[Problem] = task.problems(source, chosen, reads, sweep.max_dropped)
     if not problems and not targets:
         expected = "a folder of: " + ", ".join(task.languages.values())
         problems = [Problem(f"data.{name}", f"{source!r} with no target language", expected)]
@@ -249,13 +271,32 @@ def _mute_problems(sweep: Sweep, task: str, languages: Sequence[str]) -> list[Pr
     return problems
 
 
-def _reads_gold(sweep: Sweep, entry: Any) -> bool:
-    """Whether a method reads the corpus's own English at test."""
-    method, options = registry.load("methods", entry.name), entry.model_dump(exclude={"name"})
-    sources = further(sweep, entry).get("test_source", [options.get("test_source")])
-    return method.reads_source and any(
-        method.source_at_test(options | {"test_source": source}) == "gold" for source in sources
-    )
+def reads_of(sweep: Sweep) -> Reads:
+    """Return the target's splits that methods read as the data has them, and the English that they read with them.
+
+    With a translation model only test rows are read in the target language: training rows are translated.
+    """
+    found: dict[str, set[English]] = {"test": set()}
+    texts = ["machine" if isinstance(one, Translation) else one for one in parallels(sweep)]
+    for entry in [*sweep.methods, *(section.method for section in sweep.searches)]:
+        method, options = registry.load("methods", entry.name), entry.model_dump(exclude={"name"})
+        axes = {
+            axis: values
+            for axis, values in further(sweep, entry).items()
+            if axis in method.Options.model_fields
+        }
+        for text, *values in product(texts, *axes.values()):
+            given = options | dict(zip(axes, values, strict=True))
+            trained = ["train", "validation"] if method.trains and text != "machine" else []
+            for split in [*trained, "test"]:
+                english = english_of(
+                    split,
+                    reads_source=method.reads_source,
+                    source_at_test=method.source_at_test(given),
+                    translation=text,
+                )
+                found.setdefault(split, set()).add(english)
+    return {split: frozenset(english) for split, english in sorted(found.items())}
 
 
 def _sound_part(raw: dict[str, Any], error: ValidationError) -> tuple[Sweep, set[str]]:

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from flare_ray import registry
 from flare_ray.plan.located import CorpusOrModel
-from flare_ray.plan.sections import BaseTraining, Resources, Training
+from flare_ray.plan.sections import BaseTraining, QuestionReading, Resources, Training
 from flare_ray.plan.values import NotEmpty, Positive, Section, Unique, Values
 
 S = TypeVar("S", bound=Section)
@@ -54,34 +54,45 @@ class Rule(Section):
 
 
 class Override(Section):
-    """Fields of the sweep that differ for some of its models, tasks or methods; later entries win."""
+    """Fields of the sweep that differ for some of its models, tasks, methods or languages; later entries win."""
 
     model: Values | None = None
     """Names of the sweep's models; all when left out."""
     task: Values | None = None
     """Of the sweep's tasks; all when left out."""
     method: Values | None = None
-    """Of its methods; all when left out. For `training` only: base models and resources belong to no method."""
+    """Of its methods; all when left out. For `training` and `reading` only: base models and resources belong to no
+    method."""
+    language: Values | None = None
+    """Of its languages; all when left out. For `training` and `reading` only: base models are English."""
     training: Training = Training()
     """What is given replaces the sweep's `training`."""
     base: BaseTraining = BaseTraining()
     """What is given replaces the sweep's `base`."""
+    reading: QuestionReading = QuestionReading()
+    """What is given replaces the sweep's `reading`; of base models too, unless it is for a method or language."""
     resources: Resources = Resources()
     """What is given replaces the sweep's `resources`: of a worker group, such as workers, GPUs, ZeRO stage."""
 
-    def matches(self, model: str, task: str, method: str | None = None) -> bool:
-        """Whether it holds for a model and task (and method)."""
-        given = ((self.model, model), (self.task, task), (self.method, method))
+    def matches(self, model: str, task: str, method: str | None = None, language: str | None = None) -> bool:
+        """Whether it holds for a model and task (and method and language)."""
+        given = ((self.model, model), (self.task, task), (self.method, method), (self.language, language))
         return all(values is None or value in values for values, value in given)
 
 
 def overridden(
-    name: str, given: S, overrides: list[Override], model: str, task: str, method: str | None = None
+    name: str,
+    given: S,
+    overrides: list[Override],
+    model: str,
+    task: str,
+    method: str | None = None,
+    language: str | None = None,
 ) -> S:
-    """A section of the sweep (`training`, `base`, `resources`) as it is for a model and task (and method)."""
+    """A section of the sweep (`training`, `base`, …) as it is for a model and task (and method and language)."""
     for override in overrides:
         changes: Section = getattr(override, name)
-        if changes.model_fields_set and override.matches(model, task, method):
+        if changes.model_fields_set and override.matches(model, task, method, language):
             given = given.model_copy(
                 update={field: getattr(changes, field) for field in changes.model_fields_set}
             )

@@ -25,6 +25,7 @@ from flare_ray.plan.sections import (
     BaseTraining,
     ModelSpec,
     Parallel,
+    QuestionReading,
     Range,
     Resources,
     Search,
@@ -55,6 +56,7 @@ __all__ = [  # what a sweep file is made of
     "BaseTraining",
     "ModelSpec",
     "Override",
+    "QuestionReading",
     "Range",
     "Resources",
     "Rule",
@@ -111,6 +113,12 @@ class Sweep(Section):
     max_dropped: Share = 0.01
     """Share of a split's rows that may be unusable (empty text, unknown label, answer not in its context); more is
     an error. What is left out is counted with the run."""
+    limit: Count | None = None
+    """Rows per split that are read, the first ones, the same ids in every language; all when left out. Part of every
+    fingerprint, and of the sweep's name: `mine-limit8`."""
+    smoke: bool = False
+    """A trial of every cell, for the first seed: two optimiser steps on eight rows per split, two configurations per
+    search. The sweep's name gets `-smoke`, and its runs have fingerprints of their own."""
     max_runs: Count = 100_000
     """Runs that the product of the axes may have, before rules; a larger grid is an error, as it is mostly a slip."""
     searches: Annotated[list[Search], Bounded] = []
@@ -121,6 +129,8 @@ class Sweep(Section):
     """How base models are trained on English."""
     training: Training = Training()
     """How adapters are trained on the target language."""
+    reading: QuestionReading = QuestionReading()
+    """How question answering is read and answered."""
     resources: Resources = Resources()
     """On what it runs; changes no result."""
     storage: str = Field("results", validate_default=True)

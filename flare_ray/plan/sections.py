@@ -102,6 +102,20 @@ class Training(Section):
     """Dropout on the adapter's input (the paper uses none)."""
     validate_every: Count | None = None
     """Optimiser steps between validations, of which the best is kept; once an epoch when left out."""
+    max_steps: Count | None = None
+    """Most optimiser steps of a training, for which the learning rate is scheduled; all epochs when left out."""
+
+
+class QuestionReading(Section):
+    """How question answering is read and answered, beyond `max_length`; changes nothing of other tasks."""
+
+    max_answer: Length = 64
+    """Most tokens of an answer: of a span, or of what is generated. Of a generating model's sequence at most a
+    quarter is kept free for it."""
+    windows: bool = False
+    """Whether a generating model reads a context that is longer than `max_length` in overlapping windows, each a
+    prompt of its own: the one with the answer in training, all of them in evaluation, where the answer of the
+    highest likelihood wins. Otherwise the context is cut. Span heads always read windows."""
 
 
 class BaseTraining(Training):

@@ -64,6 +64,7 @@ class TranslationCosts:
         count = self.rows(corpus)
         if count is None:
             return UNKNOWN
+        count = min(count, corpus.limit or count)
         records = self._read(_direction(corpus))
         seconds = sum({record["cost"]["stage_seconds"] for record in records})  # of all that it made together
         if seconds:

@@ -12,6 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from flare_ray.cache import cache_folder
+from flare_ray.cache_entries import entries
 from flare_ray.errors import InputError
 from flare_ray.preflight.findings import Finding, bad, warning
 from flare_ray.store.disk import FULL
@@ -24,7 +25,7 @@ STACK = ("ray", "torch", "transformers", "peft", "bitsandbytes", "datasets", "de
 
 def here() -> list[Finding]:
     """All findings, in a second."""
-    return [_python(), *packages(), *pairs(), *needed_here(), _terminal(), _authentication()]
+    return [_python(), *packages(), *pairs(), *needed_here(), *_cache_size(), _terminal(), _authentication()]
 
 
 def _python() -> Finding:
@@ -126,6 +127,16 @@ def _cache() -> list[Finding]:
     if free > _LEAST:
         return [writable, warning(name, found, remedy)]
     return [writable, bad(name, found, remedy, passes=True)]
+
+
+def _cache_size() -> list[Finding]:
+    """Return what the cache holds; nothing where it cannot be read or is reported as faulty already."""
+    try:
+        held = sum(entry.bytes for entry in entries(cache_folder()))
+    except (InputError, OSError):
+        return []
+    found = f"{held / 1e9:.1f} GB in {cache_folder()} (flare-ray cache ls shows what, cache clean removes it)"
+    return [Finding("size of the cache", found)]
 
 
 def _write_error(folder: Path) -> OSError | None:

@@ -55,6 +55,8 @@ def departures(results: Results, model: str, task: str, row: RowFacts) -> list[s
         for name in _TABLE_5
         if name in row.settings and name in table_5 and row.settings[name] != table_5[name]
     ]
+    if "limit" in row.settings:
+        found.append(f"limited to {row.settings['limit']} rows per split (paper: all)")
     if row.settings.get("translation") in ("gold", "files"):
         found.append(f"parallel text: {row.settings['translation']} (paper: machine-translated)")
     strange = [one for one in results.translators(model, task, row.name) if one not in TRANSLATORS]

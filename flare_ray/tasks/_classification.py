@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from flare_ray.tasks import _scores
 from flare_ray.tasks._rows import Row, Unusable, text_fault
@@ -34,11 +34,18 @@ class Classification(Task):
         fault = text_fault(row, self.text_columns)
         if fault is not None:
             return fault
-        found = str(row["label"])
-        label = found if found in self.labels else self.spellings.get(found.strip().casefold())
-        if label not in self.labels:
-            return Unusable(row["id"], "unknown label", f"label {found!r}", " | ".join(self.labels))
+        label = self.label_name(row["label"])
+        if label is None:
+            return Unusable(
+                row["id"], "unknown label", f"label {str(row['label'])!r}", " | ".join(self.labels)
+            )
         return {"id": row["id"], **{column: row[column] for column in self.text_columns}, "label": label}
+
+    def label_name(self, value: Any) -> str | None:
+        """Return the name of a label as a file writes it; None for what is no label."""
+        found = str(value)
+        name = found if found in self.labels else self.spellings.get(found.strip().casefold())
+        return name if name in self.labels else None
 
     def answer(self, row: Row) -> str:
         """The label's name."""

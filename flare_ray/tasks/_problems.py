@@ -1,57 +1,141 @@
-"""What is wrong with a task's local data, all of it at once, told before anything starts."""
+"""All that is wrong with a task's local data, reported at once before anything starts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.checkpoints import is_local, local_path
+from flare_ray.plan.english import Reads
+from flare_ray.tasks._pairs import agreement, label_problem
+from flare_ray.tasks._passages import passage_problems
+from flare_ray.tasks._remembered import remembered
+from flare_ray.tasks._rows import Rows
+from flare_ray.tasks._splits import check_copies, check_labels
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from flare_ray.tasks.base import Task
 
-_TRAINED = ("train", "validation", "test")
+TRAINED = ("train", "validation")
+_VERSION = "1"  # of the checks: raised when they find something else in the same files
+_ENOUGH = 30  # rows whose labels show that they are in another order than English's
+_EVERY, _MOST = 1.0, 0.5
+"""Share of a split's rows that need their English row: own rows all; a translation may have lost answers."""
 
 
-def problems(
-    task: Task, source: str, languages: Sequence[str], paired: bool, trained: bool, max_dropped: float
-) -> list[Problem]:
-    """Absent folder and files, unusable and repeated rows, ids without their English row."""
+def check_rows(
+    task: Task, source: str, languages: Sequence[str], reads: Reads, max_dropped: float
+) -> tuple[list[Problem], list[Problem]]:
+    """Return the problems and the warnings of a task's rows; rows of the hub are checked when they are read.
+
+    Problems: absent folder and files, unusable and repeated rows, rows without their English row or beside another
+    one, labels without a row, test rows that are training rows. Warnings: a few of these.
+    """
     where = f"data.{task.name}"
     if source == "sandbox" or not is_local(source):
-        return []
+        return _absent_translations(where, source, reads), []
     if not local_path(source).is_dir():
-        return [Problem(where, f"{source!r}, which is not there", "a folder, a hub dataset id, or sandbox")]
-    splits = _TRAINED if trained else ("test",)
-    checked = _Reader(task, source, where, max_dropped)
-    for split in _TRAINED[:2]:
-        checked.ids(task.source_language, split)  # the base model trains on English, always
+        return [
+            Problem(where, f"{source!r}, which is not there", "a folder, a hub dataset id, or sandbox")
+        ], []
+    try:
+        key = _content(task, source, languages, reads, max_dropped)
+    except (InputError, OSError):  # of files that cannot be read: the check names them
+        return _checked(task, source, languages, reads, max_dropped)
+    found = remembered(key, lambda: _plain(_checked(task, source, languages, reads, max_dropped)))
+    problems, warnings = ([Problem(**one) for one in some] for some in found)
+    return problems, warnings
+
+
+def _content(
+    task: Task, source: str, languages: Sequence[str], reads: Reads, max_dropped: float
+) -> dict[str, Any]:
+    """Return all that determines what is found: rows, translations, their files' names, and what is asked."""
+    folder, every = local_path(source), [task.source_language, *languages]
+    splits = [*TRAINED, "test"]
+    parts = {one: {split: task.part(folder, one, split) for split in splits} for one in every}
+    files = {one: [str(part.file) if part else None for part in parts[one].values()] for one in every}
+    return {
+        "check": "rows",
+        "version": _VERSION,
+        "source": source,
+        "files": files,
+        "rows": {one: [task.fetched_as(source, one, split) for split in splits] for one in every},
+        "translations": {
+            one: [
+                [
+                    split,
+                    str(task.translation_file(source, one, split)),
+                    task.translation_identity(source, one, split),
+                ]
+                for split, part in parts[one].items()
+                if part and "beside" in reads.get(split, ())
+            ]
+            for one in languages
+        },
+        "reads": {split: sorted(english) for split, english in reads.items()},
+        "max_dropped": max_dropped,
+    }
+
+
+def _plain(found: tuple[list[Problem], list[Problem]]) -> list[list[dict[str, Any]]]:
+    return [[vars(problem) for problem in some] for some in found]
+
+
+def _checked(
+    task: Task, source: str, languages: Sequence[str], reads: Reads, max_dropped: float
+) -> tuple[list[Problem], list[Problem]]:
+    checked = Reader(task, source, f"data.{task.name}", max_dropped)
+    for split in TRAINED:
+        checked.rows(task.source_language, split)  # the base model trains on English, always
     for language in languages:
-        for split in splits:
-            ids, silver = checked.ids(language, split), checked.translated(language, split)
-            if paired and ids is not None:
-                checked.pairs(language, split, ids, silver)
-    return checked.found
+        for split, english in reads.items():
+            if checked.rows(language, split) is None:
+                continue
+            if "own" in english:
+                checked.pairs(language, split)
+            else:
+                checked.label_order(language, split)
+            if "beside" in english:
+                checked.translations(language, split)
+    check_labels(checked, task.source_language, TRAINED)
+    for language in languages:
+        check_labels(checked, language, list(reads))
+    splits = {language: list(reads) for language in languages}
+    check_copies(checked, {task.source_language: [*TRAINED, "test"], **splits})
+    return checked.found, checked.warnings
 
 
-class _Reader:
+def _absent_translations(where: str, source: str, reads: Reads) -> list[Problem]:
+    """Return the problem of data without files beside them, where they are to be read."""
+    splits = [split for split, english in reads.items() if "beside" in english]
+    if not splits:
+        return []
+    got = f"translation: files, and no English translation of the {', '.join(splits)} split in {source}"
+    return [
+        Problem(where, got, "a local folder with translations, translation: gold, or a translation model")
+    ]
+
+
+class Reader:
     """Reads splits and collects what is wrong with them."""
 
     def __init__(self, task: Task, source: str, where: str, max_dropped: float):
         self.task, self.source, self.where, self.max_dropped = task, source, where, max_dropped
         self.found: list[Problem] = []
-        self._known: dict[tuple[str, str], pa.ChunkedArray | None] = {}
+        self.warnings: list[Problem] = []
+        self._known: dict[tuple[str, str], Rows | None] = {}
 
-    def ids(self, language: str, split: str) -> pa.ChunkedArray | None:
-        """Ids of a split, or None when it cannot be read."""
+    def rows(self, language: str, split: str) -> Rows | None:
+        """Return the rows of a split, or None when it cannot be read."""
         if (language, split) not in self._known:
-            self._known[language, split] = self._ids(language, split)
+            self._known[language, split] = self._rows(language, split)
         return self._known[language, split]
 
-    def _ids(self, language: str, split: str) -> pa.ChunkedArray | None:
+    def _rows(self, language: str, split: str) -> Rows | None:
         import pyarrow.compute as pc
 
         try:
@@ -63,51 +147,107 @@ class _Reader:
         ids = rows.table["id"]
         file = part.file if part else self.source
         if not len(ids):
-            self._tell(f"{file} without a row in the {split} split", "rows in every split")
+            self.report(f"{file} without a row in the {split} split", "rows in every split")
         if len(ids) != len(pc.unique(ids)):
             counts = pc.value_counts(ids)
             twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
             example = pc.min(twice).as_py()
-            self._tell(f"{file} with ids that come twice, such as {example}", "each id once")
-        return ids
+            self.report(f"{file} with ids that come twice, such as {example}", "each id once")
+        return rows
 
-    def translated(self, language: str, split: str) -> pa.ChunkedArray | None:
-        """Ids of a split's English translation, or None without one that can be read."""
+    def table(self, language: str, split: str) -> pa.Table | None:
+        """Return the table of a split, or None when it cannot be read."""
+        rows = self.rows(language, split)
+        return rows.table if rows else None
+
+    def table_if_there(self, language: str, split: str) -> pa.Table | None:
+        """Return the table of a split that nothing may read: one that cannot be read is no problem."""
+        if (language, split) in self._known:
+            return self.table(language, split)
         try:
-            rows = self.task.read_translation(self.source, language, split, max_dropped=self.max_dropped)
-        except InputError as error:
-            self._add(error)
+            return self.task.read(self.source, language, split, max_dropped=1.0).table
+        except InputError:
             return None
-        return rows.table["id"] if rows else None
 
-    def pairs(
-        self,
-        language: str,
-        split: str,
-        ids: pa.ChunkedArray,
-        silver: pa.ChunkedArray | None,
-    ) -> None:
-        """Each id must have an English row: a translation beside the split, or the corpus's own."""
-        alone = ids if silver is None else _without(ids, silver)
-        if len(alone):
-            english = self.ids(self.task.source_language, split)
-            alone = _without(alone, english) if english is not None else ()  # told already: no English split
-        if len(alone):
+    def pairs(self, language: str, split: str) -> None:
+        """Each row must have the corpus's English row, with its label, and as many rows where places are ids."""
+        mine, english = self.rows(language, split), self.rows(self.task.source_language, split)
+        if mine is None or english is None:  # reported already
+            return
+        self._without_english(mine, english, language, split, _EVERY)
+        what = f"the {language} {split} split"
+        counts = [rows.table.num_rows + sum(rows.dropped.values()) for rows in (mine, english)]
+        if counts[0] != counts[1] and self._by_place(language, split):
+            expected = "as many, since rows without ids of their own pair by place"
+            self.report(f"{what} has {counts[0]} rows beside English's {counts[1]}", expected)
+        found = agreement(mine.table, english.table)
+        if found.refused:
+            problem = label_problem(self.where, what, found)
+            self.report(problem.found, problem.wanted)
+        elif found.differ:
+            got = f"{what}: {found.differ} of {found.pairs} rows have another label than their English row"
+            self.warn(got, "the same label, as rows with one id translate one another")
+        for problem in passage_problems(self.where, what, mine.table, english.table):
+            self.report(problem.found, problem.wanted)
+
+    def label_order(self, language: str, split: str) -> None:
+        """Labels must be in English's order, though no English row is read with the split's.
+
+        The split may have other rows than English then: labels that agree by chance alone are no fault.
+        """
+        mine, english = self.table(language, split), self.table_if_there(self.task.source_language, split)
+        if mine is None or english is None:
+            return
+        found = agreement(mine, english)
+        if found.refused and found.reading and found.pairs >= _ENOUGH:
+            problem = label_problem(self.where, f"the {language} {split} split", found)
+            self.report(problem.found, problem.wanted)
+
+    def _by_place(self, language: str, split: str) -> bool:
+        """Return whether the rows of a split have no ids but their places, in either language."""
+        folder = local_path(self.source)
+        parts = [self.task.part(folder, one, split) for one in (language, self.task.source_language)]
+        return any(part is not None and not self.task.has_ids(part.file) for part in parts)
+
+    def translations(self, language: str, split: str) -> None:
+        """The split must have an English translation beside it, for most of its rows."""
+        mine = self.rows(language, split)
+        try:
+            english = self.task.read_translation(self.source, language, split, max_dropped=self.max_dropped)
+        except InputError as error:
+            return self._add(error)
+        if english is not None and mine is not None:
+            return self._without_english(mine, english, language, split, _MOST)
+        part = self.task.part(local_path(self.source), language, split)
+        name = f"{part.file.stem}.english{part.file.suffix}" if part else "a translation"
+        got = f"no English translation of the {language} {split} split, which translation: files reads"
+        return self.report(got, f"{name} beside it, or translation: gold, or a translation model")
+
+    def _without_english(self, mine: Rows, english: Rows, language: str, split: str, least: float) -> None:
+        """Report rows without English where they are more than a share of all, 1 - least."""
+        ids = mine.table["id"]
+        alone = _without(ids, english.table["id"])
+        if len(alone) > (1 - least) * len(ids):
             example = ", ".join(sorted(alone.to_pylist())[:3])
-            self._tell(
+            self.report(
                 f"{len(alone)} of {len(ids)} ids of the {language} {split} split without an English row "
                 f"(such as {example})",
-                "the same ids in every language, since rows are paired by id, or a translation beside the split",
+                "the same ids in every language, since rows are paired by id, or a translation beside the test split",
             )
 
     def _add(self, error: InputError) -> None:
         for problem in error.problems:
-            self._tell(problem.found, problem.wanted)
+            self.report(problem.found, problem.wanted)
 
-    def _tell(self, found: str, wanted: str) -> None:
-        problem = Problem(self.where, found, wanted)
+    def report(self, got: str, expected: str) -> None:
+        """Note a problem, once."""
+        problem = Problem(self.where, got, expected)
         if problem not in self.found:
             self.found.append(problem)
+
+    def warn(self, got: str, expected: str) -> None:
+        """Note what looks wrong and stops nothing."""
+        self.warnings.append(Problem(self.where, got, expected))
 
 
 def _without(ids: pa.ChunkedArray, others: pa.ChunkedArray) -> pa.ChunkedArray:

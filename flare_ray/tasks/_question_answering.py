@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flare_ray.errors import InputError
+from flare_ray.plan.checkpoints import is_local
 from flare_ray.tasks import _scores
+from flare_ray.tasks._marks import has_loose_marks
 from flare_ray.tasks._rows import Row, Unusable, text_fault
 from flare_ray.tasks._squad import answers_of, questions
 from flare_ray.tasks._text_files import absent_columns, header, records
-from flare_ray.tasks.base import Task
+from flare_ray.tasks.base import SANDBOX, SPLITS, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_FURTHER_PROMPT = re.compile(r"\s*\n\s*(Context|Question):")
 
 
 class QuestionAnswering(Task):
@@ -54,8 +62,10 @@ class QuestionAnswering(Task):
         return str(row["answers"][0]["text"])
 
     def parse(self, generated: str) -> str | None:
-        """The first line that is not blank."""
-        return next((line.strip() for line in generated.split("\n") if line.strip()), None)
+        """All that comes before a line of a further prompt; an answer may have several lines."""
+        text = generated.strip()
+        further = _FURTHER_PROMPT.search(text)
+        return text[: further.start()] if further else text or None
 
     def gold(self, table: pa.Table) -> list[tuple[str, ...]]:
         """Each row's answers, each text once."""
@@ -65,6 +75,36 @@ class QuestionAnswering(Task):
     def score(self, gold: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> dict[str, float]:
         """Exact match, F1 and unparsed, in points."""
         return _scores.squad(gold, predictions)
+
+    def text_kinds(self, source: str, language: str, form: str, strips_accents: bool) -> list[str]:
+        """`decomposed` of contexts that a span head reads, `several lines` of answers that are generated."""
+        kinds = super().text_kinds(source, language, form, strips_accents)
+        if source == SANDBOX:
+            return kinds
+        kind = {"span": "decomposed", "generation": "several lines"}[form]
+        if not is_local(source):
+            return [kind, *kinds]
+        key = self.fetched_as(source, language, "test")
+        return [*kinds, kind] if self._has_kind(source, language, kind, strips_accents, key) else kinds
+
+    @lru_cache(maxsize=1024)  # noqa: B019 - tasks are never freed
+    def _has_kind(self, source: str, language: str, kind: str, strips_accents: bool, key: str) -> bool:
+        """Return whether a local language's rows have texts of a kind. key: of the rows' content."""
+        import pyarrow.compute as pc
+
+        for split in SPLITS:
+            try:
+                table = self.read(source, language, split, max_dropped=1.0).table
+            except InputError:  # reported with the data
+                continue
+            if kind == "several lines":
+                if has_line_breaks(table):
+                    return True
+            elif any(
+                has_loose_marks(text, strips_accents) for text in pc.unique(table["context"]).to_pylist()
+            ):
+                return True
+        return False
 
     def answered(self, file: Path, *, labelled: bool = True) -> Iterator[Row]:
         """All rows of a file: SQuAD JSON or, of a translation, also columns context and question, maybe id."""
@@ -79,6 +119,14 @@ class QuestionAnswering(Task):
         for number, record in enumerate(records(file), start=1):
             row_id = str(record.get("id", f"(row {number})")) if "id" in columns else None
             yield {**record, "id": row_id, "answers": _listed(record.get("answers"))}
+
+
+def has_line_breaks(table: pa.Table) -> bool:
+    """Return whether some gold answer of a split has several lines."""
+    import pyarrow.compute as pc
+
+    texts = pc.struct_field(pc.list_flatten(table["answers"]), "text")
+    return bool(pc.any(pc.match_substring(pc.utf8_trim_whitespace(texts), "\n")).as_py())
 
 
 def _listed(value: Any) -> list[dict[str, Any]]:

@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.checkpoints import files_digest, is_local, local_path
+from flare_ray.plan.english import PAIRED, Reads
 from flare_ray.sandbox import world
 from flare_ray.store import shelf
+from flare_ray.tasks._limit import first_rows
 from flare_ray.tasks._rows import Row, Rows, Unusable, cached, cached_file, file_name, opened, rows_key
 from flare_ray.tasks._sandbox import built_sandbox
+from flare_ray.tasks._spelled_tokens import spelled_tokens
 from flare_ray.tasks._translations import beside, merged
 
 if TYPE_CHECKING:
@@ -48,10 +51,10 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class Part:
-    """Where a folder keeps one split of one language: a file and, by id, which of its rows (None: all)."""
+    """Where a folder keeps one split of one language: a file and which of its rows (None: all)."""
 
     file: Path
-    belongs: Callable[[str], bool] | None = None
+    belongs: Callable[[Row], bool] | None = None
 
 
 class Task(ABC):
@@ -118,6 +121,10 @@ class Task(ABC):
     def parse(self, generated: str) -> str | None:
         """Generated text as a prediction: a label's name or an answer; None when it names none."""
 
+    def label_name(self, value: Any) -> str | None:
+        """Return the name of a label as a file writes it; None for what is no label, or for answers."""
+        return None
+
     @abstractmethod
     def gold(self, table: pa.Table) -> list[tuple[str, ...]]:
         """Per row, all predictions that are right."""
@@ -125,6 +132,14 @@ class Task(ABC):
     @abstractmethod
     def score(self, gold: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> dict[str, float]:
         """Metrics in points (0 to 100) over all instances, `unparsed` (share of None) among them."""
+
+    def text_kinds(self, source: str, language: str, form: str, strips_accents: bool) -> list[str]:
+        """Kinds of texts in a language's rows that a form reads otherwise than it did: part of runs' identities.
+
+        Of rows on the hub, which are not read for this, every kind that they might have. strips_accents: whether the
+        model's tokenizer may.
+        """
+        return spelled_tokens(self, source, language)
 
     # ---- languages
 
@@ -180,6 +195,10 @@ class Task(ABC):
         name, _, revision = source.partition("@")
         return {"hub": name, "revision": revision or "main", "language": language}
 
+    def split_identity(self, source: str, language: str, split: str) -> dict[str, Any]:
+        """Return what determines the rows of one split of a language."""
+        return self.identity(source, language)
+
     def translation_identity(self, source: str, language: str, split: str = "test") -> dict[str, Any]:
         """What determines the English beside a split, for what reads it; nothing where `identity` says it."""
         file = None if source == SANDBOX else self.translation_file(source, language, split)
@@ -189,6 +208,10 @@ class Task(ABC):
         """A language's files in a local source, those of absent splits left out, each once."""
         parts = (self.part(self._folder(source), language, split) for split in SPLITS)
         return list(dict.fromkeys(part.file for part in parts if part))
+
+    def has_ids(self, file: Path) -> bool:
+        """Return whether the rows of a file have ids of their own; without, they are known by their places."""
+        return True
 
     def translation_names(self, part: Part, language: str, split: str) -> list[str]:
         """What a translation of this split may be called, without `.english` and suffix."""
@@ -201,10 +224,20 @@ class Task(ABC):
         part = self.part(self._folder(source), language, split)
         return beside(part.file, self.translation_names(part, language, split)) if part else None
 
-    def read(self, source: str, language: str, split: str, *, max_dropped: float = 0.01) -> Rows:
+    def read(
+        self,
+        source: str,
+        language: str,
+        split: str,
+        *,
+        max_dropped: float = 0.01,
+        limit: int | None = None,
+        beside: str = "",
+    ) -> Rows:
         """One split of one language, from the sandbox, a folder or the hub: the same columns from each.
 
-        Raises InputError when there is no such split, or when more than `max_dropped` of its rows are unusable.
+        limit: rows, the first ones (_limit.py); beside: the language whose limited rows these stand beside. Raises
+        InputError when there is no such split, or when more than `max_dropped` of its rows are unusable.
         """
         if source != SANDBOX and not is_local(source):
             origin = f"{source} {language} {split}"
@@ -217,10 +250,11 @@ class Task(ABC):
                 self.schema(),
                 lambda: (self.examine(row) for row in self._part_rows(part, language, split)),
             )
-        return rows.check(f"data.{self.name}", origin, max_dropped)
+        rows = rows.check(f"data.{self.name}", origin, max_dropped)
+        return rows if limit is None else first_rows(self, source, beside or language, split, rows, limit)
 
     def read_translation(
-        self, source: str, language: str, split: str, *, max_dropped: float = 0.01
+        self, source: str, language: str, split: str, *, max_dropped: float = 0.01, limit: int | None = None
     ) -> Rows | None:
         """English translations of a split's rows from the file beside it, with the ids and labels of those rows.
 
@@ -234,30 +268,29 @@ class Task(ABC):
 
         def rows() -> Iterator[Row | Unusable]:
             english = self.file_rows(file, self.source_language, split, labelled=False)
-            for row in merged(self.file_rows(part.file, language, split), english, self.text_columns, file):
-                if part.belongs is None or part.belongs(row["id"]):
+            originals = self.file_rows(part.file, language, split)
+            for original, row in merged(originals, english, self.text_columns, file, self.label_name):
+                if part.belongs is None or part.belongs(original):
                     yield self.examine(row, translated=True)
 
         kept = cached(self._key(source, language, split, "english"), self.schema(), rows)
-        return kept.check(f"data.{self.name}", str(file), max_dropped)
+        rows_beside = kept.check(f"data.{self.name}", str(file), max_dropped)
+        return rows_beside if limit is None else first_rows(self, source, language, split, rows_beside, limit)
 
     def problems(
         self,
         source: str,
         languages: Sequence[str],
-        *,
-        paired: bool = True,
-        trained: bool = True,
+        reads: Reads = PAIRED,
         max_dropped: float = 0.01,
     ) -> list[Problem]:
-        """What is wrong with a local source: absent files, unusable rows, ids without their English row.
+        """Return what is wrong with a local source: absent files, unusable rows, rows beside another row's English.
 
-        paired: some method reads English rows beside the target's, so that each id must have one.
-        trained: some method trains on the target's rows; without one only their test split is wanted.
+        reads: the splits that are read in the target languages, and the English that they are read with.
         """
-        from flare_ray.tasks._problems import problems
+        from flare_ray.tasks._problems import check_rows
 
-        return problems(self, source, languages, paired, trained, max_dropped)
+        return check_rows(self, source, languages, reads, max_dropped)[0]
 
     def _folder(self, source: str) -> Path:
         return sandbox_folder() / "data" / self.name if source == SANDBOX else local_path(source)
@@ -307,10 +340,10 @@ class Task(ABC):
 
     def _part_rows(self, part: Part, language: str, split: str) -> Iterator[Row]:
         rows = self.file_rows(part.file, language, split)
-        return rows if part.belongs is None else (row for row in rows if part.belongs(row["id"]))
+        return rows if part.belongs is None else (row for row in rows if part.belongs(row))
 
     def _key(self, source: str, language: str, split: str, what: str) -> dict[str, Any]:
-        identity = self.identity(source, language)
+        identity = self.split_identity(source, language, split)
         if what == "english":
             identity |= self.translation_identity(source, language, split)
         return {"task": self.name, "language": language, "split": split, "what": what, "data": identity}

@@ -6,10 +6,11 @@ https://huggingface.co/datasets/google-research-datasets/tydiqa (secondary_task)
     {"question": "Je,Thiago Silva alianza kucheza soka mwaka upi?",
      "answers": [{"text": "1999", "answer_start": 365}], "id": "swahili--8211684794284159625-4"}
 
-The release's dev is the test, and it has no validation: a fixed tenth of train is held out, chosen by the ids' hash
-(the paper's released code selects no checkpoint at all). Its languages are not translations of one another, so an
-English row beside a target's can only be a translation of it. A folder holds `swahili.{train,dev,test}.json`, or the
-release's `tydiqa-goldp-v1.1-{train,dev}.json`, or `xquad.ar.json`, parallel, split 70/10/20 by passage.
+The release's dev is the test, and it has no validation: a fixed tenth of train is held out, chosen by the passages'
+hash, so that no passage is in both (the paper's released code selects no checkpoint at all). Its languages are not
+translations of one another, so an English row beside a target's can only be a translation of it. A folder holds
+`swahili.{train,dev,test}.json`, or the release's `tydiqa-goldp-v1.1-{train,dev}.json`, or `xquad.ar.json`, parallel,
+split 70/10/20 by passage.
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from flare_ray.plan.checkpoints import is_local, local_path
 from flare_ray.tasks._folders import SPLIT_NAMES, below, named_files, only
 from flare_ray.tasks._hub import hub_rows
 from flare_ray.tasks._question_answering import QuestionAnswering
 from flare_ray.tasks._rows import Row
 from flare_ray.tasks._squad import answers_of, questions
-from flare_ray.tasks.base import Hyperparameters, Part
+from flare_ray.tasks.base import SANDBOX, Hyperparameters, Part
 
 _RELEASE = {"train": "train", "validation": "train", "test": "dev"}
 _HELD_OUT = {"train": range(10, 100), "validation": range(10)}
+_BY_PASSAGE = {"validation": "by passage"}
 _XQUAD = {"train": range(70), "validation": range(70, 80), "test": range(80, 100)}
 
 
@@ -63,7 +66,7 @@ class TyDiQA(QuestionAnswering):
         xquad = only(file for name in names if (file := folder / f"xquad.{name}.json").is_file())
         if xquad:
             passages = _passages(xquad)
-            return Part(xquad, lambda row_id: _place(passages[row_id]) in _XQUAD[split])
+            return Part(xquad, lambda row: _place(passages[row["id"]]) in _XQUAD[split])
         return self._release_part(folder, language, split)
 
     def usual_file(self, language: str, split: str) -> str:
@@ -98,9 +101,26 @@ class TyDiQA(QuestionAnswering):
         prefix = self._prefix(language)
         there = "validation" if split == "test" else "train"
         for row in hub_rows(reference, "secondary_task", there, ("id", *self.text_columns, "answers")):
-            held_out = split == "test" or _place(row["id"]) in _HELD_OUT[split]
+            held_out = split == "test" or _place(row["context"]) in _HELD_OUT[split]
             if row["id"].startswith(prefix) and held_out:
                 yield {**row, "answers": answers_of(row["answers"])}
+
+    def identity(self, source: str, language: str) -> dict[str, Any]:
+        """Return also how train and validation of one file are parted: by question, before this was part of it."""
+        known = super().identity(source, language)
+        if source == SANDBOX or (is_local(source) and not self._holds_out(local_path(source), language)):
+            return known
+        return known | _BY_PASSAGE
+
+    def split_identity(self, source: str, language: str, split: str) -> dict[str, Any]:
+        """Return what determines one split's rows; the test is whole, however the others are parted."""
+        known = self.identity(source, language)
+        return {name: known[name] for name in known if split != "test" or name not in _BY_PASSAGE}
+
+    def _holds_out(self, folder: Path, language: str) -> bool:
+        """Return whether a language's validation is a part of its train file."""
+        part = self.part(folder, language, "validation")
+        return part is not None and part.belongs is not None and not part.file.name.startswith("xquad.")
 
     def _prefix(self, language: str) -> str:
         return f"{self.folder_name('', language)}-"
@@ -126,7 +146,9 @@ def _own_part(own: dict[str, Path | None], split: str) -> Part | None:
 
 def _shared(file: Path, split: str) -> Part:
     """A file whose tenth is the validation, unless it is the test."""
-    return Part(file, None if split == "test" else lambda row_id: _place(row_id) in _HELD_OUT[split])
+    if split == "test":
+        return Part(file)
+    return Part(file, lambda row: _place(row.get("context")) in _HELD_OUT[split])
 
 
 @cache
@@ -136,9 +158,10 @@ def _passages(file: Path) -> dict[str, str]:
     return {row["id"]: first.setdefault(row["context"], row["id"]) for row in questions(file)}
 
 
-def _place(row_id: str) -> int:
-    """A number from 0 to 99 that only the id determines, the same everywhere."""
-    return int.from_bytes(hashlib.blake2b(row_id.encode(), digest_size=8).digest(), "big") % 100
+def _place(text: Any) -> int:
+    """Return a number from 0 to 99 that only the text (an id or a passage) determines, the same everywhere."""
+    content = str(text).encode(errors="surrogatepass")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") % 100
 
 
 TASK = TyDiQA()

@@ -14,17 +14,21 @@ original release: `xnli.{dev,test}.tsv` with all languages and `multinli.train.<
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from flare_ray.errors import InputError, Problem
+from flare_ray.plan.checkpoints import is_local
 from flare_ray.tasks._classification import Classification
 from flare_ray.tasks._folders import SPLIT_NAMES, below, named_files, only
 from flare_ray.tasks._hub import hub_rows
 from flare_ray.tasks._rows import Row
 from flare_ray.tasks._text_files import Record, absent_columns, first_of, header, records
-from flare_ray.tasks.base import Hyperparameters, Part
+from flare_ray.tasks.base import SANDBOX, SPLITS, Hyperparameters, Part
 
+_PAIR = "pairID"
 _SUFFIXES = (".tsv", ".jsonl")
 _SYNONYMS = {
     "premise": ("premise", "sentence1"),
@@ -104,23 +108,25 @@ class XNLI(Classification):
         return found
 
     def file_rows(self, file: Path, language: str, split: str, *, labelled: bool = True) -> Iterator[Row]:
-        """The language's columns and, of a file with all languages, its lines; the place among them is the id.
+        """The language's columns and, of a file with all languages, its lines.
 
-        A translation's rows have no id: they pair by place.
+        The id is the row's `pairID`, else its place among the language's lines; the original release numbers its
+        rows, so both are the same there. A translation's rows have no id: they pair by place.
         """
         columns = header(file)
         names = self.aliases(language)
-        chosen = {
-            wanted: _column(columns, wanted, names) for wanted in _SYNONYMS if labelled or wanted != "label"
-        }
-        absent = [wanted for wanted, column in chosen.items() if column is None]
+        chosen = {wanted: _column(columns, wanted, names) for wanted in _SYNONYMS}
+        absent = [wanted for wanted in chosen if chosen[wanted] is None and (labelled or wanted != "label")]
         if absent:
             raise absent_columns(file, columns, absent)
-        place = 0
+        place, first = (
+            0,
+            next((one.first for key, one in _pair_ids(file).items() if key in ("", *names)), None),
+        )
         for record in records(file):
             if _of_another(file, record, columns, names):
                 continue
-            row_id = f"{split}-{place}" if labelled else None
+            row_id = _row_id(split, place, record, first) if labelled else None
             place += 1
             if "broken" in record:
                 yield {"id": row_id, "broken": record["broken"]}
@@ -129,6 +135,21 @@ class XNLI(Classification):
                     "id": row_id,
                     **{wanted: record.get(column) for wanted, column in chosen.items() if column},
                 }
+
+    def has_ids(self, file: Path) -> bool:
+        """Whether its rows have a `pairID`."""
+        return _PAIR in header(file)
+
+    def identity(self, source: str, language: str) -> dict[str, Any]:
+        """Also whether rows pair by a `pairID` that is not their place: they paired by place once."""
+        found = super().identity(source, language)
+        if source != SANDBOX and is_local(source):
+            parts = [self.part(self._folder(source), language, split) for split in SPLITS]
+            ids = [_pair_ids(part.file) for part in parts if part]
+            mine = ("", *self.aliases(language))
+            if any(not one.in_order for some in ids for key, one in some.items() if key in mine):
+                found["pairs"] = _PAIR
+        return found
 
     def hub_rows(self, reference: str, language: str, split: str) -> Iterator[Row]:
         """A config per language code; the place in the split is the id."""
@@ -145,6 +166,51 @@ class XNLI(Classification):
             stems = [f"multinli.train.{name}" for name in self.aliases(language)]
         files = (below(folder, stem + suffix) for stem in stems for suffix in _SUFFIXES)
         return next((Part(file) for file in files if file), None)
+
+
+def _row_id(split: str, place: int, record: Record, first: int | None) -> str:
+    """The id of a row: its `pairID`, a number counted from `first`, else its place; both from 0."""
+    pair = str(record.get(_PAIR) or "").strip()
+    if first is not None:
+        return f"{split}-{int(pair) - first if pair.isdecimal() else place}"
+    return f"{split}-{pair or place}"
+
+
+@dataclass
+class _PairIds:
+    """The `pairID`s of one language in a file. first: the least, None if one is no number; next: after the last."""
+
+    first: int | None
+    next: int
+    in_order: bool = True
+
+    def add(self, pair: str) -> None:
+        """Note the next row's."""
+        number = int(pair) if pair.isascii() and pair.isdecimal() else None
+        self.in_order = self.in_order and number == self.next
+        self.next += 1
+        self.first = None if number is None or self.first is None else min(number, self.first)
+
+
+def _pair_ids(file: Path) -> dict[str, _PairIds]:
+    """The `pairID`s of a file by its rows' `language`, "" where it has no such column; none without `pairID`s."""
+    return _read_pair_ids(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _read_pair_ids(file: Path, changed: int) -> dict[str, _PairIds]:
+    if _PAIR not in header(file):
+        return {}
+    found: dict[str, _PairIds] = {}
+    for record in records(file):
+        language, pair = str(record.get("language") or ""), str(record.get(_PAIR) or "").strip()
+        if language not in found:
+            first = int(pair) if pair.isascii() and pair.isdecimal() else None
+            found[language] = _PairIds(first, first or 0)
+        found[language].add(pair)
+        if set(found) == {""} and found[""].first is None:  # no numbers: nothing to be counted from
+            break
+    return found
 
 
 def _column(columns: Sequence[str], wanted: str, languages: Sequence[str]) -> str | None:

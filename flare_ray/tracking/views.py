@@ -216,6 +216,7 @@ def _run_metrics(record: Record) -> list[tuple[str, float, int]]:
         for split, counts in record["data"].items()
         for reason, count in counts.items()
     }
+    final |= {f"ceiling_{split}": value for split, value in record.get("ceilings", {}).items()}
     final |= record["cost"] | {"chosen_epoch": record["chosen_epoch"], "chosen_step": chosen}
     metrics = [(name, float(value), chosen) for name, value in final.items()]
     for entry in record["history"]:

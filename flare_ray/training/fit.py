@@ -1,4 +1,4 @@
-"""The training loop: a fixed number of epochs on a DeepSpeed engine, the best state chosen on validation.
+"""The training loop: a fixed number of epochs or steps on a DeepSpeed engine, the best state chosen on validation.
 
 Between two optimiser steps the loop can be left and entered again: `_Loop.facts` and the tensors beside them are all
 that what follows depends on.
@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,8 @@ class _Loop:
         self.task = train.bench.task
         self.passes = accumulation(settings["batch_size"], group.workers, group.micro_batch)
         self.steps_per_epoch = math.ceil(len(train) / settings["batch_size"])
-        self.steps = self.steps_per_epoch * settings["epochs"]
+        whole = self.steps_per_epoch * settings["epochs"]
+        self.steps = min(whole, settings.get("max_steps") or whole)
         self.engine = start_engine(model, settings, group, self.steps, self.passes)
         trainable = (p for p in model.parameters() if p.requires_grad)
         self.fitted = Fitted(trainable_parameters=sum(getattr(p, "ds_numel", p.numel()) for p in trainable))
@@ -126,7 +128,7 @@ class _Loop:
         self.engine.train()
         self.began = self.started = time.perf_counter()
         done = self._resume(resumed) if resumed else 0
-        for step, batch in enumerate(self._batches(done), done + 1):
+        for step, batch in enumerate(islice(self._batches(done), self.steps - done), done + 1):
             self.losses.append(self._step(batch, step))
             if step % every == 0 or step == self.steps:
                 self._validate(step)

@@ -1,7 +1,8 @@
-"""The model card of a run's adapter: what it is, what it scored, and the lines that load it.
+"""The model card of a run's adapter: what it is, what it scored, and the lines that load and call it.
 
 It takes the place of PEFT's own, a form to be filled in that also names the folder of the base model on the machine
-that trained it. For the Hub's sake it begins with metadata.
+that trained it. For the Hub's sake it begins with metadata. Neither the card nor the adapter's configuration names a
+folder of that machine.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flare_ray import registry
+from flare_ray.plan.checkpoints import is_local
+from flare_ray.training.card_example import ADAPTER_CONFIG, lines_of
 
 _ADAPTER = "adapter"
 
@@ -20,6 +22,7 @@ def write_card(out: Path, record: Mapping[str, Any]) -> None:
     """Writes the card beside a run's adapter, if there is one. record: the run's facts and results."""
     folder = out / _ADAPTER
     if folder.is_dir():
+        _name_base(folder / ADAPTER_CONFIG, record["base"])
         (folder / "README.md").write_text(card(record, folder), encoding="utf-8")
 
 
@@ -27,7 +30,10 @@ def card(record: Mapping[str, Any], folder: Path) -> str:
     """The card. folder: where the adapter is, whose files tell how it is loaded."""
     metrics = "\n".join(f"| {name} | {value:.2f} |" for name, value in record["metrics"].items())
     axes = ", ".join(f"{name}={value}" for name, value in record["axes"].items()) or "none"
-    settings = json.dumps(record["settings"], indent=1, ensure_ascii=False)
+    settings = json.dumps(_portable(record["settings"]), indent=1, ensure_ascii=False)
+    labels = f"\n| labels, by class number | {', '.join(record['labels'])} |" if record.get("labels") else ""
+    example = lines_of(record, folder)
+    translator = " `TRANSLATOR` is the translation model's folder;" if "TRANSLATOR" in example else ""
     return f"""---
 library_name: peft
 language: {record["language"]}
@@ -37,7 +43,7 @@ tags: [flare_ray, {record["method"]}, {record["task"]}]
 # {record["label"]}
 
 An adapter trained by `{record["method"]}` ({axes}) for {record["task"]} in {record["language"]}, on a frozen base
-model: `{record["checkpoint"]}`, fine-tuned on the task's English data and merged.
+model: `{_portable(record["checkpoint"])}`, fine-tuned on the task's English data and merged.
 
 | what | which |
 |---|---|
@@ -45,18 +51,19 @@ model: `{record["checkpoint"]}`, fine-tuned on the task's English data and merge
 | base model | `{record["base"]}`, in the store at `bases/{record["base"]}/` |
 | seed | {record["seed"]} |
 | chosen step | {record["chosen_step"]} |
-| rows (train, validation, test) | {", ".join(str(n) for n in record["rows"].values())} |
+| rows (train, validation, test) | {", ".join(str(n) for n in record["rows"].values())} |{labels}
 
 | on the test split | |
 |---|---:|
 {metrics}
 
-## How to load it
+## How to use it
 
-`STORE` is the storage folder of the sweep, or a copy of the base model's folder out of it.
+`STORE` is the storage folder of the sweep, or a folder with `bases/{record["base"]}/` copied out of it;{translator}
+`adapter` is the folder of this file.
 
 ```python
-{_loading(record, folder)}
+{example}
 ```
 
 ## Settings
@@ -67,24 +74,19 @@ model: `{record["checkpoint"]}`, fine-tuned on the task's English data and merge
 """
 
 
-def _loading(record: Mapping[str, Any], folder: Path) -> str:
-    family = registry.load("models", record["family"])
-    auto = family.form(registry.load("tasks", record["task"]).kind).auto_class
-    base = f"STORE/bases/{record['base']}"
-    lines = [f"from transformers import AutoTokenizer, {auto}"]
-    if (folder / "mixup.json").exists():
-        lines += ["from flare_ray.mixup import MixupModel"]
-        load = 'model = MixupModel.from_pretrained(base, "adapter")'
-    else:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        lines += ["from peft import PeftModel"]
-        if config["peft_type"] == "FLARE":
-            lines += ["from flare_ray.fusion import FlareConfig  # makes FLARE known to PEFT"]
-        load = 'model = PeftModel.from_pretrained(base, "adapter")'
-    lines += [
-        "",
-        f'base = {auto}.from_pretrained("{base}")',
-        f'tokenizer = AutoTokenizer.from_pretrained("{base}")',
-        load,
-    ]
-    return "\n".join(lines)
+def _name_base(file: Path, base: str) -> None:
+    """Replace the base model's folder in an adapter's configuration by its fingerprint.
+
+    A path such as `bases/<fingerprint>` would be the name of somebody's repository on the hub.
+    """
+    if file.exists():
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config["base_model_name_or_path"] = base
+        file.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def _portable(value: Any) -> Any:
+    """Return a value of a record with local folders cut to their names."""
+    if isinstance(value, Mapping):
+        return {name: _portable(inner) for name, inner in value.items()}
+    return Path(value).name if isinstance(value, str) and is_local(value) else value

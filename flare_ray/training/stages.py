@@ -217,7 +217,7 @@ class _Work:
     def _untrained(self, feeder: Feeder) -> list[Prediction]:
         """One pass for all runs of a pack that read the same rows."""
         split = feeder.split
-        key = split.source_key or self.language
+        key = f"{split.source_key or self.language} {self.settings['max_length']} {split.target.reading}"
         ids = split.target.table["id"].to_pylist()
         known = self.bench.tested.setdefault(key, {})
         if not all(row in known for row in ids):
@@ -245,6 +245,8 @@ class _Work:
             "rows": {name: split.target.rows for name, split in self.splits.items()},
             "data": {name: self._data_counts(name, split) for name, split in self.splits.items()},
             "unknown_tokens": self._unknown_shares(),
+            **({"labels": list(self.bench.task.labels)} if self.bench.task.labels else {}),
+            **self._ceilings(),
             "cost": {
                 "wall_seconds": seconds,
                 "train_seconds": fitted.train_seconds,
@@ -258,6 +260,12 @@ class _Work:
             "started": self.clock.started,
             "ended": time.time(),
         }
+
+    def _ceilings(self) -> dict[str, dict[str, float]]:
+        """Highest exact match of each split, in points, where no prediction can answer some rows exactly."""
+        every = {name: split.target.ceiling for name, split in self.splits.items()}
+        some = {name: ceiling for name, ceiling in every.items() if ceiling < 100}
+        return {"ceilings": some} if some else {}
 
     def _unknown_shares(self) -> dict[str, dict[str, float]]:
         """Share of unknown tokens (0 to 1) of each split's target and source texts, where there are any."""
@@ -278,7 +286,9 @@ class _Work:
             f"dropped: {reason}": count for reason, count in self.bench.dropped(self.language, name).items()
         }
         counts |= {reason: count for reason, count in split.target.counts.items() if count}
-        return counts | ({"no English row": split.unpaired} if split.unpaired else {})
+        counts |= split.target.lost_counts
+        counts |= {"no English row": split.unpaired} if split.unpaired else {}
+        return counts | ({"label is not the English row's": split.differ} if split.differ else {})
 
 
 class Clock:

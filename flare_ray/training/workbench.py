@@ -20,6 +20,7 @@ from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.forms._features import Features
 from flare_ray.forms.base import Prediction
+from flare_ray.forms.reading import USUAL, Reading
 from flare_ray.inputs.positions import check_length, positions_of
 from flare_ray.inputs.tokenizers import vocabulary_problem, vocabulary_size
 from flare_ray.inputs.unknown_tokens import unknown_problem
@@ -27,6 +28,7 @@ from flare_ray.loading import load_config
 from flare_ray.methods.base import Method, Posed
 from flare_ray.models.base import origin
 from flare_ray.plan.checkpoints import checkpoint_identity
+from flare_ray.plan.english import english_of
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.tasks._rows import Rows
 from flare_ray.training.data import Split, english_rows_of, pair
@@ -41,7 +43,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Subject:
-    """What a pack is about: which checkpoint of which family, on which task and data. Plain values."""
+    """What a pack is about: which checkpoint of which family, on which task and data. Plain values.
+
+    limit: rows per split that are read, the first ones; None for all.
+    """
 
     family: str
     checkpoint: str
@@ -51,6 +56,7 @@ class Subject:
     quantization: str = "none"
     attention: str | None = None
     max_dropped: float = 0.01
+    limit: int | None = None
 
 
 @dataclass
@@ -117,6 +123,9 @@ class Workbench:
             self.group.device,
         )
         model.config.pad_token_id = self.tokenizer.pad_token_id
+        if self.posed.form.name == "classification":
+            model.config.id2label = dict(enumerate(self.task.labels))
+            model.config.label2id = {label: place for place, label in enumerate(self.task.labels)}
         self.posed.form.prepare(model)
         return model
 
@@ -142,20 +151,33 @@ class Workbench:
 
     # ---- rows
 
-    def features(self, language: str, split: str, max_length: int, translated: bool = False) -> Features:
-        """One encoded split, read once. translated: the English translation of a language's rows instead."""
-        key = (language, split, max_length, translated, self.origin(language, split, translated))
+    def features(
+        self,
+        language: str,
+        split: str,
+        max_length: int,
+        translated: bool = False,
+        beside: str = "",
+        reading: Reading = USUAL,
+    ) -> Features:
+        """One encoded split, read once. translated: the English translation of a language's rows instead.
+
+        beside: the language whose limited rows these stand beside; empty where no rows are left out.
+        """
+        origin = self.origin(language, split, translated)
+        key = (language, split, max_length, translated, beside, origin, reading)
         if key not in self._features:
-            rows = self._rows(language, split, translated)
+            rows = self._rows(language, split, translated, beside)
             if rows is None:
                 found = f"no English translation of the {language} {split} split"
                 raise InputError(
                     "translation", [Problem(f"data.{self.task.name}", found, "translation: gold, or files")]
                 )
             if not translated:  # a row whose translation is unusable counts as one without English
-                self._dropped[language, split, key[-1]] = rows.dropped
+                self._dropped[language, split, origin] = rows.dropped
             training = split == "train"
-            features = self.posed.form.encode(self.task, rows.table, self.tokenizer, max_length, training)
+            encode = self.posed.form.encode
+            features = encode(self.task, rows.table, self.tokenizer, max_length, training, reading)
             self._check_features(features, language, split, max_length)
             self._features[key] = features
         return self._features[key]
@@ -188,11 +210,13 @@ class Workbench:
         """Rows left out of a split when it was read, by reason."""
         return self._dropped.get((language, split, self.origin(language, split)), {})
 
-    def _rows(self, language: str, split: str, translated: bool) -> Rows | None:
+    def _rows(self, language: str, split: str, translated: bool, beside: str) -> Rows | None:
         if corpus := self.origin(language, split, translated):
             return read_corpus(self.task, Path(corpus))
-        read = self.task.read_translation if translated else self.task.read
-        return read(self.subject.data, language, split, max_dropped=self.subject.max_dropped)
+        data, bounds = self.subject.data, {"max_dropped": self.subject.max_dropped}
+        if translated:
+            return self.task.read_translation(data, language, split, limit=self.subject.limit, **bounds)
+        return self.task.read(data, language, split, limit=self.subject.limit, beside=beside, **bounds)
 
     def has(self, language: str, split: str) -> bool:
         """Whether a split is there; one that is there with too many unusable rows is an error when it is read."""
@@ -204,16 +228,23 @@ class Workbench:
 
     def split(self, method: Method, settings: Mapping[str, Any], language: str, name: str) -> Split:
         """Rows as the method reads them: target, English, both beside each other, or both in one input."""
-        length = settings["max_length"]
+        length, reading = settings["max_length"], Reading.of(settings)
         if method.joins:  # both texts must have room in one input
             length = min(length, self.longest // 2)
-        target = self.features(language, name, length)
-        english_by = method.source_at_test(settings) if name == "test" else "gold"
-        if not method.reads_source or english_by == "none":
+        target = self.features(language, name, length, reading=reading)
+        english = english_of(
+            name,
+            reads_source=method.reads_source,
+            source_at_test=method.source_at_test(settings),
+            translation=settings.get("translation", "gold"),
+        )
+        if english == "none":
             return Split(target)
-        translated = name == "test" and english_by == "translation" and settings["translation"] != "gold"
+        translated = english in ("beside", "machine")
         spoken = language if translated else self.task.source_language
-        source = self.features(spoken, name, length, translated)
+        limited = self.subject.limit is not None and not self.origin(language, name)
+        beside = language if limited and not translated else ""
+        source = self.features(spoken, name, length, translated, beside, reading)
         origin = self.origin(spoken, name, translated)
         read = {
             "language": spoken,
@@ -221,11 +252,14 @@ class Workbench:
             "length": length,
             "translated": translated,
             "origin": origin,
+            **({"beside": beside} if beside else {}),
         }
+        if reading != USUAL:
+            read["reading"] = vars(reading)
         key = fingerprint(read)
         if method.reads == "source":
-            english, unpaired = english_rows_of(target, source)
-            return Split(english, source_key=key, unpaired=unpaired)
+            rows, unpaired = english_rows_of(target, source)
+            return Split(rows, source_key=key, unpaired=unpaired)
         paired = pair(target, source, key)
         if not method.joins:
             return paired
@@ -233,7 +267,7 @@ class Workbench:
         assert paired.source_of is not None
         limit = min(2 * length, self.longest)
         joined = self.posed.form.join(paired.target, paired.source, paired.source_of, self.tokenizer, limit)
-        return Split(joined, unpaired=paired.unpaired)
+        return Split(joined, unpaired=paired.unpaired, differ=paired.differ)
 
     def needed(self, split: Split) -> tuple[list[int], str]:
         """Source sequences that a split needs, and a key of which they are."""

@@ -48,7 +48,9 @@ class Translating:
         self.corpus, self.memory = corpus, memory
         self.task: Task = registry.load("tasks", corpus.task)
         language = corpus.language if corpus.into_english else self.task.source_language
-        self.read = self.task.read(corpus.data, language, corpus.split, max_dropped=corpus.max_dropped)
+        self.read = self.task.read(
+            corpus.data, language, corpus.split, max_dropped=corpus.max_dropped, limit=corpus.limit
+        )
 
     def outcomes(self) -> Iterator[tuple[Row, Outcome]]:
         """Every row with its outcome so far, in order."""

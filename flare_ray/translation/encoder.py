@@ -11,6 +11,7 @@ import torch
 
 from flare_ray.loading import load_config, load_model, load_tokenizer
 from flare_ray.models.base import origin
+from flare_ray.plain_text import encode_text
 from flare_ray.plan.checkpoints import checkpoint_identity
 from flare_ray.translation.checkpoints import flores
 
@@ -58,15 +59,21 @@ class TranslationEncoder:
         found: list[int] = []
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
             some = list(texts[start : start + _TOKENIZED_AT_ONCE])
-            found += map(len, self.tokenizer(some, truncation=True, max_length=max_length)["input_ids"])
+            encoded = encode_text(self.tokenizer, some, truncation=True, max_length=max_length)
+            found += map(len, encoded["input_ids"])
         return np.array(found, np.int64)
 
     @torch.no_grad()
     def states(self, texts: Sequence[str], language: str, max_length: int) -> list[torch.Tensor]:
         """States [m, d_M] of each text's real tokens, at most `max_length` of them, on the CPU."""
         self.tokenizer.src_lang = flores(language)
-        inputs = self.tokenizer(
-            list(texts), padding=True, truncation=True, max_length=max_length, return_tensors="pt"
+        inputs = encode_text(
+            self.tokenizer,
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=max_length,
+            return_tensors="pt",
         ).to(self.device)
         states = self.encoder(**inputs).last_hidden_state.cpu()
         return [row[mask.bool()] for row, mask in zip(states, inputs["attention_mask"].cpu(), strict=True)]

@@ -40,7 +40,7 @@ from flare_ray.translation.encoder import TranslationEncoder
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised when the same text would get other states, or the files another form."""
 SHARD_BYTES = 256 << 20
 BUDGET = 8192

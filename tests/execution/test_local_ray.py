@@ -268,3 +268,4 @@ local_ray.start_ray()
     assert found.returncode == 75, found.stderr
     assert "no Ray within" in found.stderr
     assert "Traceback" not in found.stderr
+    assert len(found.stderr.splitlines()) == 1

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from flare_ray.execution.board import Board, Stage
-from flare_ray.execution.pruning import Pruner, best_at
+from flare_ray.execution.pruning import Pruner, best_at, training_share
 from flare_ray.execution.retries import Failure
 from flare_ray.execution.sampling import points
 from flare_ray.execution.searching import Asked, Searches, answers
-from flare_ray.plan.grid import Base, Grid, Run
+from flare_ray.plan.grid import Base, Cell, Grid, Run
 from flare_ray.plan.sections import Search as Section
 from flare_ray.plan.stages import Stages, stages
 from flare_ray.store import Store
-from tests.execution.test_search import SPACE, Planted
+from tests.execution.test_search import MODEL, SPACE, Planted
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 
@@ -251,3 +251,20 @@ def test_an_answer_on_other_terms_is_none(tmp_path: Path) -> None:
     [(_, facts)] = answers([asked(configurations=18)], store)
     assert facts["configurations"] == 18
     assert more.trained.total() < 18 * 2 * len(SHARES) / 2, "what was tried is not trained again"
+
+
+def test_a_run_that_trains_nothing_has_no_value_for_a_search(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    base = Base(MODEL, "nusax", "sandbox", 1, {}, {"base": 1})
+    run = Run(Cell(MODEL, "nusax", "sw", "zero_shot"), 1, base, {}, {"untrained": True})
+    world = World(store, [asked(configurations=2)], [run])
+    store.write("runs", run.fingerprint, {"metrics": {"macro_f1": 50.0}, "history": [], "validation": {}})
+    world.searches._settled(run, True)
+    assert world.searches.watched.isdisjoint({run.fingerprint})
+
+
+@pytest.mark.parametrize(
+    ("settings", "share"), [({"epochs": 20}, 0.1), ({"epochs": 20, "max_steps": 8}, 0.5), ({"epochs": 2}, 1)]
+)
+def test_a_share_of_a_training_is_of_the_bound_that_ends_it(settings: dict[str, int], share: float) -> None:
+    assert training_share({"step": 4, "epoch": 2.0}, settings) == share

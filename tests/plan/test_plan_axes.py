@@ -1,9 +1,11 @@
 """Further axes: which methods each multiplies, what its values are, and that they only name runs anew."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from small_study import write_translations
 
 from flare_ray import registry
 from flare_ray.errors import InputError
@@ -28,8 +30,9 @@ def counts(grid: Grid) -> dict[str, int]:
 
 
 @pytest.fixture
-def one(grid: MakeGrid) -> MakeGrid:
+def one(grid: MakeGrid, tmp_path: Path) -> MakeGrid:
     """A grid of five methods with one cell each, unless the changes say more."""
+    write_translations(tmp_path / "data")
     return lambda **changes: grid(
         **{"methods": METHODS, "rank": [8], "fusion": ["add_relu"], "seeds": [1], **changes}
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_study import IDS, write_csv, write_data
+from small_study import IDS, LABELS, write_csv, write_data, write_translations
 
 from flare_ray import registry
 from flare_ray.plan import versions
@@ -14,7 +14,7 @@ from flare_ray.plan.grid import Grid, expand
 from flare_ray.plan.schema import BaseTraining, Sweep, Training
 
 MakeGrid = Callable[..., Grid]
-TRANSLATED = [(number, f"translated words of row {number}", "neutral") for number in IDS["test"]]
+TRANSLATED = [(number, f"translated words of row {number}", LABELS[number % 3]) for number in IDS["test"]]
 
 
 def prints(grid: Grid) -> dict[str, str]:
@@ -358,6 +358,7 @@ def test_a_translation_file_that_nothing_reads_changes_no_run(
 
 def test_a_translation_file_enters_the_runs_that_read_it(grid: MakeGrid, tmp_path: Path) -> None:
     methods = ["zero_shot", "lora", "translate_test", "flare", {"name": "flare", "test_source": "gold"}]
+    write_translations(tmp_path / "data")
     before = grid(translation="files", methods=methods)
     write_csv(tmp_path / "data" / "acehnese" / "valid.english.csv", [(6, "words", "neutral")])
     assert not changed(before, grid(translation="files", methods=methods)), "read at test alone"

@@ -235,7 +235,7 @@ def test_a_broken_csv_is_a_problem_not_a_traceback(load: Load, tmp_path: Path) -
 
 
 def test_test_ids_without_their_english_row(load: Load, tmp_path: Path) -> None:
-    rows = [(9, "x", "neutral"), (77, "y", "neutral"), (78, "z", "positive")]
+    rows = [(9, "x", "negative"), (77, "y", "neutral"), (78, "z", "positive")]
     write_csv(tmp_path / "data/javanese/test.csv", rows)
     (problem,) = data_problems(load)
     assert "2 of 3 ids of the jav test split without an English row (such as 77, 78)" in problem.found

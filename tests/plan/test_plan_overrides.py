@@ -150,3 +150,28 @@ def test_overrides_apply_to_the_task_that_they_name(fields: dict[str, Any], tmp_
         if old.fingerprint != new.fingerprint
     }
     assert differ == {"xnli"}
+
+
+# ---- for languages
+
+
+def test_training_is_overridden_for_a_language_alone(grid: MakeGrid) -> None:
+    before, after = grid(), grid(overrides=[{"language": "jav", "training": {"max_length": 512}}])
+    both = list(zip(before.runs, after.runs, strict=True))
+    assert {new.cell.language for old, new in both if old.fingerprint != new.fingerprint} == {"jav"}
+    assert {run.settings["max_length"] for run in after.runs if run.cell.language == "jav"} == {512}
+    assert [base.fingerprint for base in after.bases] == [base.fingerprint for base in before.bases]
+
+
+@pytest.mark.parametrize("section", ["base", "resources"])
+def test_what_belongs_to_no_language_is_not_overridden_for_one(load: Load, section: str) -> None:
+    changes = {"base": {"rank": 8}, "resources": {"workers": 2}}[section]
+    with pytest.raises(InputError, match=r"overrides\[0\].language.*for a language"):
+        load(overrides=[{"language": "jav", section: changes}])
+
+
+def test_an_override_names_languages_of_the_sweep(load: Load) -> None:
+    for languages in (["ace"], "all"):
+        with pytest.raises(InputError, match=r"overrides\[0\].language.*'javanes'"):
+            load(languages=languages, overrides=[{"language": "javanes", "training": {"epochs": 1}}])
+    assert load(languages="all", overrides=[{"language": ["jav", "ace"], "training": {"epochs": 1}}])

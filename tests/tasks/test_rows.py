@@ -125,7 +125,7 @@ def test_nusax_translations_lie_beside_the_split(tmp_path: Path) -> None:
     assert by_place.table["id"].to_pylist() == TASK.read(str(folder), "ace", "test").table["id"].to_pylist()
     assert TASK.read_translation(str(folder), "ace", "train") is None
     assert TASK.read_translation("org/corpus", "ace", "train") is None
-    assert TASK.problems(str(folder), ["ace"], paired=True) == []
+    assert TASK.problems(str(folder), ["ace"]) == []
 
 
 def _truncated(file: Path, other: Path) -> None:

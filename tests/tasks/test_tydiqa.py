@@ -54,9 +54,54 @@ def test_without_a_test_file_dev_is_the_test_and_a_fixed_tenth_of_train_the_vali
     assert len(found["test"]) == 30
     assert 70 < len(found["validation"]) < 130
     assert sorted(found["train"] + found["validation"]) == sorted(one["id"] for one in made("swahili", 1000))
-    write_squad(tmp_path / "swahili.train.json", made("swahili", 2000)[::-1])  # an id stays on its side
+    write_squad(tmp_path / "swahili.train.json", made("swahili", 2000)[::-1])  # a passage stays on its side
     assert set(ids(tmp_path, "sw", "validation")) >= set(found["validation"])
     assert set(ids(tmp_path, "sw", "train")) >= set(found["train"])
+
+
+def test_no_passage_is_in_train_and_in_validation(tmp_path: Path) -> None:
+    """Five questions of each passage; a translation beside the file is parted as the file is."""
+    every = [{**one, "id": f"{one['id']}-{turn}"} for turn in range(5) for one in made("swahili", 200)]
+    write_squad(tmp_path / "swahili.train.json", every)
+    english = [(one["id"], f"English of {one['context']}", "q") for one in every]
+    write_tsv(tmp_path / "swahili.train.english.tsv", ("id", "context", "question"), english)
+    passages = [
+        set(TASK.read(str(tmp_path), "sw", split).table["context"].to_pylist())
+        for split in ("train", "validation")
+    ]
+    assert not passages[0] & passages[1]
+    assert len(passages[0] | passages[1]) == 200
+    for split in ("train", "validation"):
+        translated = TASK.read_translation(str(tmp_path), "sw", split)
+        assert translated is not None
+        assert translated.table["id"].to_pylist() == ids(tmp_path, "sw", split)
+
+
+def test_only_what_reads_a_part_of_train_is_other_work_than_before(tmp_path: Path) -> None:
+    """Train and validation of one file were parted by question once."""
+    parted = {"validation": "by passage"}
+    write_squad(tmp_path / "mine" / "swahili.train.json", made("swahili", 20))
+    write_squad(tmp_path / "mine" / "swahili.dev.json", made("swahili-dev", 3))
+    write_squad(tmp_path / "mine" / "telugu.dev.json", made("telugu", 3))
+    write_squad(tmp_path / "xquad" / "xquad.ar.json", made("q", 20))
+    for split in ("train", "dev", "test"):
+        write_squad(tmp_path / "whole" / f"swahili.{split}.json", made(f"swahili-{split}", 3))
+    for folder, language, changed in [
+        ("mine", "sw", True),
+        ("mine", "te", False),
+        ("xquad", "ar", False),
+        ("whole", "sw", False),
+    ]:
+        source = str(tmp_path / folder)
+        found = TASK.identity(source, language)
+        assert (found.items() >= parted.items()) is changed
+        assert set(TASK.split_identity(source, language, "test")) == {"content"}
+    assert (
+        TASK.identity("org/corpus", "sw")
+        == {"hub": "org/corpus", "revision": "main", "language": "sw"} | parted
+    )
+    assert set(TASK.split_identity("org/corpus", "sw", "test")) == {"hub", "revision", "language"}
+    assert TASK.identity("sandbox", "sw") == {"sandbox": world.VERSION, "language": "sw"}
 
 
 def test_a_language_with_a_dev_file_alone_has_a_test_only(tmp_path: Path) -> None:
@@ -67,10 +112,13 @@ def test_a_language_with_a_dev_file_alone_has_a_test_only(tmp_path: Path) -> Non
     assert len(ids(tmp_path, "te", "test")) == 5
     with pytest.raises(InputError, match=r"no file .*telugu.train.json; wanted the train split of te"):
         ids(tmp_path, "te", "train")
-    told = [str(problem) for problem in TASK.problems(str(tmp_path), ["te"], paired=False)]
+    told = [
+        str(problem)
+        for problem in TASK.problems(str(tmp_path), ["te"], dict.fromkeys(base.SPLITS, frozenset()))
+    ]
     assert len(told) == 2
     assert "wanted the train split of te" in told[0]
-    assert TASK.problems(str(tmp_path), ["te"], paired=False, trained=False) == []
+    assert TASK.problems(str(tmp_path), ["te"], {"test": frozenset()}) == []
 
 
 def test_xquad_is_split_by_passage_the_same_in_every_language(tmp_path: Path) -> None:
@@ -87,7 +135,7 @@ def test_xquad_is_split_by_passage_the_same_in_every_language(tmp_path: Path) ->
     for mine in found.values():
         assert {row.removeprefix("again ") for row in mine} <= set(mine), "a passage is in one split"
     assert TASK.targets(source) == ["ar", "th"]
-    assert TASK.problems(source, ["ar", "th"], paired=True) == []
+    assert TASK.problems(source, ["ar", "th"]) == []
 
 
 @pytest.mark.parametrize(
@@ -239,11 +287,13 @@ def test_rows_of_other_languages_are_no_translations(tmp_path: Path) -> None:
     for name in ("english", "swahili"):
         for split in ("train", "dev", "test"):
             write_squad(tmp_path / f"{name}.{split}.json", made(f"{name}-{split}", 5))
-    assert len(TASK.problems(str(tmp_path), ["sw"], paired=True)) == 3
+    assert len(TASK.problems(str(tmp_path), ["sw"])) == 3
+    files = {split: frozenset({"beside"}) for split in base.SPLITS}
+    assert len(TASK.problems(str(tmp_path), ["sw"], files)) == 3
     for split in ("train", "dev", "test"):
         english = [(one["id"], "c", "q") for one in made(f"swahili-{split}", 5)]
         write_tsv(tmp_path / f"swahili.{split}.english.tsv", ("id", "context", "question"), english)
-    assert TASK.problems(str(tmp_path), ["sw"], paired=True) == []
+    assert TASK.problems(str(tmp_path), ["sw"], files) == []
 
 
 # ---- the hub, the sandbox, real files
@@ -300,7 +350,7 @@ def test_the_hub_gives_the_same_rows_as_a_folder(tmp_path: Path, monkeypatch: py
 def test_the_sandbox_is_parallel(small_sandbox: Path) -> None:
     source = str(small_sandbox / "data" / "tydiqa")
     assert TASK.targets(source) == sorted(world.LANGUAGES)
-    assert TASK.problems(source, TASK.targets(source), paired=True) == []
+    assert TASK.problems(source, TASK.targets(source)) == []
 
 
 def test_real_files(real: Path) -> None:
@@ -319,7 +369,7 @@ def test_real_files(real: Path) -> None:
 
 def test_real_xquad(real: Path) -> None:
     source = str(real / "xquad")
-    assert TASK.problems(source, ["ar", "th", "es"], paired=True) == []
+    assert TASK.problems(source, ["ar", "th", "es"]) == []
     found = [
         [TASK.read(source, code, split).table["id"] for split in base.SPLITS] for code in ("eng", "ar", "th")
     ]

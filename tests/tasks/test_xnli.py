@@ -6,6 +6,7 @@ import pytest
 from files import write_jsonl, write_repository, write_tsv
 
 from flare_ray.errors import InputError
+from flare_ray.plan.english import PAIRED
 from flare_ray.sandbox import world
 from flare_ray.tasks import base
 from flare_ray.tasks.xnli import TASK
@@ -151,9 +152,9 @@ def test_the_original_release(tmp_path: Path, suffix: str) -> None:
         for split in base.SPLITS:
             marked = [(f"{code} {premise}", hypothesis, label) for premise, hypothesis, label in ROWS]
             assert read(tmp_path, language, split) == rows_of(split, marked)
-    assert TASK.problems(str(tmp_path), ["sw"], paired=True) == []
+    assert TASK.problems(str(tmp_path), ["sw"]) == []
     assert TASK.targets(str(tmp_path)) == list(TASK.languages)
-    (absent,) = {problem.found for problem in TASK.problems(str(tmp_path), ["ar"], paired=True)}
+    (absent,) = {problem.found for problem in TASK.problems(str(tmp_path), ["ar"])}
     assert absent == f"no file {tmp_path / 'ar.train.tsv'}"
 
 
@@ -253,11 +254,16 @@ def test_a_translation_stands_for_the_english_row(tmp_path: Path) -> None:
         for name in ("en", "sw"):
             write_tsv(tmp_path / f"{name}.{split}.tsv", PLAIN, ROWS)
     write_tsv(tmp_path / "sw.test.tsv", PLAIN, ROWS)
-    (told,) = TASK.problems(str(tmp_path), ["sw"], paired=True)
+    (told,) = TASK.problems(str(tmp_path), ["sw"])
     assert "no file" in told.found
-    assert TASK.problems(str(tmp_path), ["sw"], paired=False) == []
+    assert TASK.problems(str(tmp_path), ["sw"], dict.fromkeys(base.SPLITS, frozenset())) == []
     write_jsonl(tmp_path / "sw.test.english.jsonl", [{"sentence1_en": "a", "sentence2_en": "b"}] * 3)
-    assert TASK.problems(str(tmp_path), ["sw"], paired=True) == []
+    files = {**PAIRED, "test": frozenset({"beside"})}
+    assert TASK.problems(str(tmp_path), ["sw"], files) == []
+    (tmp_path / "sw.test.english.jsonl").unlink()
+    (absent,) = TASK.problems(str(tmp_path), ["sw"], files)
+    assert "no English translation of the sw test split" in absent.found
+    assert "sw.test.english.tsv beside it" in absent.wanted
 
 
 # ---- the hub, the sandbox, real files
@@ -301,7 +307,7 @@ def test_the_hub_gives_the_same_rows_as_a_folder(tmp_path: Path, monkeypatch: py
 def test_the_sandbox_is_parallel(small_sandbox: Path) -> None:
     source = str(small_sandbox / "data" / "xnli")
     assert TASK.targets(source) == sorted(world.LANGUAGES)
-    assert TASK.problems(source, TASK.targets(source), paired=True) == []
+    assert TASK.problems(source, TASK.targets(source)) == []
 
 
 def test_real_files(real: Path) -> None:

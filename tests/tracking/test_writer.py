@@ -156,6 +156,14 @@ def test_a_record_becomes_one_finished_run_with_everything(study: Study) -> None
     assert expected_tags.items() <= run.data.tags.items()
 
 
+def test_answers_that_cannot_be_given_are_metrics(study: Study) -> None:
+    lost = {"data": {"test": {"answer not in the prompt": 319}}, "ceilings": {"test": 52.3}}
+    study.write(a_record(1) | lost)
+    (run,) = study.runs()
+    assert run.data.metrics["data_test_answer_not_in_the_prompt"] == 319
+    assert run.data.metrics["ceiling_test"] == 52.3
+
+
 def test_the_learning_curve_is_by_step(study: Study) -> None:
     study.write(a_record(1))
     (run,) = study.runs()

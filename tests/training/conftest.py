@@ -59,11 +59,12 @@ def open_raw(small_sandbox: Path, distributed: None) -> Callable[..., Workbench]
         data: Path | None = None,
         source_cache_mb: float = 2048,
         quantization: str = "none",
+        limit: int | None = None,
         **rest: Any,
     ) -> Workbench:
         checkpoint = checkpoint or small_sandbox / "models" / CHECKPOINTS[family]
         data = data or small_sandbox / "data" / task
-        subject = Subject(family, str(checkpoint), task, str(data), quantization=quantization)
+        subject = Subject(family, str(checkpoint), task, str(data), quantization=quantization, limit=limit)
         return Workbench(subject, group, source_cache_mb, **rest)
 
     return make

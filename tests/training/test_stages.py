@@ -223,3 +223,27 @@ def test_the_order_of_the_english_rows_changes_nothing(
         for name in ("given", "reversed")
     ]
     torch.testing.assert_close(*logits, atol=1e-4, rtol=0)
+
+
+def test_a_limited_run_reads_so_many_rows_of_each_split_and_stops_after_so_many_steps(
+    open_bench: Open, settings_of: Settings, tmp_path: Path
+) -> None:
+    bench = open_bench(limit=8)
+    settings = settings_of("flare", batch_size=4, epochs=3, max_steps=2, limit=8)
+    record = train_run(bench, "flare", "qal", settings, 1, tmp_path)
+    assert record["rows"] == {"train": 8, "validation": 8, "test": 8}
+    assert [entry["step"] for entry in record["history"]] == [2]
+    assert pq.read_table(tmp_path / "predictions.parquet").num_rows == 8
+    target, source = bench.features("qal", "train", 32), bench.features("eng", "train", 32, beside="qal")
+    assert set(target.table["id"].to_pylist()) == set(source.table["id"].to_pylist())
+
+
+def test_the_first_steps_are_those_of_a_training_of_as_many_epochs(
+    open_bench: Open, settings_of: Settings, tmp_path: Path
+) -> None:
+    bench = open_bench(limit=16)
+    records = [
+        train_run(bench, "lora", "qal", settings_of(batch_size=8, **bound), 1, tmp_path / name)
+        for name, bound in {"steps": {"epochs": 9, "max_steps": 4}, "epochs": {"epochs": 2}}.items()
+    ]
+    assert results(records[0]) == results(records[1])

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from flare_ray.errors import InputError, Problem
 from flare_ray.loading import load_config, load_tokenizer
 from flare_ray.models.base import origin
+from flare_ray.plain_text import encode_text
 from flare_ray.registry import wanted
 from flare_ray.translation.backends.codes import codes_of
 
@@ -114,7 +115,7 @@ class Backend(ABC):
             return []
         if self.codes.told_source:
             self.tokenizer.src_lang = self.codes.code(source)
-        made = self.tokenizer(list(texts), split_special_tokens=True, verbose=False)
+        made = encode_text(self.tokenizer, list(texts), verbose=False)
         return list(made["input_ids"])
 
     def _halving(self, rows: list[list[int]], first: str | None) -> list[list[int]]:

@@ -1,0 +1,220 @@
+"""What this machine's cache holds, what of it is in use, and removing the rest: all of it can be made again.
+
+    found = entries(cache_folder())
+    removed, kept = remove(found)
+
+Only files and folders of the names that this package gives are listed; everything else is left alone. MLflow's
+databases and the notes of mounts are no copies of anything and stay.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from flare_ray.cache import DEFAULT, VARIABLE
+from flare_ray.errors import InputError, Problem
+
+_HEX = r"[0-9a-f]{12,}"
+_NAMES = {
+    "rows": rf"{_HEX}[.-].*",
+    "digests": _HEX,
+    "checksums": _HEX,
+    "input-checks": rf"{_HEX}(\..*)?",
+    "source-states": rf"lock|{_HEX}(\..*)?",
+    "mt-states": _HEX,
+    "translations": rf"{_HEX}\.sqlite.*",
+    "ct2": rf"{_HEX}(\..*)?",
+    "store": _HEX,
+}
+"""Folders of the cache, and names of the entries in each; what is being written or removed begins with a point."""
+KINDS = {
+    "rows": "clean rows of data files and hub data sets",
+    "digests": "hashes of checkpoint and data files",
+    "checksums": "files that were read and found whole",
+    "input-checks": "results of checks of inputs",
+    "agreed-scores": "scores that agree with their predictions",
+    "source-states": "hidden states of English text",
+    "mt-states": "states of translation models' encoders",
+    "translations": "translations of texts",
+    "ct2": "translation models converted for ctranslate2",
+    "store": "copies of files of stores that are no folders",
+    "sandbox": "the constructed world of languages (removed with --all alone)",
+}
+SANDBOX = "sandbox"
+_STAYS = ("mlflow", "mounts")
+_LOADED_BY_PATH = ("store", "ct2", SANDBOX)
+"""Kinds whose files a running sweep opens whenever it needs them."""
+_YOUNG = 600.0
+"""Seconds without a change after which a running sweep has opened what it just made."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file or folder of the cache. changed: Unix time of the newest file."""
+
+    kind: str
+    path: Path
+    bytes: int
+    changed: float
+
+
+def entries(cache: Path) -> list[Entry]:
+    """Return everything of the cache that can be made again. Raises InputError where a folder is no cache."""
+    _refuse_others(cache)
+    found = [Entry(kind, path, *_size(path)) for kind, path in _paths(cache)]
+    return sorted(found, key=lambda entry: (list(KINDS).index(entry.kind), entry.path))
+
+
+def foreign(cache: Path) -> list[Path]:
+    """Return what lies in the cache and is not listed by `entries`."""
+    known = {path for _, path in _paths(cache)}
+    inside = {path.parent for path in known} - {cache}
+    places = [cache, *(cache / name for name in _NAMES if (cache / name).is_dir())]
+    every = (path for place in places for path in _children(place))
+    return [path for path in every if path not in known | inside and path.name not in (*_NAMES, *_STAYS)]
+
+
+def remove(found: Iterable[Entry]) -> tuple[list[Entry], dict[Path, str]]:
+    """Remove entries that nobody uses; return them, and why each other one stays."""
+    listed = list(found)
+    users, opened = _users({entry.path for entry in listed}), _opened()
+    removed: list[Entry] = []
+    kept: dict[Path, str] = {}
+    for entry in listed:
+        if reason := _in_use(entry, users, opened):
+            kept[entry.path] = reason
+            continue
+        try:
+            _discard(entry.path)
+        except OSError as error:
+            kept[entry.path] = f"{type(error).__name__}: {error.strerror or error}"
+        else:
+            removed.append(entry)
+    return removed, kept
+
+
+def _refuse_others(cache: Path) -> None:
+    """Raise InputError for a folder that this package has not made, whatever names are in it."""
+    real = cache.resolve()
+    around = {Path.home().resolve(), *Path.home().resolve().parents}
+    names = {path.name for path in _children(cache)}
+    ours = {*_NAMES, *_STAYS, "agreed-scores"} & names or {name for name in names if _is_sandbox(name)}
+    if not cache.exists() or (real not in around and (ours or not names)):
+        return
+    got = f"{cache}, a folder with other files: {', '.join(sorted(names)[:3])}"
+    raise InputError("cache", [Problem(VARIABLE, got, "the folder of a cache that flare_ray made")])
+
+
+def _paths(cache: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the kind and the path of every entry."""
+    for path in _children(cache):
+        if path.name == "agreed-scores":
+            yield path.name, path
+        elif _is_sandbox(path.name):
+            yield SANDBOX, path
+        elif pattern := _NAMES.get(path.name):
+            yield from ((path.name, one) for one in _children(path) if _fits(pattern, one.name))
+
+
+def _is_sandbox(name: str) -> bool:
+    return _fits(r"sandbox-[0-9a-f]{8}([.-].*)?", name)
+
+
+def _fits(pattern: str, name: str) -> bool:
+    return re.fullmatch(rf"\.?({pattern})(\.removed)?", name) is not None
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _size(path: Path) -> tuple[int, float]:
+    """Return the bytes of a file or folder, links not followed, and when the newest part was changed."""
+    total, newest = 0, 0.0
+    for file in _files(path):
+        with suppress(OSError):
+            status = file.lstat()
+            total += status.st_size
+            newest = max(newest, status.st_mtime)
+    return total, newest
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_symlink() or not path.is_dir():
+        yield path
+        return
+    for parent, _, files in os.walk(path):
+        yield from (Path(parent, name) for name in files)
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        gone = path.with_name(f".{path.name}.removed")
+        path.rename(gone)  # its name goes at once: nobody finds a part of it
+        shutil.rmtree(gone)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _in_use(entry: Entry, users: list[int], opened: set[str]) -> str | None:
+    """Return why an entry is not removed now; None for one that nobody uses."""
+    real = os.path.realpath(entry.path)
+    if any(path == real or path.startswith(f"{real}/") for path in opened):
+        return "a process has it open"
+    if not users:
+        return None
+    running = f"process {users[0]} uses this cache"
+    if entry.kind in _LOADED_BY_PATH or entry.path.name.endswith("lock"):
+        return running
+    return running if time.time() - entry.changed < _YOUNG else None
+
+
+def _opened() -> set[str]:
+    """Return the real paths of all files that processes of this machine have open or mapped, as far as is seen."""
+    found: set[str] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            found.update(os.path.realpath(link) for link in (process / "fd").iterdir())
+        with suppress(OSError, ValueError):
+            lines = (process / "maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+            found.update(line[line.index("/") :] for line in lines if "/" in line)
+    return found
+
+
+def _users(paths: Iterable[Path]) -> list[int]:
+    """Return other processes of this package, and Ray's workers, that have the cache of these paths."""
+    caches = {os.path.realpath(parent) for path in paths for parent in path.parents}
+    mine = {process.pid for process in (psutil.Process(), *psutil.Process().parents())}
+    found = []
+    for process in psutil.process_iter():
+        if process.pid in mine or not _is_ours(process):
+            continue
+        try:
+            environment = process.environ()
+        except (psutil.Error, OSError):
+            environment = {}  # another user's: it may have this cache
+        home = environment.get("HOME", os.path.expanduser("~"))
+        place = environment.get(VARIABLE) or DEFAULT.replace("~", home, 1)
+        if not environment or os.path.realpath(place) in caches:
+            found.append(process.pid)
+    return found
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    try:
+        words = " ".join(process.cmdline())
+    except (psutil.Error, OSError):
+        return False
+    return any(sign in words for sign in ("flare_ray", "flare-ray", "ray::", "default_worker.py"))
