@@ -1,10 +1,9 @@
 """What this machine's cache holds, what of it is in use, and removing the rest: all of it can be made again.
 
-    found = entries(cache_folder())
-    removed, kept = remove(found)
+    removed, kept = remove(entries(cache_folder()))
 
 Only files and folders of the names that this package gives are listed; everything else is left alone. MLflow's
-databases and the notes of mounts are no copies of anything and stay.
+databases and the notes of mounts stay.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ KINDS = {
     "mt-states": "states of translation models' encoders",
     "translations": "translations of texts",
     "ct2": "translation models converted for ctranslate2",
-    "store": "copies of files of stores that are no folders",
+    "store": "copies of files of object stores",
     "sandbox": "the constructed world of languages (removed with --all alone)",
 }
 SANDBOX = "sandbox"
@@ -58,7 +57,7 @@ _YOUNG = 600.0
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """One file or folder of the cache. changed: Unix time of the newest file."""
 
     kind: str
@@ -67,27 +66,27 @@ class Entry:
     changed: float
 
 
-def entries(cache: Path) -> list[Entry]:
-    """Return everything of the cache that can be made again. Raises InputError where a folder is no cache."""
+def entries(cache: Path) -> list[CacheEntry]:
+    """Return everything of the cache that can be made again. Raises InputError for any other folder."""
     _refuse_others(cache)
-    found = [Entry(kind, path, *_size(path)) for kind, path in _paths(cache)]
-    return sorted(found, key=lambda entry: (list(KINDS).index(entry.kind), entry.path))
+    listed = [CacheEntry(kind, path, *_size(path)) for kind, path in _paths(cache)]
+    return sorted(listed, key=lambda entry: (list(KINDS).index(entry.kind), entry.path))
 
 
 def foreign(cache: Path) -> list[Path]:
     """Return what lies in the cache and is not listed by `entries`."""
     known = {path for _, path in _paths(cache)}
     inside = {path.parent for path in known} - {cache}
-    places = [cache, *(cache / name for name in _NAMES if (cache / name).is_dir())]
-    every = (path for place in places for path in _children(place))
+    folders = [cache, *(cache / name for name in _NAMES if (cache / name).is_dir())]
+    every = (path for folder in folders for path in _children(folder))
     return [path for path in every if path not in known | inside and path.name not in (*_NAMES, *_STAYS)]
 
 
-def remove(found: Iterable[Entry]) -> tuple[list[Entry], dict[Path, str]]:
-    """Remove entries that nobody uses; return them, and why each other one stays."""
-    listed = list(found)
+def remove(chosen: Iterable[CacheEntry]) -> tuple[list[CacheEntry], dict[Path, str]]:
+    """Remove entries that nobody uses; return them, and why each other entry stays."""
+    listed = list(chosen)
     users, opened = _users({entry.path for entry in listed}), _opened()
-    removed: list[Entry] = []
+    removed: list[CacheEntry] = []
     kept: dict[Path, str] = {}
     for entry in listed:
         if reason := _in_use(entry, users, opened):
@@ -103,7 +102,7 @@ def remove(found: Iterable[Entry]) -> tuple[list[Entry], dict[Path, str]]:
 
 
 def _refuse_others(cache: Path) -> None:
-    """Raise InputError for a folder that this package has not made, whatever names are in it."""
+    """Raise InputError for a folder that this package has not made."""
     real = cache.resolve()
     around = {Path.home().resolve(), *Path.home().resolve().parents}
     names = {path.name for path in _children(cache)}
@@ -122,7 +121,7 @@ def _paths(cache: Path) -> Iterator[tuple[str, Path]]:
         elif _is_sandbox(path.name):
             yield SANDBOX, path
         elif pattern := _NAMES.get(path.name):
-            yield from ((path.name, one) for one in _children(path) if _fits(pattern, one.name))
+            yield from ((path.name, file) for file in _children(path) if _fits(pattern, file.name))
 
 
 def _is_sandbox(name: str) -> bool:
@@ -168,8 +167,8 @@ def _discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _in_use(entry: Entry, users: list[int], opened: set[str]) -> str | None:
-    """Return why an entry is not removed now; None for one that nobody uses."""
+def _in_use(entry: CacheEntry, users: list[int], opened: set[str]) -> str | None:
+    """Return why an entry is not removed now; None if nobody uses it."""
     real = os.path.realpath(entry.path)
     if any(path == real or path.startswith(f"{real}/") for path in opened):
         return "a process has it open"
@@ -183,33 +182,49 @@ def _in_use(entry: Entry, users: list[int], opened: set[str]) -> str | None:
 
 def _opened() -> set[str]:
     """Return the real paths of all files that processes of this machine have open or mapped, as far as is seen."""
-    found: set[str] = set()
+    paths: set[str] = set()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            found.update(os.path.realpath(link) for link in (process / "fd").iterdir())
+            paths.update(os.path.realpath(link) for link in (process / "fd").iterdir())
         with suppress(OSError, ValueError):
             lines = (process / "maps").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-            found.update(line[line.index("/") :] for line in lines if "/" in line)
-    return found
+            paths.update(line[line.index("/") :] for line in lines if "/" in line)
+    return paths
 
 
 def _users(paths: Iterable[Path]) -> list[int]:
     """Return other processes of this package, and Ray's workers, that have the cache of these paths."""
     caches = {os.path.realpath(parent) for path in paths for parent in path.parents}
     mine = {process.pid for process in (psutil.Process(), *psutil.Process().parents())}
-    found = []
+    users = []
     for process in psutil.process_iter():
         if process.pid in mine or not _is_ours(process):
             continue
         try:
-            environment = process.environ()
-        except (psutil.Error, OSError):
-            environment = {}  # another user's: it may have this cache
+            environment = _environment(process)
+        except psutil.NoSuchProcess:
+            continue
         home = environment.get("HOME", os.path.expanduser("~"))
-        place = environment.get(VARIABLE) or DEFAULT.replace("~", home, 1)
-        if not environment or os.path.realpath(place) in caches:
-            found.append(process.pid)
-    return found
+        folder = environment.get(VARIABLE) or DEFAULT.replace("~", home, 1)
+        if not environment or os.path.realpath(folder) in caches:
+            users.append(process.pid)
+    return users
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """Return a process's environment; empty where it cannot be read, as of another user's. Raises NoSuchProcess.
+
+    A Ray worker overwrites its own with its title; it got that of its raylet.
+    """
+    raylets = [parent for parent in process.parents() if "raylet" in parent.name()]
+    for source in (process, *raylets):
+        try:
+            environment = source.environ()
+        except (psutil.AccessDenied, OSError):
+            continue
+        if "HOME" in environment or VARIABLE in environment:
+            return environment
+    return {}
 
 
 def _is_ours(process: psutil.Process) -> bool:

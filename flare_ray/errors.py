@@ -90,7 +90,7 @@ class InputError(Exception):
         self.title = title
         self.problems = tuple(dict.fromkeys(map(_presentable, problems)))
         if len(self.problems) == 1 and self.problems[0].where == title:
-            super().__init__(str(self.problems[0]))  # its place is said once
+            super().__init__(str(self.problems[0]))  # the title would repeat the place
             return
         count = f"{len(self.problems)} problem" + ("s" if len(self.problems) != 1 else "")
         lines = _listed(self.problems)

@@ -27,7 +27,7 @@ _REMEDY = "use a checkpoint of a class that transformers has, or convert it to o
 
 
 class BrokenCheckpoint(InputError):
-    """A checkpoint that is not there, or whose files are no whole model: trying again is of no use."""
+    """A checkpoint that is not there, or whose files do not make a whole model. Permanent."""
 
 
 def load_config(*, pretrained_model_name_or_path: str, revision: str | None = None) -> Any:
@@ -106,7 +106,7 @@ def code_problems(folder: Path, where: str, name: str = "") -> list[Problem]:
         try:
             load_config(pretrained_model_name_or_path=str(folder))
         except BrokenCheckpoint:
-            return []  # other faults of a configuration are not this check's
+            return []  # not this check's to report
         except InputError as error:
             problems = [Problem(where, problem.found, problem.wanted) for problem in error.problems]
         except (OSError, ValueError, KeyError, TypeError):
@@ -116,7 +116,7 @@ def code_problems(folder: Path, where: str, name: str = "") -> list[Problem]:
 
 
 def _refusing(name: str, load: Callable[[], Any]) -> Any:
-    """Call `load`; convert the library's refusal to run code, and its errors about a broken one, into InputError."""
+    """Call `load`; convert the library's refusal to run code, and its errors about broken files, into InputError."""
     try:
         return load()
     except Exception as error:  # safetensors, tokenizers and huggingface_hub have errors of their own

@@ -20,6 +20,7 @@ from flare_ray.execution.translating import RayPool, headline
 from flare_ray.plan.checkpoints import SANDBOX, is_local, local_path
 from flare_ray.plan.corpora import Corpus, corpus, translator_identity
 from flare_ray.plan.fingerprint import fingerprint
+from flare_ray.plan.language_codes import matching
 from flare_ray.plan.schema import Resources, Section, Translation
 from flare_ray.plan.storage import absolute_storage
 from flare_ray.store import Store, open_store
@@ -84,7 +85,8 @@ def translate_task(
     store = open_store(storage)
     translators(resources, connect())
     _ensure_sandbox(translation, source, console)
-    corpora = [corpus(task_name, source, code, split, translation) for code in languages for split in splits]
+    codes = task_languages(task_name, source, languages)
+    corpora = [corpus(task_name, source, code, split, translation) for code in codes for split in splits]
 
     def done(one: Corpus, record: dict[str, Any]) -> None:
         facts = "  ".join(f"{name} {value:.1f}" for name, value in headline(record).items())
@@ -123,6 +125,13 @@ def translate_table(
     return translate_file(store, file, columns, pair, loaded, out, pool)
 
 
+def task_languages(task_name: str, source: str, languages: Sequence[str]) -> list[str]:
+    """Return the task's codes of languages that are given by any name, each once; an unknown name stays."""
+    task = registry.load("tasks", task_name)
+    known = task.targets(source)
+    return list(dict.fromkeys(matching(task.code(name), known) or name for name in languages))
+
+
 def _task_source(
     task_name: str,
     data: str | None,
@@ -143,6 +152,7 @@ def _task_source(
             "translate", [Problem("--data", f"no folder {source}", "a folder, a hub id, or sandbox")]
         )
     known = task.targets(source)
+    languages = task_languages(task_name, source, languages)
     problems = [
         Problem("--to", repr(code), registry.wanted(code, known)) for code in languages if code not in known
     ]

@@ -4,7 +4,7 @@
     flare-ray cache clean                  # all but the sandbox and what is in use
     flare-ray cache clean --kind source-states --kind store
 
-Exit codes: 0 fine; 1 something could not be removed; 2 the folder is no cache.
+Exit codes: 0 fine; 1 something could not be removed; 2 the folder holds other files than a cache.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import typer
 
 from flare_ray import registry
 from flare_ray.cache import cache_folder
-from flare_ray.cache_entries import KINDS, SANDBOX, Entry, entries, foreign, remove
+from flare_ray.cache_entries import KINDS, SANDBOX, CacheEntry, entries, foreign, remove
 from flare_ray.commands.guard import guarded
 from flare_ray.commands.output import json_text
 from flare_ray.commands.tables import print_rows, size_text
@@ -49,9 +49,9 @@ def clean_command(
     raise typer.Exit(guarded(lambda: _clean(kind or [], everything, dry_run, as_json)))
 
 
-def cache_rows(found: Sequence[Entry]) -> list[dict[str, Any]]:
+def cache_rows(listed: Sequence[CacheEntry]) -> list[dict[str, Any]]:
     """Return a row for each kind that has entries: kind, entries, bytes, what it is."""
-    kinds = {kind: [entry for entry in found if entry.kind == kind] for kind in KINDS}
+    kinds = {kind: [entry for entry in listed if entry.kind == kind] for kind in KINDS}
     return [
         {
             "kind": kind,
@@ -66,9 +66,9 @@ def cache_rows(found: Sequence[Entry]) -> list[dict[str, Any]]:
 
 def print_cache() -> None:
     """Print the cache's kinds with their sizes."""
-    found = entries(cache_folder())
-    total = size_text(sum(entry.bytes for entry in found))
-    print_rows(cache_rows(found), {"bytes": size_text}, f"{total} in {cache_folder()}")
+    listed = entries(cache_folder())
+    total = size_text(sum(entry.bytes for entry in listed))
+    print_rows(cache_rows(listed), {"bytes": size_text}, f"{total} in {cache_folder()}")
 
 
 def cache_facts() -> dict[str, Any]:
@@ -97,12 +97,12 @@ def _clean(kinds: Sequence[str], everything: bool, dry_run: bool, as_json: bool)
         raise InputError("cache", problems)
     cache = cache_folder()
     chosen = set(kinds or [kind for kind in KINDS if kind != SANDBOX]) | ({SANDBOX} if everything else set())
-    found = [entry for entry in entries(cache) if entry.kind in chosen]
-    removed, kept = (found, {}) if dry_run else remove(found)
+    listed = [entry for entry in entries(cache) if entry.kind in chosen]
+    removed, kept = (listed, {}) if dry_run else remove(listed)
     freed = sum(entry.bytes for entry in removed)
     if as_json:
-        facts = {"cache": str(cache), "removed": not dry_run, "bytes": freed, "kinds": cache_rows(removed)}
-        print(json_text({**facts, "kept": {str(path): why for path, why in kept.items()}}))
+        summary = {"cache": str(cache), "removed": not dry_run, "bytes": freed, "kinds": cache_rows(removed)}
+        print(json_text({**summary, "kept": {str(path): why for path, why in kept.items()}}))
     else:
         caption = f"{'can go' if dry_run else 'freed'}: {size_text(freed)} ({freed} bytes) of {cache}"
         print_rows(cache_rows(removed), {"bytes": size_text}, caption)

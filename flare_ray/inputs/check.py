@@ -12,9 +12,11 @@ from collections.abc import Sequence
 
 from flare_ray.inputs.answers import check_answers
 from flare_ray.inputs.checkpoints import check_checkpoints
+from flare_ray.inputs.data_files import check_data_files
 from flare_ray.inputs.findings import Findings
 from flare_ray.inputs.positions import check_positions
 from flare_ray.inputs.rows import check_data
+from flare_ray.inputs.translators import check_translators
 from flare_ray.inputs.unknown_tokens import check_unknown_tokens
 from flare_ray.plan.grid import Run
 from flare_ray.plan.schema import Sweep
@@ -23,6 +25,7 @@ from flare_ray.plan.schema import Sweep
 def check_inputs(sweep: Sweep, runs: Sequence[Run]) -> Findings:
     """Return the findings of all checks. runs: those of the grid, and those that searches may ask for."""
     found = check_models(sweep, runs)
+    check_data_files(sweep, found)
     check_data(sweep, found)
     if not found.problems:  # what follows loads tokenizers and reads rows
         check_unknown_tokens(sweep, found)
@@ -35,4 +38,5 @@ def check_models(sweep: Sweep, runs: Sequence[Run]) -> Findings:
     found = Findings()
     check_positions(runs, found)
     check_checkpoints(sweep, found)
+    check_translators(sweep, runs, found)
     return found

@@ -14,9 +14,8 @@ from typing import Any
 from flare_ray import registry
 from flare_ray.errors import Problem
 from flare_ray.inputs.findings import Findings
-from flare_ray.plan.axes import parallels
-from flare_ray.plan.checkpoints import content_files, is_local, local_path, read_config, translator
-from flare_ray.plan.schema import Sweep, Translation
+from flare_ray.plan.checkpoints import content_files, is_local, local_path, read_config
+from flare_ray.plan.schema import Sweep
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -36,7 +35,7 @@ _LARGEST_HEADER = 100 << 20
 
 
 def check_checkpoints(sweep: Sweep, found: Findings) -> None:
-    """Find what is wrong with the local checkpoints of models and translators."""
+    """Find what is wrong with the local checkpoints of models."""
     for place, model in enumerate(sweep.models):
         if is_local(model.checkpoint):
             where = f"models[{place}].checkpoint"
@@ -44,11 +43,6 @@ def check_checkpoints(sweep: Sweep, found: Findings) -> None:
             found.add(folder_problems(folder, where))
             config = _config(folder)
             found.add(*family_findings(config, model.family, f"models[{place}].family", model.checkpoint))
-    machines = [one for one in parallels(sweep) if isinstance(one, Translation)]
-    for machine in machines:
-        checkpoint = translator(machine.model)
-        if is_local(checkpoint):
-            found.add(folder_problems(local_path(checkpoint), "translation.model"))
 
 
 def folder_problems(folder: Path, where: str) -> list[Problem]:
@@ -81,7 +75,8 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _pointers(folder: Path, where: str) -> Iterator[Problem]:
     """Yield files that are git-LFS pointers in place of content."""
-    for file in content_files(folder):
+    other = (folder / name for name in TOKENIZER_FILES)  # of a suffix that is no content's
+    for file in dict.fromkeys([*content_files(folder), *(file for file in other if file.is_file())]):
         with file.open("rb") as stream:
             if stream.read(len(_POINTER)) == _POINTER:
                 got = f"{file}: a git-LFS pointer, not the file itself"

@@ -36,6 +36,9 @@ _KNOWN = {
 
 def positions_of(config: Mapping[str, Any]) -> int | None:
     """Return how many tokens a model reads, from its config.json; None for relative or unknown positions."""
+    inner = config.get("text_config")
+    if isinstance(inner, dict):  # a model of several parts
+        return positions_of({"model_type": config.get("model_type"), **inner})
     size = config.get("max_position_embeddings", config.get("n_positions"))
     if config.get("model_type") in ("mt5", "t5", "umt5") or type(size) is not int or size < 1:
         return None

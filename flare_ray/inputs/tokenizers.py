@@ -6,7 +6,7 @@ A tokenizer.json is read by the `tokenizers` library alone, so that a plan impor
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,9 @@ def load_tokenizer_of(model: ModelSpec) -> Any:
     place = Path(origin(model.checkpoint)["pretrained_model_name_or_path"])
     try:
         if (place / "tokenizer.json").is_file():
-            return LightTokenizer(place)
+            light = LightTokenizer(place)
+            if light.eos_token_id is not None or light.pad_token_id is not None:
+                return light  # of another one only transformers knows the special tokens' usual names
         return registry.load("models", model.family).tokenizer(model.checkpoint)
     except InputError:
         raise
@@ -133,7 +135,36 @@ def vocabulary_problem(tokenizer: Any, vocab_size: int | None, checkpoint: str) 
     return Problem(f"tokenizer of {checkpoint}", got, expected)
 
 
-def vocabulary_size(config: dict[str, Any]) -> int | None:
+def special_token_problems(
+    tokenizer: Any, config: Mapping[str, Any], architecture: str, checkpoint: str
+) -> list[Problem]:
+    """Return which special tokens a model lacks: one that ends an answer or pads a row, and ids with an embedding.
+
+    config: the checkpoint's config.json. architecture: of its family.
+    """
+    where = f"tokenizer of {checkpoint}"
+    size = vocabulary_size(config)
+    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    if eos is None and (pad is None or architecture == "decoder"):
+        lacks = (
+            "no end-of-sequence token" if architecture == "decoder" else "neither a padding nor an end token"
+        )
+        return [Problem(where, f"a tokenizer with {lacks}", "eos_token in its tokenizer_config.json")]
+    problems = []
+    for name, token in {"eos_token": eos, "pad_token": pad, "unk_token": tokenizer.unk_token_id}.items():
+        if size and token is not None and token >= size:
+            got = f"{name} with id {token:,}; the model has embeddings for {size:,}"
+            problems.append(Problem(where, got, "a special token of the model's own vocabulary"))
+    if architecture == "encoder_decoder":
+        end = config.get("eos_token_id", 1)
+        found = tokenizer(["a"])["input_ids"][0].count(end)
+        if found != 1:
+            got = f"{found} tokens with the id {end} (the model's eos_token_id) in an encoded text"
+            problems.append(Problem(where, got, "a tokenizer that ends each text with the model's end token"))
+    return problems
+
+
+def vocabulary_size(config: Mapping[str, Any]) -> int | None:
     """Return `vocab_size` of a config.json, that of its text part for a model of several parts."""
     inner = config.get("text_config")
     size = config.get("vocab_size") or (inner.get("vocab_size") if isinstance(inner, dict) else None)

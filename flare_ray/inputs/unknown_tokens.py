@@ -13,6 +13,7 @@ from flare_ray.inputs.remembered import remembered
 from flare_ray.inputs.tokenizers import (
     is_here,
     load_tokenizer_of,
+    special_token_problems,
     tokenizer_identity,
     vocabulary_problem,
     vocabulary_size,
@@ -25,8 +26,10 @@ from flare_ray.tasks.base import SPLITS, Task
 MOST = 0.25
 """Share of unknown tokens from which on a split is refused: half the tokens of a script that SentencePiece lacks."""
 WORTH_A_WARNING = 0.01
+IN_BYTES = 1.5
+"""Tokens per character from which on a warning says that a script is read as bytes: it has no unknown tokens."""
 _SAMPLED = 200  # rows of a split
-_VERSION = "1"
+_VERSION = "2"
 
 
 def unknown_share(tokenizer: Any, texts: Sequence[str]) -> float:
@@ -37,6 +40,14 @@ def unknown_share(tokenizer: Any, texts: Sequence[str]) -> float:
     sequences = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     total = sum(map(len, sequences))
     return sum(tokens.count(unknown) for tokens in sequences) / total if total else 0.0
+
+
+def tokens_per_character(tokenizer: Any, texts: Sequence[str]) -> float:
+    """Return the mean number of tokens per character that is no space; 0 for no text."""
+    characters = sum(len("".join(text.split())) for text in texts)
+    if not characters:
+        return 0.0
+    return sum(map(len, tokenizer(list(texts), add_special_tokens=False)["input_ids"])) / characters
 
 
 def unknown_problem(share: float, language: str, split: str, checkpoint: str) -> Problem | None:
@@ -55,8 +66,8 @@ def check_unknown_tokens(sweep: Sweep, found: Findings) -> None:
             continue
         known = _Tokenizer(model)
         try:
-            if problem := known.vocabulary():
-                found.add([problem])
+            if problems := known.vocabulary():
+                found.add(problems)
                 continue
             for name in sweep.tasks:
                 shares = list(_shares(sweep, name, known))
@@ -78,23 +89,32 @@ class _Tokenizer:
             self._loaded = load_tokenizer_of(self.model)
         return self._loaded
 
-    def vocabulary(self) -> Problem | None:
+    def vocabulary(self) -> list[Problem]:
         """Return why it cannot be its model's."""
-        if not is_local(self.model.checkpoint):
-            return None
-        size = vocabulary_size(read_config(local_path(self.model.checkpoint)))
+        checkpoint = self.model.checkpoint
+        if not is_local(checkpoint):
+            return []
+        config = read_config(local_path(checkpoint))
+        architecture = registry.load("models", self.model.family).architecture
 
-        def compute() -> list[str]:
-            problem = vocabulary_problem(self.loaded, size, self.model.checkpoint)
-            return [problem.where, problem.found, problem.wanted] if problem else []
+        def compute() -> list[list[str]]:
+            problem = vocabulary_problem(self.loaded, vocabulary_size(config), checkpoint)
+            found = [problem] if problem else []
+            found = found or special_token_problems(self.loaded, config, architecture, checkpoint)
+            return [[one.where, one.found, one.wanted] for one in found]
 
-        key = {"check": "vocabulary", "version": _VERSION, "tokenizer": self.identity, "size": size}
-        stored = remembered(key, compute)
-        return Problem(*stored) if stored else None
+        key = {
+            "check": "vocabulary",
+            "version": _VERSION,
+            "tokenizer": self.identity,
+            "checkpoint": checkpoint,
+            "architecture": architecture,
+        }
+        return [Problem(*stored) for stored in remembered(key, compute)]
 
 
-def _shares(sweep: Sweep, name: str, tokenizer: _Tokenizer) -> Iterator[tuple[str, str, float]]:
-    """Yield (language, split, share of unknown tokens) of a task's local rows."""
+def _shares(sweep: Sweep, name: str, tokenizer: _Tokenizer) -> Iterator[tuple[str, str, float, float]]:
+    """Yield (language, split, share of unknown tokens, tokens per character) of a task's local rows."""
     task, source = registry.load("tasks", name), data_source(sweep, name)
     if not is_local(source):
         return
@@ -110,12 +130,14 @@ def _shares(sweep: Sweep, name: str, tokenizer: _Tokenizer) -> Iterator[tuple[st
                 "tokenizer": tokenizer.identity,
                 "rows": task.fetched_as(source, language, split),
             }
-            share = partial(_measured, tokenizer, task, source, language, split)
-            yield language, split, remembered(key, share)
+            measured = partial(_measured, tokenizer, task, source, language, split)
+            share, per_character = remembered(key, measured)
+            yield language, split, share, per_character
 
 
-def _measured(tokenizer: _Tokenizer, task: Task, source: str, language: str, split: str) -> float:
-    return unknown_share(tokenizer.loaded, _texts(task, source, language, split))
+def _measured(tokenizer: _Tokenizer, task: Task, source: str, language: str, split: str) -> list[float]:
+    texts = _texts(task, source, language, split)
+    return [unknown_share(tokenizer.loaded, texts), tokens_per_character(tokenizer.loaded, texts)]
 
 
 def _texts(task: Task, source: str, language: str, split: str) -> list[str]:
@@ -124,14 +146,19 @@ def _texts(task: Task, source: str, language: str, split: str) -> list[str]:
     return [text for column in task.text_columns for text in table[column].to_pylist()]
 
 
-def _report(shares: Iterable[tuple[str, str, float]], model: str, task: str, found: Findings) -> None:
+def _report(shares: Iterable[tuple[str, str, float, float]], model: str, task: str, found: Findings) -> None:
     """Add a problem for each split beyond the bound, and one warning for all others that are worth one."""
-    some = []
-    for language, split, share in shares:
+    some, in_bytes = [], []
+    for language, split, share, per_character in shares:
+        if per_character >= IN_BYTES:
+            in_bytes.append(f"{language} {split} {per_character:.1f} tokens per character")
         if problem := unknown_problem(share, language, f"{task} {split}", model):
             found.add([problem])
         elif share >= WORTH_A_WARNING:
             some.append(f"{language} {split} {share:.1%}")
+    if in_bytes:
+        got = f"{model} on {task}: {', '.join(in_bytes)}; the tokenizer reads the script as bytes"
+        found.add(warnings=[Problem("tokens", got, "a tokenizer that knows the script")])
     if some:
         got = f"{model} on {task}: {', '.join(some)}"
         found.add(

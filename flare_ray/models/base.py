@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from flare_ray import registry
+from flare_ray.errors import InputError, Problem
 from flare_ray.loading import load_model, load_tokenizer
 from flare_ray.plan.checkpoints import SANDBOX, is_local, local_path
 from flare_ray.store import shelf
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from flare_ray.forms.base import Form
+
+_MOST_DRAWN = 0.5
+"""Share of weights that a checkpoint may lack, which are then random; some classes have parts that others lack."""
 
 Architecture = Literal["encoder", "encoder_decoder", "decoder"]
 
@@ -86,7 +90,8 @@ class Family:
         """The checkpoint with the form's head, frozen, on a device.
 
         A head that the checkpoint lacks is drawn from the current random state. Quantised weights stay
-        differentiable (QLoRA, paper section 4.1); heads and output embeddings are not quantised.
+        differentiable (QLoRA, paper section 4.1); heads and output embeddings are not quantised. Raises InputError
+        for a checkpoint without most of the model's weights, which would be random.
         """
         settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention or self.attention}
         if form.name == "classification":
@@ -96,13 +101,25 @@ class Family:
                 "quantization_config": quantized(quantization, dtype, self.heads[form.name]),
                 "device_map": {"": device},
             }
-        model = load_model(form.auto_class, **origin(checkpoint), **settings)
+        model, report = load_model(
+            form.auto_class, **origin(checkpoint), **settings, output_loading_info=True
+        )
+        _check_loaded(model, report["missing_keys"], self.heads[form.name], checkpoint)
         if quantization == "none":
             return model.to(device).requires_grad_(False)
         from flare_ray.fusion.quantised import keep_differentiable
 
         keep_differentiable(model)
         return model.requires_grad_(False)
+
+
+def _check_loaded(model: Any, missing: Iterable[str], heads: tuple[str, ...], checkpoint: str) -> None:
+    """Raise InputError where more than a part of the weights, the task head aside, is not the checkpoint's."""
+    drawn = sorted(name for name in missing if name.split(".")[0] not in heads)
+    total = sum(name.split(".")[0] not in heads for name in model.state_dict())
+    if len(drawn) > _MOST_DRAWN * total:
+        got = f"{checkpoint} without {len(drawn)} of {total} weights of {type(model).__name__}, such as {drawn[0]}"
+        raise InputError(checkpoint, [Problem("checkpoint", got, "the weights of such a model")])
 
 
 def quantized(kind: str, dtype: torch.dtype, heads: tuple[str, ...]) -> Any:

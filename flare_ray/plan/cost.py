@@ -188,12 +188,10 @@ def _passes(work: Run | Base) -> float:
     """
     epochs, limit = work.settings.get("epochs", 0), work.settings.get("limit") or math.inf
     amount = _amount(work) or _GUESSED
+    rows_read = [min(count, limit) for count in amount.rows]
     if "max_steps" in work.settings:
-        read = max(1.0, min(amount.rows[0], limit))
-        epochs = min(epochs, work.settings["max_steps"] * work.settings["batch_size"] / read)
-    train, validation, test = (
-        min(count, limit) * tokens for count, tokens in zip(amount.rows, amount.tokens, strict=True)
-    )
+        epochs = min(epochs, work.settings["max_steps"] * work.settings["batch_size"] / max(1, rows_read[0]))
+    train, validation, test = (count * tokens for count, tokens in zip(rows_read, amount.tokens, strict=True))
     if isinstance(work, Base):
         return 2 * train * epochs + validation * epochs + test
     method = registry.load("methods", work.cell.method)

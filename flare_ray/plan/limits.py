@@ -78,4 +78,4 @@ def _trainings(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _mappings(values: Any) -> list[dict[str, Any]]:
-    return [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []

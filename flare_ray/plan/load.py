@@ -21,6 +21,7 @@ from flare_ray.plan.extends import Fields, read_fields, without_inner
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.plan.grid import data_source
 from flare_ray.plan.grid_size import empty_grid, size_problems, unreadable_data
+from flare_ray.plan.language_codes import with_language_codes
 from flare_ray.plan.limits import with_limits
 from flare_ray.plan.schema import Sweep, Translation
 from flare_ray.plan.search_problems import repeated_searches, search_problems
@@ -41,6 +42,8 @@ def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
     except ValidationError as error:
         problems = told(error)
         sweep, sound = _sound_part(raw, error)
+    if {"tasks", "data", "languages"} <= sound:
+        sweep = with_language_codes(sweep)
     problems += content_problems(sweep, sound)
     if problems := problems or repeated_searches(sweep) or empty_grid(sweep):
         placed = [replace(problem, at=problem.at or fields.place(problem.where)) for problem in problems]

@@ -135,8 +135,8 @@ def _cache_size() -> list[Finding]:
         held = sum(entry.bytes for entry in entries(cache_folder()))
     except (InputError, OSError):
         return []
-    found = f"{held / 1e9:.1f} GB in {cache_folder()} (flare-ray cache ls shows what, cache clean removes it)"
-    return [Finding("size of the cache", found)]
+    size = f"{held / 1e9:.1f} GB in {cache_folder()} (flare-ray cache ls shows what, cache clean removes it)"
+    return [Finding("size of the cache", size)]
 
 
 def _write_error(folder: Path) -> OSError | None:

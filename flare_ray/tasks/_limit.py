@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from flare_ray.tasks.base import Task
 
 
-def first_rows(task: Task, source: str, language: str, split: str, rows: Rows, limit: int) -> Rows:
-    """Return the rows, in their order, whose ids are the first `limit` of a language's split.
+def first_rows(task: Task, source: str, language: str, split: str, rows: Rows, limit: int | None) -> Rows:
+    """Return the rows, in their order, whose ids are the first `limit` of a language's split; None for all rows.
 
     rows: of that language, of its English translation, or of the English split; English rows that share no id with
     the language's are the first of their own.
     """
     import pyarrow.compute as pc
 
+    if limit is None:
+        return rows
     ids = rows.table["id"]
     chosen = _first_ids(task, source, language, split, limit)
     kept = pc.is_in(ids, value_set=chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 
 _HALF_WIDTH_MARKS = "\uff9e\uff9f"
 
@@ -22,5 +23,20 @@ def has_loose_marks(text: str, strips_accents: bool = False) -> bool:
     """
     if text.isascii() or not any(map(continues_grapheme, set(text))):
         return False
-    loose = any(mark in text for mark in _HALF_WIDTH_MARKS)
-    return loose or strips_accents or not unicodedata.is_normalized("NFC", text)
+    if strips_accents or any(mark in text for mark in _HALF_WIDTH_MARKS):
+        return True
+    return not unicodedata.is_normalized("NFC", text) and any(map(_is_shortened, _letters(text)))
+
+
+def _letters(text: str) -> Iterator[str]:
+    """Yield each character together with those that belong to it."""
+    start = 0
+    for place in range(1, len(text) + 1):
+        if place == len(text) or not continues_grapheme(text[place]):
+            yield text[start:place]
+            start = place
+
+
+def _is_shortened(letter: str) -> bool:
+    """Return whether composition takes a mark away; marks in another order are none."""
+    return len(letter) > 1 and len(unicodedata.normalize("NFC", letter)) < len(letter)

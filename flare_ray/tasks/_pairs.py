@@ -52,33 +52,36 @@ def agreement(target: pa.Table, source: pa.Table) -> Agreement:
     if "label" not in target.column_names or "label" not in source.column_names:
         return Agreement(0, 0)
     places = pc.index_in(target["id"], value_set=source["id"].combine_chunks())
-    paired = target.filter(places.is_valid())
-    english = source.take(places.drop_null())
-    equal = pc.equal(paired["label"], english["label"])
-    differ = pc.invert(equal)
-    mine, theirs = (table.filter(differ).slice(0, _EXAMPLES).to_pylist() for table in (paired, english))
+    labels = source["label"].combine_chunks().take(places.combine_chunks())
+    equal = pc.equal(target["label"].combine_chunks(), labels)
+    pairs = len(places) - places.null_count
+    found = Agreement(pairs, pc.sum(equal).as_py() or 0)
+    if not found.differ:
+        return found
+    rows = pc.indices_nonzero(pc.invert(equal)).slice(0, _EXAMPLES)
+    mine, theirs = target.take(rows).to_pylist(), source.take(places.take(rows)).to_pylist()
     columns = [name for name in target.column_names if name not in ("id", "label")]
     examples = [
         f"{row['id']}: {_shown(row, columns)} {row['label']}, English {_shown(other, columns)} {other['label']}"
         for row, other in zip(mine, theirs, strict=True)
     ]
-    found = Agreement(len(paired), pc.sum(equal).as_py() or 0, tuple(examples))
-    return replace(found, reading=_other_order(paired, english)) if found.refused else found
+    reading = _other_order(target["label"], labels, pairs) if found.refused else ""
+    return replace(found, examples=tuple(examples), reading=reading)
 
 
-def _other_order(target: pa.Table, source: pa.Table) -> str:
+def _other_order(mine: pa.ChunkedArray, english: pa.Array, pairs: int) -> str:
     """Return as what the target's labels must be read for enough of them to be equal; nothing if nothing helps."""
     import pyarrow as pa
 
-    labels = {"mine": target["label"].combine_chunks(), "english": source["label"].combine_chunks()}
-    counts = pa.table(labels).group_by(["mine", "english"]).aggregate([([], "count_all")])
+    labels = pa.table({"mine": mine.combine_chunks(), "english": english}).drop_null()
+    counts = labels.group_by(["mine", "english"]).aggregate([([], "count_all")])
     seen = {(one["mine"], one["english"]): one["count_all"] for one in counts.to_pylist()}
     names = sorted({name for pair in seen for name in pair})
     if len(names) > _MOST_LABELS:
         return ""
     orders = (list(zip(names, order, strict=True)) for order in permutations(names))
     best = max(orders, key=lambda order: sum(seen.get(pair, 0) for pair in order))
-    if sum(seen.get(pair, 0) for pair in best) < LEAST_AGREEMENT * len(target):
+    if sum(seen.get(pair, 0) for pair in best) < LEAST_AGREEMENT * pairs:
         return ""
     return ", ".join(f"{mine} read as {english}" for mine, english in best if mine != english)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from flare_ray.errors import InputError
 from flare_ray.plan.checkpoints import is_local
+from flare_ray.tables.json_values import holds_rows
+from flare_ray.tables.reader import absent_columns, header, records
 from flare_ray.tasks import _scores
 from flare_ray.tasks._marks import has_loose_marks
 from flare_ray.tasks._rows import Row, Unusable, text_fault
 from flare_ray.tasks._squad import answers_of, questions
-from flare_ray.tasks._text_files import absent_columns, header, records
 from flare_ray.tasks.base import SANDBOX, SPLITS, Task
 
 if TYPE_CHECKING:
@@ -107,8 +109,8 @@ class QuestionAnswering(Task):
         return False
 
     def answered(self, file: Path, *, labelled: bool = True) -> Iterator[Row]:
-        """All rows of a file: SQuAD JSON or, of a translation, also columns context and question, maybe id."""
-        if file.suffix == ".json":
+        """All rows of a file: SQuAD JSON, or a table with a column for each of these; a translation may lack ids."""
+        if _is_squad(file):
             yield from questions(file)
             return
         columns = header(file)
@@ -128,10 +130,32 @@ def has_line_breaks(table: pa.Table) -> bool:
     texts = pc.struct_field(pc.list_flatten(table["answers"]), "text")
     return bool(pc.any(pc.match_substring(pc.utf8_trim_whitespace(texts), "\n")).as_py())
 
+    def fits(self, file: Path, language: str) -> bool:
+        """Return whether a file is SQuAD JSON, or has columns for context and question."""
+        return _is_squad(file) or super().fits(file, language)
+
+
+def _is_squad(file: Path) -> bool:
+    """Return whether a file is read as SQuAD JSON: any JSON file that is no list of rows."""
+    if file.suffix != ".json":
+        return False
+    try:
+        return not holds_rows(file)
+    except ValueError:  # no JSON: named as it is read
+        return True
+
 
 def _listed(value: Any) -> list[dict[str, Any]]:
-    """Answers of a JSON line; none of a text column, which has no place for offsets."""
-    return answers_of(value) if isinstance(value, list | dict) else []
+    """Answers of a row: as JSON has them, also as a text in one column. None where they are something else."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return []
+    try:
+        return answers_of(value) if isinstance(value, list | dict) else []
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return []
 
 
 def _answer_fault(row: Row) -> Unusable | None:

@@ -27,13 +27,14 @@ from flare_ray.errors import InputError, Problem
 from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.store.digests import has_checksum
 from flare_ray.store.manifest import checksum_of
+from flare_ray.tables.text import is_blank
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
-ROWS_VERSION = "1"
+ROWS_VERSION = "2"
 """Bumped by hand when a change of code changes the rows that come out of the same files."""
 
 Row = Mapping[str, Any]
@@ -225,8 +226,10 @@ def text_fault(row: Row, columns: tuple[str, ...]) -> Unusable | None:
         return Unusable(str(row["id"]), "malformed row", row["broken"], "one value for each column")
     for column in columns:
         text = row.get(column)
-        if not isinstance(text, str) or not text.strip():
-            return Unusable(str(row["id"]), "empty text", f"{column} {text!r}", "a text that is not blank")
+        if text is not None and not isinstance(text, str):
+            return Unusable(str(row["id"]), "not a text", f"{column} {text!r}", "a text")
+        if text is None or is_blank(text):
+            return Unusable(str(row["id"]), "empty text", f"{column} {text!a}", "a text that is not blank")
         if not text.isascii() and not _encodes(text):
             return Unusable(str(row["id"]), "not Unicode", f"{column} {text!a}", "no lone surrogates")
     return None

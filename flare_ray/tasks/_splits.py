@@ -67,7 +67,7 @@ def check_copies(checked: Reader, splits_of: Mapping[str, Sequence[str]]) -> Non
 def _most_first(found: Sequence[tuple[float, str]]) -> list[str]:
     """Return one text of splits with copies, those with the largest shares first; none without such splits."""
     texts = [text for _, text in sorted(found, key=lambda one: -one[0])]
-    more = [f"and {len(texts) - _LISTED} more splits"] if len(texts) > _LISTED else []
+    more = [f"and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []
     return ["; ".join([*texts[:_LISTED], *more])] if texts else []
 
 

@@ -14,7 +14,7 @@ from flare_ray.errors import InputError, Problem
 from flare_ray.tasks._pairs import LEAST_AGREEMENT
 from flare_ray.tasks._rows import Row
 
-_SUFFIXES = ("tsv", "jsonl", "json", "csv")
+_SUFFIXES = ("tsv", "jsonl", "json", "csv", "parquet")
 
 
 def beside(file: Path, names: Sequence[str]) -> Path | None:

@@ -11,8 +11,8 @@ A task is one file that fills in `Classification` or `QuestionAnswering`; it say
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -23,11 +23,15 @@ from flare_ray.plan.checkpoints import files_digest, is_local, local_path
 from flare_ray.plan.english import PAIRED, Reads
 from flare_ray.sandbox import world
 from flare_ray.store import shelf
+from flare_ray.tables.reader import header
+from flare_ray.tasks._languages import Languages
 from flare_ray.tasks._limit import first_rows
+from flare_ray.tasks._reading import reading_marks
 from flare_ray.tasks._rows import Row, Rows, Unusable, cached, cached_file, file_name, opened, rows_key
 from flare_ray.tasks._sandbox import built_sandbox
 from flare_ray.tasks._spelled_tokens import spelled_tokens
 from flare_ray.tasks._translations import beside, merged
+from flare_ray.tasks._unread import unread_beside
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,20 +61,13 @@ class Part:
     belongs: Callable[[Row], bool] | None = None
 
 
-class Task(ABC):
+class Task(Languages):
     """One benchmark. A subclass says where a language's files are and how they are read."""
 
     name: ClassVar[str]
     kind: ClassVar[Kind]
     hub: ClassVar[str]
     """Dataset id on the Hugging Face hub, used when the sweep names no data."""
-    source_language: ClassVar[str] = "eng"
-    languages: ClassVar[Mapping[str, str]]
-    """Target language code -> its name in the original distribution's files."""
-    also_called: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Further names of a language in file names, by code."""
-    left_out: ClassVar[Mapping[str, str]] = {}
-    """File name of a language that the distribution has and the study leaves out -> why."""
     labels: ClassVar[tuple[str, ...]] = ()
     """Names of the classes; empty for question answering."""
     text_columns: ClassVar[tuple[str, ...]]
@@ -88,10 +85,6 @@ class Task(ABC):
     @abstractmethod
     def usual_file(self, language: str, split: str) -> str:
         """What the file of a split is called in a folder, to tell what is missing."""
-
-    @abstractmethod
-    def languages_in(self, folder: Path) -> Iterable[str]:
-        """Languages that a folder has a test split of, as its files name them, English among them or not."""
 
     @abstractmethod
     def file_rows(self, file: Path, language: str, split: str, *, labelled: bool = True) -> Iterator[Row]:
@@ -141,48 +134,12 @@ class Task(ABC):
         """
         return spelled_tokens(self, source, language)
 
-    # ---- languages
-
-    def targets(self, source: str) -> list[str]:
-        """Target languages that a data source has for this task, in table order.
-
-        A file name that the table does not know is a language of the user's own, called by that name.
-        """
-        if source == SANDBOX:
-            return list(world.LANGUAGES)
-        if not is_local(source):
-            return list(self.languages)
-        folder = local_path(source)
-        there = sorted(set(self.languages_in(folder))) if folder.is_dir() else []
-        mine = dict.fromkeys(self.code(name) for name in there if name not in self.left_out)
-        mine.pop(self.source_language, None)
-        known = [code for code in self.languages if code in mine]
-        return known + [code for code in mine if code not in self.languages]
-
-    def skipped(self, source: str) -> dict[str, str]:
-        """Languages that a local source has and the study leaves out, with the reason."""
-        if not self.left_out or source == SANDBOX or not is_local(source) or not local_path(source).is_dir():
-            return {}
-        there = set(self.languages_in(local_path(source)))
-        return {name: why for name, why in self.left_out.items() if name in there}
-
-    def folder_name(self, source: str, language: str) -> str:
-        """The name of a language code in the files of a data source."""
-        if language == self.source_language:
-            return world.SOURCE
-        return self.languages.get(language, language)
-
-    def aliases(self, language: str) -> tuple[str, ...]:
-        """All names that a language may have in file names, the usual one first."""
-        if language == self.source_language:
-            return (world.SOURCE, "en", self.source_language)
-        names = (self.languages.get(language, language), language, *self.also_called.get(language, ()))
-        return tuple(dict.fromkeys(names))
-
-    def code(self, name: str) -> str:
-        """The code of a language named in a file name; the name itself when it is the user's own."""
-        every = (self.source_language, *self.languages)
-        return next((code for code in every if name in self.aliases(code)), name)
+    def fits(self, file: Path, language: str) -> bool:
+        """Return whether a file has the columns of the task's texts; one that cannot be read may have them."""
+        try:
+            return set(self.text_columns) <= set(header(file))
+        except InputError:
+            return True
 
     # ---- where the rows come from
 
@@ -191,7 +148,8 @@ class Task(ABC):
         if source == SANDBOX:
             return {"sandbox": world.VERSION, "language": language}
         if is_local(source):
-            return {"content": files_digest(self.files(source, language))}
+            files = self.files(source, language)
+            return {"content": files_digest(files), **reading_marks(files)}
         name, _, revision = source.partition("@")
         return {"hub": name, "revision": revision or "main", "language": language}
 
@@ -202,7 +160,7 @@ class Task(ABC):
     def translation_identity(self, source: str, language: str, split: str = "test") -> dict[str, Any]:
         """What determines the English beside a split, for what reads it; nothing where `identity` says it."""
         file = None if source == SANDBOX else self.translation_file(source, language, split)
-        return {"english": files_digest([file])} if file else {}
+        return {"english": files_digest([file]), **reading_marks([file])} if file else {}
 
     def files(self, source: str, language: str) -> list[Path]:
         """A language's files in a local source, those of absent splits left out, each once."""
@@ -232,11 +190,11 @@ class Task(ABC):
         *,
         max_dropped: float = 0.01,
         limit: int | None = None,
-        beside: str = "",
+        parallel_to: str = "",
     ) -> Rows:
         """One split of one language, from the sandbox, a folder or the hub: the same columns from each.
 
-        limit: rows, the first ones (_limit.py); beside: the language whose limited rows these stand beside. Raises
+        limit: rows, the first ones (_limit.py); parallel_to: the language whose limited rows have these ids. Raises
         InputError when there is no such split, or when more than `max_dropped` of its rows are unusable.
         """
         if source != SANDBOX and not is_local(source):
@@ -251,7 +209,7 @@ class Task(ABC):
                 lambda: (self.examine(row) for row in self._part_rows(part, language, split)),
             )
         rows = rows.check(f"data.{self.name}", origin, max_dropped)
-        return rows if limit is None else first_rows(self, source, beside or language, split, rows, limit)
+        return first_rows(self, source, parallel_to or language, split, rows, limit)
 
     def read_translation(
         self, source: str, language: str, split: str, *, max_dropped: float = 0.01, limit: int | None = None
@@ -274,8 +232,8 @@ class Task(ABC):
                     yield self.examine(row, translated=True)
 
         kept = cached(self._key(source, language, split, "english"), self.schema(), rows)
-        rows_beside = kept.check(f"data.{self.name}", str(file), max_dropped)
-        return rows_beside if limit is None else first_rows(self, source, language, split, rows_beside, limit)
+        english_rows = kept.check(f"data.{self.name}", str(file), max_dropped)
+        return first_rows(self, source, language, split, english_rows, limit)
 
     def problems(
         self,
@@ -300,7 +258,8 @@ class Task(ABC):
         if part is None or not part.file.is_file():
             absent = self._folder(source) / self.usual_file(language, split)
             wanted = f"the {split} split of {language}"
-            raise InputError(str(absent), [Problem(f"data.{self.name}", f"no file {absent}", wanted)])
+            got = f"no file {absent}{unread_beside(self, source)}"
+            raise InputError(str(absent), [Problem(f"data.{self.name}", got, wanted)])
         return part
 
     def fetch(self, source: str, language: str, split: str) -> Path:

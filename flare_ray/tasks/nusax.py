@@ -12,13 +12,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from flare_ray.tables.reader import absent_columns, header, records
 from flare_ray.tasks._classification import Classification
 from flare_ray.tasks._hub import hub_rows
 from flare_ray.tasks._rows import Row
-from flare_ray.tasks._text_files import absent_columns, header, records
 from flare_ray.tasks.base import Hyperparameters, Part
 
 _FILES = {"train": "train.csv", "validation": "valid.csv", "test": "test.csv"}
+_STEMS = {"train": ("train",), "validation": ("valid", "dev", "validation"), "test": ("test",)}
+_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".json")
 
 
 class NusaX(Classification):
@@ -54,8 +56,10 @@ class NusaX(Classification):
         return f"{row['text']}\nSentiment: "
 
     def part(self, folder: Path, language: str, split: str) -> Part | None:
-        """`<language>/{train,valid,test}.csv`; the folder is called by the language's name or code."""
-        files = (folder / name / _FILES[split] for name in self.aliases(language))
+        """`<language>/{train,valid,test}.csv`, else another format; the folder has the language's name or a code."""
+        folders = [place for name in self.aliases(language) if (place := folder / name).is_dir()]
+        names = (stem + suffix for stem in _STEMS[split] for suffix in _SUFFIXES)
+        files = (place / name for name in (_FILES[split], *names) for place in folders)
         return next((Part(file) for file in files if file.is_file()), None)
 
     def usual_file(self, language: str, split: str) -> str:
@@ -75,7 +79,8 @@ class NusaX(Classification):
             raise absent_columns(file, columns, absent)
         for number, record in enumerate(records(file), start=1):
             fallback = f"(row {number})" if labelled or "id" in columns else None
-            yield {**record, "id": record.get("id", fallback)}
+            row_id = record.get("id", fallback)
+            yield {**record, "id": row_id if row_id is None else str(row_id)}
 
     def hub_rows(self, reference: str, language: str, split: str) -> Iterator[Row]:
         """A config per language code."""

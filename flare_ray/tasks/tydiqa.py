@@ -16,19 +16,20 @@ split 70/10/20 by passage.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from flare_ray.plan.checkpoints import is_local, local_path
-from flare_ray.tasks._folders import SPLIT_NAMES, below, named_files, only
+from flare_ray.tasks._folders import SPLIT_NAMES, Named, below, named_files, only
 from flare_ray.tasks._hub import hub_rows
 from flare_ray.tasks._question_answering import QuestionAnswering
 from flare_ray.tasks._rows import Row
 from flare_ray.tasks._squad import answers_of, questions
 from flare_ray.tasks.base import SANDBOX, Hyperparameters, Part
 
+_EVERY_SUFFIX = (".json", ".jsonl", ".parquet", ".csv", ".tsv")
 _RELEASE = {"train": "train", "validation": "train", "test": "dev"}
 _HELD_OUT = {"train": range(10, 100), "validation": range(10)}
 _BY_PASSAGE = {"validation": "by passage"}
@@ -58,16 +59,22 @@ class TyDiQA(QuestionAnswering):
 
     def part(self, folder: Path, language: str, split: str) -> Part | None:
         """The language's own files, else XQuAD's, else the release's."""
-        names = self.aliases(language)
+        names = self.usual_names(language)
         mine = [one for one in named_files(folder, (".json",)) if one.language in names]
         if mine:
-            own = {name: only(one.file for one in mine if one.split == name) for name in SPLIT_NAMES}
-            return _own_part(own, split)
+            return _own_part(mine, split)
         xquad = only(file for name in names if (file := folder / f"xquad.{name}.json").is_file())
         if xquad:
             passages = _passages(xquad)
             return Part(xquad, lambda row: _place(passages[row["id"]]) in _XQUAD[split])
-        return self._release_part(folder, language, split)
+        found = self._release_part(folder, language, split)
+        return found or _own_part(self._further_files(folder, language), split)
+
+    def _further_files(self, folder: Path, language: str) -> list[Named]:
+        """Return a language's files in other formats or under other names than the usual ones."""
+        names = self.aliases(language)
+        mine = [one for one in named_files(folder, _EVERY_SUFFIX) if one.language in names]
+        return [one for one in mine if self.fits(one.file, language)]
 
     def usual_file(self, language: str, split: str) -> str:
         """`swahili.train.json`."""
@@ -81,7 +88,10 @@ class TyDiQA(QuestionAnswering):
 
     def languages_in(self, folder: Path) -> Iterable[str]:
         """Languages with a dev or test file of their own; the release has all of the table's."""
-        found = [one.language for one in named_files(folder, (".json",)) if one.split != "train"]
+        files = [one for one in named_files(folder, _EVERY_SUFFIX) if one.split != "train"]
+        found = [
+            one.language for one in files if one.file.suffix == ".json" or self.fits(one.file, one.language)
+        ]
         found += [
             file.name.split(".")[1] for file in folder.glob("xquad.*.json") if file.name.count(".") == 2
         ]
@@ -135,8 +145,9 @@ class TyDiQA(QuestionAnswering):
         return _shared(file, split) if file else None
 
 
-def _own_part(own: dict[str, Path | None], split: str) -> Part | None:
+def _own_part(files: Sequence[Named], split: str) -> Part | None:
     """With a test file each split has its own; without one dev is the test, and train gives the validation."""
+    own = {name: only(one.file for one in files if one.split == name) for name in SPLIT_NAMES}
     train, dev, test = own["train"], own["validation"], own["test"]
     if test and (dev or split == "test"):
         return Part(file) if (file := own[split]) else None

@@ -21,15 +21,16 @@ from typing import Any, ClassVar
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.checkpoints import is_local
+from flare_ray.tables.reader import Record, absent_columns, first_of, header, records
 from flare_ray.tasks._classification import Classification
 from flare_ray.tasks._folders import SPLIT_NAMES, below, named_files, only
 from flare_ray.tasks._hub import hub_rows
 from flare_ray.tasks._rows import Row
-from flare_ray.tasks._text_files import Record, absent_columns, first_of, header, records
 from flare_ray.tasks.base import SANDBOX, SPLITS, Hyperparameters, Part
 
 _PAIR = "pairID"
 _SUFFIXES = (".tsv", ".jsonl")
+_EVERY_SUFFIX = (*_SUFFIXES, ".csv", ".parquet", ".json")
 _SYNONYMS = {
     "premise": ("premise", "sentence1"),
     "hypothesis": ("hypothesis", "hypo", "sentence2"),
@@ -78,12 +79,34 @@ class XNLI(Classification):
         return f"Premise:{row['premise']}\nHypothesis:{row['hypothesis']}\nLabel: "
 
     def part(self, folder: Path, language: str, split: str) -> Part | None:
-        """The language's own file, else one that it shares side by side, else the original release's."""
-        names = self.aliases(language)
-        mine = [one for one in named_files(folder, _SUFFIXES) if one.split == split]
-        file = only(one.file for one in mine if one.language in names)
-        file = file or only(one.file for one in mine if _beside(one.file, one.language, names))
-        return Part(file) if file else self._original(folder, language, split)
+        """The language's own file, else one that it shares side by side, else the original release's.
+
+        The usual names and formats go before others: what is added to a folder changes nothing that was read.
+        """
+        usual = self._named(folder, split, _SUFFIXES, self.usual_names(language))
+        found = Part(usual) if usual else self._original(folder, language, split)
+        if found is None and (file := self._named(folder, split, _EVERY_SUFFIX, self.aliases(language))):
+            found = Part(file)
+        return found
+
+    def _named(self, folder: Path, split: str, suffixes: Sequence[str], names: Sequence[str]) -> Path | None:
+        """Return the file of a split that is called by one of these names, alone or beside another language."""
+        mine = [one for one in named_files(folder, suffixes) if one.split == split]
+        file = only(one.file for one in mine if one.language in names and self._meant(one.file, names))
+        return file or only(one.file for one in mine if _beside(one.file, one.language, names))
+
+    def _meant(self, file: Path, names: Sequence[str]) -> bool:
+        """Return whether a file of another format than the usual ones is for this task."""
+        return file.suffix in _SUFFIXES or self.fits(file, names[0])
+
+    def fits(self, file: Path, language: str) -> bool:
+        """Return whether a file has columns for premise and hypothesis; one that cannot be read may have them."""
+        try:
+            columns = header(file)
+        except InputError:
+            return True
+        names = self.aliases(self.code(language))
+        return all(_column(columns, wanted, names) for wanted in self.text_columns)
 
     def usual_file(self, language: str, split: str) -> str:
         """`sw.dev.tsv`."""
@@ -99,8 +122,8 @@ class XNLI(Classification):
     def languages_in(self, folder: Path) -> Iterable[str]:
         """Languages of test files; the original release has all of the table's."""
         found = []
-        for one in named_files(folder, _SUFFIXES):
-            if one.split == "test" and one.language != "xnli":
+        for one in named_files(folder, _EVERY_SUFFIX):
+            if one.split == "test" and one.language != "xnli" and self._meant(one.file, [one.language]):
                 parts = [part for part in one.language.split("_") if _beside(one.file, one.language, [part])]
                 found += parts or [one.language]
         if self._original(folder, self.source_language, "test"):

@@ -30,6 +30,7 @@ from flare_ray.training.evaluation import predict, predictions_table, score
 from flare_ray.training.feeder import Feeder
 from flare_ray.training.fit import Fitted, OnValidation, fit
 from flare_ray.training.memory import fitting_micro_batch
+from flare_ray.training.row_checks import absent_labels
 from flare_ray.training.workbench import Workbench
 
 
@@ -288,6 +289,8 @@ class _Work:
         counts |= {reason: count for reason, count in split.target.counts.items() if count}
         counts |= split.target.lost_counts
         counts |= {"no English row": split.unpaired} if split.unpaired else {}
+        absent = absent_labels(self.bench.task, split.target.table)
+        counts |= {"labels without a row": len(absent)} if absent else {}
         return counts | ({"label is not the English row's": split.differ} if split.differ else {})
 
 

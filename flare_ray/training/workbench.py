@@ -22,7 +22,7 @@ from flare_ray.forms._features import Features
 from flare_ray.forms.base import Prediction
 from flare_ray.forms.reading import USUAL, Reading
 from flare_ray.inputs.positions import check_length, positions_of
-from flare_ray.inputs.tokenizers import vocabulary_problem, vocabulary_size
+from flare_ray.inputs.tokenizers import special_token_problems, vocabulary_problem, vocabulary_size
 from flare_ray.inputs.unknown_tokens import unknown_problem
 from flare_ray.loading import load_config
 from flare_ray.methods.base import Method, Posed
@@ -33,6 +33,7 @@ from flare_ray.plan.fingerprint import fingerprint
 from flare_ray.tasks._rows import Rows
 from flare_ray.training.data import Split, english_rows_of, pair
 from flare_ray.training.engine import Group
+from flare_ray.training.row_checks import check_passages, check_some_paired, check_training_labels
 from flare_ray.training.source_disk import VERSION, SourceDisk
 from flare_ray.training.sources import Mode, SourceCache
 from flare_ray.translation.corpus import read as read_corpus
@@ -84,18 +85,21 @@ class Workbench:
         self.tokenizer = self.family.tokenizer(self.subject.checkpoint)
         config = load_config(**origin(self.subject.checkpoint)).to_dict()
         self.positions = positions_of(config)
-        self._check_tokenizer(vocabulary_size(config))
+        self._check_tokenizer(config)
         self.sources = self._source_cache()
         self._dropped: dict[tuple[str, str, str], Mapping[str, int]] = {}
         self._features: dict[tuple, Features] = {}
         self._translators: dict[str, TranslationEncoder] = {}
         self._base: PreTrainedModel | None = None
 
-    def _check_tokenizer(self, vocabulary: int | None) -> None:
+    def _check_tokenizer(self, config: Mapping[str, Any]) -> None:
         """Raise InputError for a tokenizer that cannot be the model's: one from the hub was not looked at before."""
         name = self.subject.checkpoint
-        if problem := vocabulary_problem(self.tokenizer, vocabulary, name):
-            raise InputError(name, [problem])
+        problem = vocabulary_problem(self.tokenizer, vocabulary_size(config), name)
+        problems = [problem] if problem else []
+        problems = problems or special_token_problems(self.tokenizer, config, self.family.architecture, name)
+        if problems:
+            raise InputError(name, problems)
 
     @property
     def longest(self) -> int:
@@ -157,17 +161,17 @@ class Workbench:
         split: str,
         max_length: int,
         translated: bool = False,
-        beside: str = "",
+        parallel_to: str = "",
         reading: Reading = USUAL,
     ) -> Features:
         """One encoded split, read once. translated: the English translation of a language's rows instead.
 
-        beside: the language whose limited rows these stand beside; empty where no rows are left out.
+        parallel_to: the language whose limited rows have these ids; empty where no rows are left out.
         """
         origin = self.origin(language, split, translated)
-        key = (language, split, max_length, translated, beside, origin, reading)
+        key = (language, split, max_length, translated, parallel_to, origin, reading)
         if key not in self._features:
-            rows = self._rows(language, split, translated, beside)
+            rows = self._rows(language, split, translated, parallel_to)
             if rows is None:
                 found = f"no English translation of the {language} {split} split"
                 raise InputError(
@@ -175,6 +179,7 @@ class Workbench:
                 )
             if not translated:  # a row whose translation is unusable counts as one without English
                 self._dropped[language, split, origin] = rows.dropped
+            check_training_labels(self.task, rows.table, language, split)
             training = split == "train"
             encode = self.posed.form.encode
             features = encode(self.task, rows.table, self.tokenizer, max_length, training, reading)
@@ -210,13 +215,15 @@ class Workbench:
         """Rows left out of a split when it was read, by reason."""
         return self._dropped.get((language, split, self.origin(language, split)), {})
 
-    def _rows(self, language: str, split: str, translated: bool, beside: str) -> Rows | None:
+    def _rows(self, language: str, split: str, translated: bool, parallel_to: str) -> Rows | None:
         if corpus := self.origin(language, split, translated):
             return read_corpus(self.task, Path(corpus))
         data, bounds = self.subject.data, {"max_dropped": self.subject.max_dropped}
         if translated:
             return self.task.read_translation(data, language, split, limit=self.subject.limit, **bounds)
-        return self.task.read(data, language, split, limit=self.subject.limit, beside=beside, **bounds)
+        return self.task.read(
+            data, language, split, limit=self.subject.limit, parallel_to=parallel_to, **bounds
+        )
 
     def has(self, language: str, split: str) -> bool:
         """Whether a split is there; one that is there with too many unusable rows is an error when it is read."""
@@ -243,8 +250,8 @@ class Workbench:
         translated = english in ("beside", "machine")
         spoken = language if translated else self.task.source_language
         limited = self.subject.limit is not None and not self.origin(language, name)
-        beside = language if limited and not translated else ""
-        source = self.features(spoken, name, length, translated, beside, reading)
+        parallel_to = language if limited and not translated else ""
+        source = self.features(spoken, name, length, translated, parallel_to, reading)
         origin = self.origin(spoken, name, translated)
         read = {
             "language": spoken,
@@ -252,15 +259,19 @@ class Workbench:
             "length": length,
             "translated": translated,
             "origin": origin,
-            **({"beside": beside} if beside else {}),
+            **({"parallel_to": parallel_to} if parallel_to else {}),
         }
         if reading != USUAL:
             read["reading"] = vars(reading)
         key = fingerprint(read)
+        if english == "own" and not self.origin(language, name):
+            check_passages(self.task, target, source, language, name)
         if method.reads == "source":
             rows, unpaired = english_rows_of(target, source)
+            check_some_paired(self.task, target, unpaired, language, name)
             return Split(rows, source_key=key, unpaired=unpaired)
         paired = pair(target, source, key)
+        check_some_paired(self.task, target, paired.unpaired, language, name)
         if not method.joins:
             return paired
         assert paired.source is not None

@@ -13,6 +13,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ from typing import TYPE_CHECKING, Any
 from flare_ray.errors import InputError, Problem
 from flare_ray.store import Store
 from flare_ray.store.disk import FULL
+from flare_ray.tables.dialect import dialect_of
+from flare_ray.tables.reader import strict_records
+from flare_ray.tables.text import is_blank
 from flare_ray.translation.memory import Memory, Pair
 from flare_ray.translation.quality import QUALITY_FLAGS, all_flags
 from flare_ray.translation.stage import Pool, fill
@@ -28,7 +32,7 @@ from flare_ray.translation.suspicions import LengthRatio
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
+FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 _BATCH = 1000
 _MEASURED = 2000
 """Texts, the first ones, whose translations' usual length is measured."""
@@ -37,11 +41,23 @@ _MEASURED = 2000
 _BREAKS = re.compile(r"[\t\r\n]+")
 
 
-class _TABS(csv.excel_tab):
+class _Tabs(csv.excel_tab):
     """Tabs between values and nothing else: a quote is a quote, as in XNLI's files."""
 
     quoting = csv.QUOTE_NONE
     quotechar = None
+
+
+def _dialect(file: Path, out: Path) -> type[csv.Dialect]:
+    """Return how values are separated: as in the file that was read, if it has the same format."""
+    read_as = dialect_of(file) if file.suffix == out.suffix and out.suffix in (".csv", ".tsv") else None
+    if out.suffix == ".tsv" and not (read_as and read_as.quoted):
+        return _Tabs
+
+    class Separated(csv.excel):
+        delimiter = read_as.delimiter if read_as else ","
+
+    return Separated
 
 
 Rows = Iterator[dict[str, Any]]
@@ -79,7 +95,7 @@ def translate_file(
 
         added = [name for column in columns for name in _added(column, pair.target)]
         names = [*dict.fromkeys(name for row in read(file) for name in row), *added]
-        write(out, translated(), names, _schema(file, out, added))
+        write(out, translated(), names, _schema(file, out, added), _dialect(file, out))
     del failed[""]
     return {"rows": rows, "failed": dict(failed), "flagged": flagged}
 
@@ -110,8 +126,10 @@ def file_problems(file: Path, columns: Sequence[str], out: Path, target: str) ->
         found.append(Problem("--out", str(out), "another file than the one that is read"))
     found += _out_problems(out)
     if file.suffix in FORMATS:
+        first: Mapping[str, Any] = {}
         try:
-            first: Mapping[str, Any] = next(read(file), {})
+            for row in read(file):  # all of it: a fault in its last line is named before hours of translation
+                first = first or row
         except InputError as error:
             return [*found, *error.problems]
         if not first:
@@ -146,60 +164,33 @@ def _out_problems(out: Path) -> list[Problem]:
 
 
 def read(file: Path) -> Rows:
-    """Rows of a table, one at a time. Raises InputError, with the row's number, for what cannot be read."""
-    rows, number = _rows(file), 0
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except (
-            ValueError,
-            OSError,
-            csv.Error,
-        ) as error:  # UnicodeDecodeError and JSON's and Arrow's among them
-            found = f"{file}, row {number + 1}: {type(error).__name__}: {error}"
-            raise InputError(str(file), [Problem("FILE", found, f"a {file.suffix[1:]} in UTF-8")]) from error
-        number += 1
-        yield row
+    """Rows of a table, one at a time. Raises InputError, with the line's number, for what cannot be read."""
+    number = 1
+    try:
+        for row in strict_records(file):
+            yield dict(row)
+            number += 1
+    except InputError as error:
+        problems = [replace(one, where="FILE", found=f"{one.found} (row {number})") for one in error.problems]
+        raise InputError(error.title, problems) from error
 
 
-def _rows(file: Path) -> Rows:
-    import pyarrow.parquet as pq
-
-    if file.suffix == ".parquet":
-        for batch in pq.ParquetFile(file).iter_batches(_BATCH):
-            yield from batch.to_pylist()
-        return
-    csv.field_size_limit(2**31 - 1)
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        if file.suffix == ".jsonl":
-            for line in stream:
-                if line.strip():
-                    yield _object(json.loads(line))
-            return
-        for row in csv.DictReader(stream, dialect=_TABS if file.suffix == ".tsv" else "excel"):
-            if None in row:
-                raise ValueError("more values than the header has columns")
-            yield row
-
-
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{json.dumps(value)[:40]}; wanted an object")
-    return value
-
-
-def write(file: Path, rows: Rows, names: Sequence[str], schema: Any = None) -> None:
+def write(
+    file: Path,
+    rows: Rows,
+    names: Sequence[str],
+    schema: Any = None,
+    dialect: type[csv.Dialect] = csv.excel,
+) -> None:
     """Writes rows as they come, and puts the file in its place when it is whole.
 
-    names: all columns. schema: of a Parquet file.
+    names: all columns. schema: of a Parquet file. dialect: of a CSV or TSV.
     """
     scratch = file.with_name(f".{file.name}.unfinished")
     if file.suffix == ".parquet":
         _parquet(scratch, rows, schema)
     else:
-        _lines(scratch, rows, names, file.suffix)
+        _lines(scratch, rows, names, file.suffix, dialect)
     scratch.replace(file)
 
 
@@ -213,7 +204,7 @@ def _schema(file: Path, out: Path, added: Sequence[str]) -> Any:
     texts = [pa.field(name, pa.string()) for name in added]
     if file.suffix == ".parquet":
         return pa.schema([*pq.read_schema(file), *texts])
-    if file.suffix == ".jsonl":
+    if file.suffix in (".jsonl", ".json"):
         schemas = [_columns(some).schema for some in _some(read(file))]
         return pa.schema([*pa.unify_schemas(schemas, promote_options="permissive"), *texts])
     return pa.schema([*(pa.field(name, pa.string()) for name in next(read(file))), *texts])
@@ -239,7 +230,7 @@ def _added(column: str, target: str) -> tuple[str, str]:
 
 def _fault(text: Any) -> str | None:
     """Why a value cannot be translated."""
-    if text is None or (isinstance(text, str) and not text.strip()):
+    if text is None or (isinstance(text, str) and is_blank(text)):
         return "empty text"
     if not isinstance(text, str):
         return "not a text"
@@ -275,15 +266,19 @@ def _parquet(place: Path, rows: Rows, schema: Any) -> None:
             writer.write_table(pa.Table.from_pylist(some, schema))
 
 
-def _lines(place: Path, rows: Rows, names: Sequence[str], suffix: str) -> None:
+def _lines(place: Path, rows: Rows, names: Sequence[str], suffix: str, dialect: type[csv.Dialect]) -> None:
     with place.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-        if suffix == ".jsonl":
-            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        if suffix in (".jsonl", ".json"):
+            before, between, after = ("[\n", ",\n", "\n]\n") if suffix == ".json" else ("", "\n", "\n")
+            stream.write(before)
+            for number, row in enumerate(rows):
+                stream.write((between if number else "") + json.dumps(row, ensure_ascii=False))
+            stream.write(after)
         else:
             # The user's own texts, to be read by programs: what a spreadsheet would compute stays as it is.
-            table = csv.DictWriter(stream, names, dialect=_TABS if suffix == ".tsv" else "excel")
+            table = csv.DictWriter(stream, names, dialect=dialect)
             table.writeheader()
-            table.writerows(_one_line(row) if suffix == ".tsv" else row for row in rows)
+            table.writerows(_one_line(row) if dialect is _Tabs else row for row in rows)
 
 
 def _one_line(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from small_study import write_csv, write_study, write_sweep, write_tokenizer
+from small_study import write_checkpoint, write_csv, write_study, write_sweep, write_tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from typer.testing import CliRunner
 
 from flare_ray.cli import app
@@ -60,6 +61,17 @@ def content(name: str, value: bytes) -> Callable[[Path], Any]:
     return lambda folder: (folder / name).write_bytes(value)
 
 
+def special(folder: Path, vocab_size: int, **names: str) -> None:
+    """A token behind the vocabulary, as `add_tokens` makes one, under the name of a special token."""
+    file = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert file.get_vocab_size() == vocab_size
+    file.add_special_tokens(list(names.values()))
+    file.save(str(folder / "tokenizer.json"))
+    kind = json.loads((folder / "tokenizer_config.json").read_bytes())
+    (folder / "tokenizer_config.json").write_text(json.dumps(kind | names))
+    config(vocab_size=vocab_size)(folder)
+
+
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 2\n"
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no tokenizer": (gone(*TOKENIZER_FILES), "without a tokenizer"),
@@ -85,6 +97,22 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a pointer in place of the tokenizer": (content("tokenizer.json", POINTER), "git-LFS pointer"),
     "another family's model": (config(model_type="bert"), "family: bert"),
     "a decoder under an encoder's family": (config(model_type="llama"), "family: llama"),
+    "a special token without an embedding": (
+        lambda folder: special(folder, pad_token="<extra>", vocab_size=104),
+        "pad_token with id 104; the model has embeddings for 104",
+    ),
+    "a decoder's tokenizer in place of the embeddings": (
+        lambda folder: special(folder, eos_token="<extra>", vocab_size=104),
+        "eos_token with id 104",
+    ),
+    "fewer positions than max_length in a model of several parts": (
+        config(text_config={"max_position_embeddings": 66, "model_type": "xlm-roberta"}),
+        "positions for 64",
+    ),
+    "a pointer of another suffix": (
+        content("source.spm", b"version https://git-lfs.github.com/spec/v1"),
+        "git-LFS pointer",
+    ),
     "fewer positions than max_length": (config(max_position_embeddings=66), "positions for 64"),
 }
 
@@ -169,6 +197,7 @@ def test_reading_results_looks_at_no_checkpoint(fields: dict[str, Any], tmp_path
         ({"model_type": "llama", "max_position_embeddings": 131072}, 131072),
         ({"model_type": "mt5", "max_position_embeddings": 512}, None),
         ({"model_type": "gpt2", "n_positions": 1024}, 1024),
+        ({"model_type": "gemma3", "text_config": {"max_position_embeddings": 32768}}, 32768),
         ({"model_type": "bert", "max_position_embeddings": "many"}, None),
     ],
 )
@@ -196,3 +225,65 @@ def test_sharded_and_pickled_weights_are_weights(
     gone(*(file.name for file in folder.glob("model*")))(folder)
     (folder / "pytorch_model.bin").write_bytes(b"PK")
     assert planned()[0] == 0
+
+
+def test_a_script_that_is_read_as_bytes_is_a_warning(
+    planned: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    """A byte-level vocabulary knows every text and has no unknown tokens."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = {token: k for k, token in enumerate(["<s>", "<pad>", "</s>", *letters])}
+    tokenizer = Tokenizer(models.BPE(tokens, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.save(str(tmp_path / "checkpoint" / "tokenizer.json"))
+    assert "as bytes" not in planned()[1]
+    rows = [(k, "ᬩᬳᬲ ᬩᬮᬶ" * 3, ("negative", "neutral", "positive")[k % 3]) for k in range(9, 12)]
+    write_csv(tmp_path / "data" / "acehnese" / "test.csv", rows)
+    code, output = planned()
+    assert code == 0
+    assert "tokens: found tiny on nusax: ace test 3." in output
+
+
+def test_a_tokenizer_without_end_tokens_is_an_error_under_mt5(
+    planned: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    model = {"name": "tiny", "family": "mt5", "checkpoint": str(tmp_path / "checkpoint")}
+    config(model_type="mt5", eos_token_id=2)(tmp_path / "checkpoint")
+    code, output = planned(models=[model])
+    assert code == 2
+    assert "0 tokens with the id 2" in " ".join(output.split())
+    file = tmp_path / "checkpoint" / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.post_processor = processors.TemplateProcessing("$A </s>", "$A </s> $B </s>", [("</s>", 2)])
+    tokenizer.save(str(file))
+    assert planned(models=[model])[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (gone("model.safetensors"), "mt_model"),
+        (config(model_type="marian", max_position_embeddings=100), "has positions for 100"),
+        (config(model_type="m2m_100", max_position_embeddings=100), None),
+    ],
+)
+def test_the_encoder_of_flare_mt_is_looked_at(
+    damage: Callable[[Path], Any], named: str | None, planned: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    folder = write_checkpoint(tmp_path / "translator", "marian")
+    methods = [{"name": "flare_mt", "mt_model": str(folder)}]
+    assert planned(methods=methods)[0] == 0
+    damage(folder)
+    code, output = planned(methods=methods)
+    assert code == (2 if named else 0), output
+    assert named is None or named in " ".join(output.split())
+
+
+def test_a_translation_longer_than_the_translator_has_positions_for_is_an_error(
+    planned: Callable[..., tuple[int, str]],
+) -> None:
+    translation = {"model": "nllb-200-distilled-600m", "max_length": 1022}
+    assert "translation.max_length" not in planned(translation=translation)[1]
+    code, output = planned(translation=translation | {"max_length": 1023})
+    assert code == 2
+    assert "translation.max_length" in output

@@ -105,6 +105,22 @@ def test_single_labels_that_differ_from_english_are_a_warning(tmp_path: Path) ->
     )
 
 
+def test_what_was_found_once_is_looked_for_again_when_a_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = nusax(tmp_path, 60)
+    assert found(source, PAIRED) == ([], [])
+    with monkeypatch.context() as patched:
+        patched.setattr(NUSAX, "read", None)  # nothing is read again
+        assert found(source, PAIRED) == ([], [])
+    nusax(tmp_path, 60, ace_test=LABELS[::-1])
+    assert len(found(source, PAIRED)[0]) == 1
+    (tmp_path / "acehnese" / "test.csv").unlink()
+    assert "no file" in found(source, PAIRED)[0][0]
+    nusax(tmp_path, 60)
+    assert found(source, PAIRED) == ([], [])
+
+
 # ---- copies
 
 
@@ -129,7 +145,7 @@ def test_the_largest_share_of_copies_is_named_first(tmp_path: Path) -> None:
             )
     (warning,) = found(str(tmp_path), PAIRED)[1]
     assert warning.startswith("12 of 12 ")
-    assert warning.endswith("; and 1 more splits")
+    assert warning.endswith("; and 1 more")
 
 
 def test_a_question_asked_again_of_another_passage_is_no_copy(tmp_path: Path) -> None:

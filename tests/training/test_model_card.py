@@ -98,7 +98,7 @@ def first_row(bench: Workbench, card: str) -> tuple[str, str]:
     lines = code[1]
     data, row = bench.subject.data, None
     for language, name in (("qal", "qal"), ("eng", "English")):
-        table = bench.task.read(data, language, "test", limit=8, beside="qal").table
+        table = bench.task.read(data, language, "test", limit=8, parallel_to="qal").table
         row = row or table["id"][0].as_py()
         (texts,) = (one for one in table.to_pylist() if one["id"] == row)
         for column in bench.task.text_columns:

@@ -234,7 +234,7 @@ def test_a_limited_run_reads_so_many_rows_of_each_split_and_stops_after_so_many_
     assert record["rows"] == {"train": 8, "validation": 8, "test": 8}
     assert [entry["step"] for entry in record["history"]] == [2]
     assert pq.read_table(tmp_path / "predictions.parquet").num_rows == 8
-    target, source = bench.features("qal", "train", 32), bench.features("eng", "train", 32, beside="qal")
+    target, source = bench.features("qal", "train", 32), bench.features("eng", "train", 32, parallel_to="qal")
     assert set(target.table["id"].to_pylist()) == set(source.table["id"].to_pylist())
 
 

@@ -1,0 +1,56 @@
+"""Files that are in a data folder and are not read, and tables that are read in an unusual way: both are named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flare_ray import registry
+from flare_ray.errors import InputError, Problem
+from flare_ray.inputs.findings import Findings
+from flare_ray.plan.checkpoints import is_local
+from flare_ray.plan.grid import data_source
+from flare_ray.plan.schema import Sweep
+from flare_ray.tables.reader import describe
+from flare_ray.tasks._unread import differ, unread_files
+from flare_ray.tasks.base import Task
+
+_MOST = 20
+"""Files of a task that are named one by one."""
+
+
+def check_data_files(sweep: Sweep, found: Findings) -> None:
+    """Find unread files of each task's folder; two files with different rows for one split are a problem."""
+    for name in sweep.tasks:
+        task, source = registry.load("tasks", name), data_source(sweep, name)
+        where = f"data.{name}"
+        warnings = []
+        for one in unread_files(task, source):
+            if differ(task, one):
+                what = f"the {one.split} split of {one.language}"
+                got = f"{one.file} and {one.instead}: two files with different rows for {what}"
+                found.add([Problem(where, got, "one of them; remove or rename the other")])
+            else:
+                warnings.append(
+                    Problem(where, f"{one.file} is not read: {one.reason}", "a file that is read, or none")
+                )
+        if len(warnings) > _MOST:
+            rest = f"{len(warnings) - _MOST} further files that are not read"
+            warnings = [*warnings[:_MOST], Problem(where, rest, "files that are read, or none")]
+        found.add(warnings=[*warnings, *_unusual(task, source, where, sweep)])
+
+
+def _unusual(task: Task, source: str, where: str, sweep: Sweep) -> Iterator[Problem]:
+    """Yield how tables are read whose delimiter or quoting is not their format's."""
+    if not is_local(source):
+        return
+    targets = task.targets(source)
+    chosen = targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
+    for language in (task.source_language, *chosen):
+        try:
+            read_as = {file: describe(file) for file in task.files(source, language)}
+        except InputError:  # named as it is read
+            continue
+        for file, how in read_as.items():
+            if how:
+                usual = "commas" if file.suffix == ".csv" else "tabs, without quoting"
+                yield Problem(where, f"{file} is read with {how}", f"{usual}, or that this is right")

@@ -1,0 +1,1 @@
+"""Tables of texts, read alike by tasks and by `flare-ray translate`: CSV, TSV, JSON lines, JSON arrays, Parquet."""
