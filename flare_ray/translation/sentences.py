@@ -61,11 +61,11 @@ def join(translations: Sequence[str], spaces: Sequence[str], script: str) -> str
 
 def fitting(text: str, fits: Callable[[str], bool]) -> list[Sentence]:
     """Return the sentences of a text, those that do not fit cut further (pieces.py)."""
-    found: list[Sentence] = []
+    fitted: list[Sentence] = []
     for sentence, space in sentences(text):
         parts = pieces.cut(sentence, fits)
-        found += [*parts[:-1], (parts[-1][0], parts[-1][1] + space)]
-    return found
+        fitted += [*parts[:-1], (parts[-1][0], parts[-1][1] + space)]
+    return fitted
 
 
 def joiner(language: str) -> Callable[[Sequence[str], Sequence[str]], str]:
@@ -101,19 +101,19 @@ def _continues(text: str, start: int, end: int, behind: int) -> bool:
 
 def _whole(pieces: list[Sentence]) -> Iterator[Sentence]:
     """Yield pieces, those together that a bracket or quotation mark spans."""
-    place = 0
-    while place < len(pieces):
-        last = place
-        together = pieces[place][0]
+    first = 0
+    while first < len(pieces):
+        last = first
+        together = pieces[first][0]
         while not _balanced(together) and last + 1 < len(pieces):
             together += pieces[last][1] + pieces[last + 1][0]
             last += 1
         if _balanced(together):
             yield together, pieces[last][1]
-            place = last + 1
+            first = last + 1
         else:  # a mark that nothing closes
-            yield pieces[place]
-            place += 1
+            yield pieces[first]
+            first += 1
 
 
 def _balanced(text: str) -> bool:
