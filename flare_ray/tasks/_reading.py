@@ -67,7 +67,9 @@ def _has_invisible_texts(file: Path) -> bool:
         return False
     if file.stat().st_size < _SMALL:
         return _look(file)
-    return bool(remembered({"check": "invisible texts", "file": files_digest([file])}, lambda: _look(file)))
+    return bool(
+        remembered({"check": "invisible texts, by row", "file": files_digest([file])}, lambda: _look(file))
+    )
 
 
 def _look(file: Path) -> bool:
