@@ -127,10 +127,10 @@ class Task(Languages):
         """Metrics in points (0 to 100) over all instances, `unparsed` (share of None) among them."""
 
     def text_kinds(self, source: str, language: str, form: str, strips_accents: bool) -> list[str]:
-        """Kinds of texts in a language's rows that a form reads otherwise than it did: part of runs' identities.
+        """Return kinds of texts in a language's rows that a form reads otherwise than before, for identities.
 
-        Of rows on the hub, which are not read for this, every kind that they might have. strips_accents: whether the
-        model's tokenizer may.
+        Of rows on the hub, which are not read for this, every kind of decomposed or several-lined text that they
+        might have. strips_accents: whether the model's tokenizer may.
         """
         return spelled_tokens(self, source, language)
 
