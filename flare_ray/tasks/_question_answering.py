@@ -108,6 +108,10 @@ class QuestionAnswering(Task):
                 return True
         return False
 
+    def fits(self, file: Path, language: str) -> bool:
+        """Return whether a file is SQuAD JSON, or has columns for context and question."""
+        return _is_squad(file) or super().fits(file, language)
+
     def answered(self, file: Path, *, labelled: bool = True) -> Iterator[Row]:
         """All rows of a file: SQuAD JSON, or a table with a column for each of these; a translation may lack ids."""
         if _is_squad(file):

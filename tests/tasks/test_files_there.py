@@ -197,3 +197,8 @@ def test_escaped_letters_of_squad_json_change_no_identity(
     file = write_squad(tmp_path / "sw.test.json", [question("1", context, ("x", 0))])
     file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8"))), encoding="utf-8")
     assert ("invisible_texts" in load("tydiqa").identity(str(tmp_path), "sw")) is changes
+
+
+def test_squad_json_by_any_name_of_its_language(tmp_path: Path) -> None:
+    write_squad(tmp_path / "swh_Latn.test.json", [question("1", CONTEXT, ("1918", 10))])
+    assert load("tydiqa").read(str(tmp_path), "sw", "test").table["id"].to_pylist() == ["1"]
