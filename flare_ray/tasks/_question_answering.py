@@ -126,10 +126,6 @@ class QuestionAnswering(Task):
             row_id = str(record.get("id", f"(row {number})")) if "id" in columns else None
             yield {**record, "id": row_id, "answers": _listed(record.get("answers"))}
 
-    def fits(self, file: Path, language: str) -> bool:
-        """Return whether a file is SQuAD JSON, or has columns for context and question."""
-        return _is_squad(file) or super().fits(file, language)
-
 
 def has_line_breaks(table: pa.Table) -> bool:
     """Return whether some gold answer of a split has several lines."""
