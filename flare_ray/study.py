@@ -66,7 +66,7 @@ class Study:
         problems: list[Problem] = []
         warnings: list[Problem] = []
         doubts: list[Problem] = []
-        sweep = store = None
+        sweep = store = grid = None
         try:
             sweep = load_sweep(file, overrides)
         except InputError as error:
@@ -80,8 +80,9 @@ class Study:
         except InputError as error:
             problems += error.problems
         if sweep and (to_execute if check is None else check):
-            problems += _untranslatable(sweep)
-            doubts = _doubts(sweep, problems)
+            grid = expand(sweep)
+            problems += _untranslatable(sweep, grid)
+            doubts = _doubts(sweep, grid, problems)
         if to_execute:
             shelf.use(Shelf(store) if store else None)
             problems += gate_problems(sweep.models) if sweep else []
@@ -90,7 +91,10 @@ class Study:
             problems, warnings = problems + cluster_problems() + wrong, away
         if problems or sweep is None or store is None:
             raise refusal(str(file), problems)
-        return cls(file, sweep, store, warnings, doubts)
+        study = cls(file, sweep, store, warnings, doubts)
+        if grid is not None:
+            study.grid = grid
+        return study
 
     @cached_property
     def grid(self) -> Grid:
@@ -289,27 +293,26 @@ def _further_problems(sweep: Sweep) -> list[Problem]:
     return check_models(sweep, runs).problems
 
 
-def _doubts(sweep: Sweep, problems: list[Problem]) -> list[Problem]:
+def _doubts(sweep: Sweep, grid: Grid, problems: list[Problem]) -> list[Problem]:
     """Add what is wrong with the inputs to `problems`; return what looks wrong and is no reason to stop."""
     from flare_ray.inputs.check import check_inputs
 
-    runs = [*expand(sweep).runs, *(run for one in questions(sweep) for run in one.reach)]
+    runs = [*grid.runs, *(run for one in questions(sweep) for run in one.reach)]
     found = check_inputs(sweep, runs)
     problems += found.problems
-    if substitutes := _substitution(expand(sweep)):
+    if substitutes := _substitution(grid):
         remedy = "a translation model that knows them; results for these languages depend on it"
         found.add(warnings=[Problem("translation", substitutes, remedy)])
     return found.warnings
 
 
-def _untranslatable(sweep: Sweep) -> list[Problem]:
+def _untranslatable(sweep: Sweep, grid: Grid) -> list[Problem]:
     """Languages that the sweep's translation models do not know."""
     machines = [one for one in parallels(sweep) if isinstance(one, Translation)]
     if not machines:
         return []
     from flare_ray.translation.checks import language_problems
 
-    grid = expand(sweep)
     ends = {registry.load("tasks", corpus.task).source_language: None for corpus in grid.corpora}
     languages = list(ends | dict.fromkeys(corpus.language for corpus in grid.corpora))
     return [found for one in machines for found in language_problems(one, languages, "translation.model")]

@@ -80,6 +80,7 @@ class Costs:
                 self._sample("bases", base)
         self._measured: dict[Group, list[Measured]] = {}
         self._known: dict[tuple[Any, ...], Cost] = {}
+        self._amounts: dict[tuple[Any, ...], Amount | None] = {}
 
     def of(self, work: Work) -> Cost:
         """What a piece of work costs."""
@@ -119,7 +120,7 @@ class Costs:
             samples.append((kind, work))
 
     def _measure(self, work: Run | Base) -> Cost | None:
-        group, amount = _group(work), _passes(work)
+        group, amount = _group(work), self._passes(work)
         if group not in self._measured:
             every = (self._wall(*sample) for sample in self._samples.get(group, []))
             self._measured[group] = [one for one in every if one]
@@ -136,21 +137,33 @@ class Costs:
             seconds = float(record["cost"]["wall_seconds"])
             if not math.isfinite(seconds):
                 return None
-            return seconds, str(record["provenance"].get("device", "?")), _passes(work)
+            return seconds, str(record["provenance"].get("device", "?")), self._passes(work)
         except (Damaged, ArithmeticError, AttributeError, KeyError, OSError, TypeError, ValueError):
             return None
 
     def _estimate(self, work: Run | Base) -> Cost:
         base = work.base if isinstance(work, Run) else work
         size = parameters(base.model.checkpoint)
-        amount = _amount(work)
+        amount = self._amount(work)
         if size is None or amount is None:
             return UNKNOWN
         rate, device = speed(self._resources(base.model.name, base.task))
         return Cost(
-            size * _passes(work) * 2 / rate,
+            size * self._passes(work) * 2 / rate,
             "; ".join(filter(None, (f"operations, on {device}", amount.basis))),
         )
+
+    def _passes(self, work: Run | Base) -> float:
+        """Return the passes of a piece of work; of data of unknown size, for comparison with others on it alone."""
+        return _passes(work, self._amount(work) or _GUESSED)
+
+    def _amount(self, work: Run | Base) -> Amount | None:
+        """Return what a piece of work reads, looked up once per data, languages and length."""
+        base = work.base if isinstance(work, Run) else work
+        key = (base.task, base.source, *_languages(work), work.settings["max_length"])
+        if key not in self._amounts:
+            self._amounts[key] = _amount(work)
+        return self._amounts[key]
 
 
 @dataclass(frozen=True)
@@ -181,13 +194,9 @@ def _group(work: Run | Base) -> Group:
     return work.model.name, work.task, "base"
 
 
-def _passes(work: Run | Base) -> float:
-    """Return tokens × forward passes' worth: 1 for a forward pass, 2 for a training step on a frozen base.
-
-    Where the data's size is not known, the number is for comparison with other work on it alone.
-    """
+def _passes(work: Run | Base, amount: Amount) -> float:
+    """Return tokens × forward passes' worth: 1 for a forward pass, 2 for a training step on a frozen base."""
     epochs, limit = work.settings.get("epochs", 0), work.settings.get("limit") or math.inf
-    amount = _amount(work) or _GUESSED
     rows_read = [min(count, limit) for count in amount.rows]
     if "max_steps" in work.settings:
         epochs = min(epochs, work.settings["max_steps"] * work.settings["batch_size"] / max(1, rows_read[0]))

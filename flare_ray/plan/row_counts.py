@@ -31,6 +31,8 @@ COUNTED = "rows counted in the data"
 SPLITS = ("train", "validation", "test")
 _SAMPLED = 200
 """Rows, evenly spread, whose characters are counted."""
+_DISTINCT = 10_000
+"""First rows, of which distinct texts are counted: rows with one text follow one another."""
 _LETTERS_PER_TOKEN, _SIGNS_PER_TOKEN = 4.0, 1.5
 _SIGNS = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _SPECIAL = 2
@@ -92,9 +94,10 @@ def _counted(task: str, data: str, language: str, split: str, signature: tuple[A
     step = max(1, -(-table.num_rows // _SAMPLED))
     some = table.take(list(range(0, table.num_rows, step))).to_pylist()
     columns = loaded.text_columns
+    first = table.slice(0, _DISTINCT)
     distinct = sum(
-        pc.count_distinct(table[column]).as_py()
-        / max(1, table.num_rows)
+        pc.count_distinct(first[column]).as_py()
+        / max(1, first.num_rows)
         * fmean(_tokens(row, (column,)) for row in some)
         for column in columns
         if some
