@@ -62,7 +62,7 @@ def test_checkpointing_changes_no_gradient(family: str, reentrant: bool) -> None
     assert model.place.block.gradient_checkpointing, "and is on as before afterwards"
     for name, gradient in wanted.items():
         if gradient is not None:
-            torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=3e-5)
 
 
 def quiet(model: Any) -> Any:
