@@ -48,7 +48,9 @@ class Reader:
         file = part.file if part else self.source
         if not len(ids):
             self.report(f"{file} without a row in the {split} split", "rows in every split")
-        if len(ids) != len(pc.unique(ids)):
+        if ids.null_count:
+            self.report(f"{file}: {ids.null_count} of {len(ids)} rows without an id", "an id in every row")
+        elif len(ids) != len(pc.unique(ids)):
             counts = pc.value_counts(ids)
             twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
             example = pc.min(twice).as_py()
@@ -126,9 +128,9 @@ class Reader:
     def _without_english(self, mine: Rows, english: Rows, language: str, split: str, least: float) -> None:
         """Report rows without English where they are more than a share of all, 1 - least."""
         ids = mine.table["id"]
-        alone = _without(ids, english.table["id"])
+        alone = _without(ids.drop_null(), english.table["id"])  # rows without an id are reported already
         if len(alone) > (1 - least) * len(ids):
-            example = ", ".join(sorted(alone.to_pylist())[:3])
+            example = ", ".join(map(_shown, sorted(alone.to_pylist())[:3]))
             self.report(
                 f"{len(alone)} of {len(ids)} ids of the {language} {split} split without an English row "
                 f"(such as {example})",
@@ -148,6 +150,11 @@ class Reader:
     def warn(self, got: str, expected: str) -> None:
         """Note what looks wrong and stops nothing."""
         self.warnings.append(Problem(self.where, got, expected))
+
+
+def _shown(row_id: str) -> str:
+    """Return an id for a message, in quotes where it has blanks or is empty."""
+    return row_id if row_id.split() == [row_id] else repr(row_id)
 
 
 def _without(ids: pa.ChunkedArray, others: pa.ChunkedArray) -> pa.ChunkedArray:

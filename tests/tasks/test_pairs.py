@@ -105,6 +105,42 @@ def test_a_pair_id_pairs_rows_in_any_order(
     assert all(places[row["id"]] == row["premise"] for row in target.to_pylist())
 
 
+@pytest.mark.parametrize("kept", [slice(5, None), slice(5, 40), slice(None, None, 3), slice(2, None, 3)])
+@pytest.mark.parametrize("shorter", ["sw", "en"])
+def test_a_pair_id_pairs_a_subset_without_the_first_row(shorter: str, kept: slice, tmp_path: Path) -> None:
+    for name in ("en", "sw"):
+        table = rows(60)
+        columns = numbered(table)
+        for split in SPLITS:
+            part = table[kept] if (name, split) == (shorter, "test") else table
+            write_tsv(tmp_path / f"{name}.{split}.tsv", columns, part)
+    problems = [str(problem) for problem in XNLI.problems(str(tmp_path), ["sw"])]
+    english, target = (XNLI.read(str(tmp_path), name, "test").table for name in ("eng", "sw"))
+    places = {row["id"]: row["premise"] for row in english.to_pylist()}
+    assert all(places.get(row["id"], row["premise"]) == row["premise"] for row in target.to_pylist())
+    assert agreement(target, english).pairs == len(rows(60)[kept])
+    if shorter == "sw":
+        assert problems == []
+    else:
+        assert len(problems) == 1
+        assert "without an English row" in problems[0]
+
+
+@pytest.mark.parametrize("row_id", [None, "", " 4"])
+def test_a_row_without_an_id_is_named(row_id: str | None, tmp_path: Path) -> None:
+    labels = ("negative", "neutral", "positive")
+    for language in ("english", "acehnese"):
+        for name in ("train", "valid", "test"):
+            table = [{"id": str(n), "text": f"text {n}", "label": labels[n % 3]} for n in range(12)]
+            if (language, name) == ("acehnese", "test"):
+                table[4]["id"] = row_id  # type: ignore[assignment]
+            (tmp_path / language).mkdir(exist_ok=True)
+            write_jsonl(tmp_path / language / f"{name}.jsonl", table)
+    (found,) = NUSAX.problems(str(tmp_path), ["ace"])
+    expected = "1 of 12 rows without an id" if row_id is None else f"(such as {row_id!r})"
+    assert expected in found.found
+
+
 @pytest.mark.parametrize(
     ("name", "moved"),
     [("{}", False), ("{}", True), ("31{:03}", False), ("31{:03}", True), ("31{:03}n", False)],
