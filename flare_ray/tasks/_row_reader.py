@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.checkpoints import local_path
-from flare_ray.tasks._pairs import agreement, label_problem
+from flare_ray.tasks._pairs import agreement, label_problem, untranslated
 from flare_ray.tasks._passages import passage_problems
 from flare_ray.tasks._rows import Rows
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from flare_ray.tasks.base import Task
 
 _ENOUGH = 30  # rows whose labels show that they are in another order than English's
+_FEW, _UNTRANSLATED = 8, 0.1
+"""Rows that say too little; share of the rows, 0 to 1, that may have their English row's texts: names, numbers."""
 _EVERY, _MOST = 1.0, 0.5
 """Share of a split's rows that need their English row: own rows all; a translation may have lost answers."""
 
@@ -77,6 +79,7 @@ class Reader:
         if mine is None or english is None:  # reported already
             return
         self._without_english(mine, english, language, split, _EVERY)
+        self._untranslated(mine, english, language, split)
         what = f"the {language} {split} split"
         counts = [rows.table.num_rows + sum(rows.dropped.values()) for rows in (mine, english)]
         if counts[0] != counts[1] and self._by_place(language, split):
@@ -119,11 +122,23 @@ class Reader:
         except InputError as error:
             return self._add(error)
         if english is not None and mine is not None:
+            self._untranslated(mine, english, language, split)
             return self._without_english(mine, english, language, split, _MOST)
         part = self.task.part(local_path(self.source), language, split)
         name = f"{part.file.stem}.english{part.file.suffix}" if part else "a translation"
         got = f"no English translation of the {language} {split} split, which translation: files reads"
         return self.report(got, f"{name} beside it, or translation: gold, or a translation model")
+
+    def _untranslated(self, mine: Rows, english: Rows, language: str, split: str) -> None:
+        """Warn of rows whose texts are their English row's: one of the two files is a copy of the other."""
+        same, pairs = untranslated(mine.table, english.table, self.task.text_columns)
+        if pairs >= _FEW and same > _UNTRANSLATED * pairs:
+            got = (
+                f"{same} of {pairs} rows of the {language} {split} split have the texts of their English row"
+            )
+            self.warn(
+                got, f"texts in {language}, and their translations; check for a copied or untranslated file"
+            )
 
     def _without_english(self, mine: Rows, english: Rows, language: str, split: str, least: float) -> None:
         """Report rows without English where they are more than a share of all, 1 - least."""

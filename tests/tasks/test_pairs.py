@@ -19,6 +19,7 @@ from flare_ray.cli import app
 from flare_ray.errors import InputError
 from flare_ray.plan.english import english_of
 from flare_ray.tasks._pairs import agreement
+from flare_ray.tasks._problems import check_rows
 from flare_ray.training.data import pair
 
 XNLI, NUSAX = (registry.load("tasks", name) for name in ("xnli", "nusax"))
@@ -204,6 +205,25 @@ def test_a_run_refuses_what_the_plan_could_not_read() -> None:
     assert pair(english, english).differ == 0
     with pytest.raises(InputError, match=r"labels equal the English rows' in 0 of 60"):
         pair(features(["y", "z", "x"] * 20), english)
+
+
+@pytest.mark.parametrize("read", ["own", "beside"])
+@pytest.mark.parametrize("copied", [4, 60])
+def test_texts_that_are_their_english_are_a_warning(copied: int, read: str, tmp_path: Path) -> None:
+    english = rows(60)
+    target = [
+        [f"maneno {number}", *row[1:]] if number >= copied else row for number, row in enumerate(english)
+    ]
+    for split in SPLITS:
+        write_tsv(tmp_path / f"en.{split}.tsv", COLUMNS, english)
+        write_tsv(tmp_path / f"sw.{split}.tsv", COLUMNS, target)
+    write_tsv(tmp_path / "sw.test.english.tsv", COLUMNS, english)
+    problems, warnings = check_rows(XNLI, str(tmp_path), ["sw"], {"test": frozenset({read})}, 0.01)  # type: ignore[arg-type]
+    assert problems == []
+    found = [one.found for one in warnings if "texts of their English" in one.found]
+    assert found == (
+        ["60 of 60 rows of the sw test split have the texts of their English row"] if copied == 60 else []
+    )
 
 
 @pytest.mark.parametrize("wrong", [0, 2, 3])
