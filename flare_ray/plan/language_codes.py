@@ -30,7 +30,7 @@ def with_language_codes(sweep: Sweep) -> Sweep:
 
     A code of some task stands for itself; another name for the language of each task that has it.
     """
-    rules = [*sweep.include, *sweep.exclude, *sweep.overrides]
+    rules: list[Rule | Override] = [*sweep.include, *sweep.exclude, *sweep.overrides]
     if sweep.languages == "all" and all(rule.language is None for rule in rules):
         return sweep
     targets = _targets(sweep)
