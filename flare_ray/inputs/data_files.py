@@ -24,8 +24,9 @@ def check_data_files(sweep: Sweep, found: Findings) -> None:
         task, source = registry.load("tasks", name), data_source(sweep, name)
         where = f"data.{name}"
         warnings = []
+        read = (task.source_language, *_chosen(task, source, sweep))
         for one in unread_files(task, source):
-            if differ(task, one):
+            if one.language in read and differ(task, one):
                 what = f"the {one.split} split of {one.language}"
                 got = f"{one.file} and {one.instead}: two files with different rows for {what}"
                 found.add([Problem(where, got, "one of them; remove or rename the other")])
@@ -39,13 +40,17 @@ def check_data_files(sweep: Sweep, found: Findings) -> None:
         found.add(warnings=[*warnings, *_unusual(task, source, where, sweep)])
 
 
+def _chosen(task: Task, source: str, sweep: Sweep) -> list[str]:
+    """Return the languages of the sweep that a data source has."""
+    targets = task.targets(source)
+    return targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
+
+
 def _unusual(task: Task, source: str, where: str, sweep: Sweep) -> Iterator[Problem]:
     """Yield how tables are read whose delimiter or quoting is not their format's."""
     if not is_local(source):
         return
-    targets = task.targets(source)
-    chosen = targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
-    for language in (task.source_language, *chosen):
+    for language in (task.source_language, *_chosen(task, source, sweep)):
         try:
             read_as = {file: describe(file) for file in task.files(source, language)}
         except InputError:  # named as it is read

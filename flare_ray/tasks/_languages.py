@@ -23,7 +23,8 @@ def all_names(names: tuple[str, ...]) -> tuple[str, ...]:
         return names
     every = [*names, *names_of(code), code]
     written = [name.upper() if len(name) < 4 else name.capitalize() for name in every]
-    return tuple(dict.fromkeys([*every, *written]))
+    others = [name.capitalize() if len(name) < 4 else name.upper() for name in every]
+    return tuple(dict.fromkeys([*every, *written, *others]))
 
 
 def known_as(name: str, languages: tuple[str, ...]) -> str:

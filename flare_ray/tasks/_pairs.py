@@ -6,6 +6,7 @@ files, ids of another table and labels in another order show in the same way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import TYPE_CHECKING
@@ -67,6 +68,19 @@ def agreement(target: pa.Table, source: pa.Table) -> Agreement:
     ]
     reading = _other_order(target["label"], labels, pairs) if found.refused else ""
     return replace(found, examples=tuple(examples), reading=reading)
+
+
+def untranslated(target: pa.Table, source: pa.Table, texts: Sequence[str]) -> tuple[int, int]:
+    """Return how many rows with one id have the same texts in two tables, and how many rows have one id."""
+    import pyarrow.compute as pc
+
+    places = pc.index_in(target["id"], value_set=source["id"].combine_chunks()).combine_chunks()
+    same = places.is_valid()
+    for column in texts:
+        same = pc.and_(
+            same, pc.equal(target[column].combine_chunks(), source[column].combine_chunks().take(places))
+        )
+    return pc.sum(same).as_py() or 0, len(places) - places.null_count
 
 
 def _other_order(mine: pa.ChunkedArray, english: pa.Array, pairs: int) -> str:

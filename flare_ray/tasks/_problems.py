@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flare_ray.tasks.base import Task
 
 TRAINED = ("train", "validation")
-_VERSION = "1"  # of the checks: raised when they find something else in the same files
+_VERSION = "2"  # of the checks: raised when they find something else in the same files
 
 
 def check_rows(

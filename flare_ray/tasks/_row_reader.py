@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flare_ray.errors import InputError, Problem
 from flare_ray.plan.checkpoints import local_path
-from flare_ray.tasks._pairs import agreement, label_problem
+from flare_ray.tasks._pairs import agreement, label_problem, untranslated
 from flare_ray.tasks._passages import passage_problems
 from flare_ray.tasks._rows import Rows
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from flare_ray.tasks.base import Task
 
 _ENOUGH = 30  # rows whose labels show that they are in another order than English's
+_FEW, _UNTRANSLATED = 8, 0.1
+"""Rows that say too little; share of the rows, 0 to 1, that may have their English row's texts: names, numbers."""
 _EVERY, _MOST = 1.0, 0.5
 """Share of a split's rows that need their English row: own rows all; a translation may have lost answers."""
 
@@ -48,7 +50,9 @@ class Reader:
         file = part.file if part else self.source
         if not len(ids):
             self.report(f"{file} without a row in the {split} split", "rows in every split")
-        if len(ids) != len(pc.unique(ids)):
+        if ids.null_count:
+            self.report(f"{file}: {ids.null_count} of {len(ids)} rows without an id", "an id in every row")
+        elif len(ids) != len(pc.unique(ids)):
             counts = pc.value_counts(ids)
             twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
             example = pc.min(twice).as_py()
@@ -75,6 +79,7 @@ class Reader:
         if mine is None or english is None:  # reported already
             return
         self._without_english(mine, english, language, split, _EVERY)
+        self._untranslated(mine, english, language, split)
         what = f"the {language} {split} split"
         counts = [rows.table.num_rows + sum(rows.dropped.values()) for rows in (mine, english)]
         if counts[0] != counts[1] and self._by_place(language, split):
@@ -117,18 +122,30 @@ class Reader:
         except InputError as error:
             return self._add(error)
         if english is not None and mine is not None:
+            self._untranslated(mine, english, language, split)
             return self._without_english(mine, english, language, split, _MOST)
         part = self.task.part(local_path(self.source), language, split)
         name = f"{part.file.stem}.english{part.file.suffix}" if part else "a translation"
         got = f"no English translation of the {language} {split} split, which translation: files reads"
         return self.report(got, f"{name} beside it, or translation: gold, or a translation model")
 
+    def _untranslated(self, mine: Rows, english: Rows, language: str, split: str) -> None:
+        """Warn of rows whose texts are their English row's: one of the two files is a copy of the other."""
+        same, pairs = untranslated(mine.table, english.table, self.task.text_columns)
+        if pairs >= _FEW and same > _UNTRANSLATED * pairs:
+            got = (
+                f"{same} of {pairs} rows of the {language} {split} split have the texts of their English row"
+            )
+            self.warn(
+                got, f"texts in {language}, and their translations; check for a copied or untranslated file"
+            )
+
     def _without_english(self, mine: Rows, english: Rows, language: str, split: str, least: float) -> None:
         """Report rows without English where they are more than a share of all, 1 - least."""
         ids = mine.table["id"]
-        alone = _without(ids, english.table["id"])
+        alone = _without(ids.drop_null(), english.table["id"])  # rows without an id are reported already
         if len(alone) > (1 - least) * len(ids):
-            example = ", ".join(sorted(alone.to_pylist())[:3])
+            example = ", ".join(map(_shown, sorted(alone.to_pylist())[:3]))
             self.report(
                 f"{len(alone)} of {len(ids)} ids of the {language} {split} split without an English row "
                 f"(such as {example})",
@@ -148,6 +165,11 @@ class Reader:
     def warn(self, got: str, expected: str) -> None:
         """Note what looks wrong and stops nothing."""
         self.warnings.append(Problem(self.where, got, expected))
+
+
+def _shown(row_id: str) -> str:
+    """Return an id for a message, in quotes where it has blanks or is empty."""
+    return row_id if row_id.split() == [row_id] else repr(row_id)
 
 
 def _without(ids: pa.ChunkedArray, others: pa.ChunkedArray) -> pa.ChunkedArray:

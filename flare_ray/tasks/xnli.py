@@ -142,10 +142,7 @@ class XNLI(Classification):
         absent = [wanted for wanted in chosen if chosen[wanted] is None and (labelled or wanted != "label")]
         if absent:
             raise absent_columns(file, columns, absent)
-        place, first = (
-            0,
-            next((one.first for key, one in _pair_ids(file).items() if key in ("", *names)), None),
-        )
+        place, first = 0, self._first_pair(file, language, split) if labelled else None
         for record in records(file):
             if _of_another(file, record, columns, names):
                 continue
@@ -172,7 +169,34 @@ class XNLI(Classification):
             mine = ("", *self.aliases(language))
             if any(not one.in_order for some in ids for key, one in some.items() if key in mine):
                 found["pairs"] = _PAIR
+            moved = {
+                split: own.first - first
+                for split, part in zip(SPLITS, parts, strict=True)
+                if part and (own := _ids_of(part.file, mine)) and own.first is not None
+                if (first := self._first_pair(part.file, language, split)) is not None and first != own.first
+            }
+            if moved:
+                found["pairs_moved"] = moved
         return found
+
+    def _first_pair(self, file: Path, language: str, split: str) -> int | None:
+        """Return the `pairID` that ids are counted from; None where ids are no numbers.
+
+        It is English's where a language has other rows than English, such as a subset without the first row; else
+        the language's own least.
+        """
+        own = _ids_of(file, ("", *self.aliases(language)))
+        if own is None or own.first is None or language == self.source_language:
+            return own.first if own else None
+        names = self.aliases(self.source_language)
+        english = _ids_of(file, names)
+        if english is None:
+            try:
+                part = self.part(file.parent, self.source_language, split)
+                english = _ids_of(part.file, ("", *names)) if part else None
+            except InputError:  # reported as English is read
+                english = None
+        return own.first if english is None or not own.overlaps(english) else english.first
 
     def hub_rows(self, reference: str, language: str, split: str) -> Iterator[Row]:
         """A config per language code; the place in the split is the id."""
@@ -201,18 +225,37 @@ def _row_id(split: str, place: int, record: Record, first: int | None) -> str:
 
 @dataclass
 class _PairIds:
-    """The `pairID`s of one language in a file. first: the least, None if one is no number; next: after the last."""
+    """The `pairID`s of one language in a file. first, last: the least and the greatest, None if one is no number.
+
+    next: what the next row has where they are in order.
+    """
 
     first: int | None
     next: int
     in_order: bool = True
+    count: int = 0
+    last: int = -1
 
     def add(self, pair: str) -> None:
         """Note the next row's."""
         number = int(pair) if pair.isascii() and pair.isdecimal() else None
         self.in_order = self.in_order and number == self.next
         self.next += 1
+        self.count += 1
+        self.last = self.last if number is None else max(number, self.last)
         self.first = None if number is None or self.first is None else min(number, self.first)
+
+    def overlaps(self, english: _PairIds) -> bool:
+        """Return whether these number rows as English's do, and not all of them: in equal files the place is safe."""
+        if self.first is None or english.first is None:
+            return False
+        same = self.in_order and english.in_order and self.count == english.count
+        return not same and self.first <= english.last and english.first <= self.last
+
+
+def _ids_of(file: Path, languages: Sequence[str]) -> _PairIds | None:
+    """Return the `pairID`s of the first of these languages that a file has; None without them."""
+    return next((one for key, one in _pair_ids(file).items() if key in languages), None)
 
 
 def _pair_ids(file: Path) -> dict[str, _PairIds]:

@@ -36,3 +36,28 @@ def test_any_name_gives_the_same_runs(tmp_path: Path) -> None:
     assert fingerprints(tmp_path, "[bjn, banjarese]") == usual
     with pytest.raises(InputError, match="klingon"):
         fingerprints(tmp_path, "[klingon]")
+
+
+RULES = (
+    """\
+include: [{{language: {0}}}]
+""",
+    """\
+exclude: [{{language: [{0}]}}]
+""",
+    """\
+overrides: [{{language: {0}, training: {{epochs: 2}}}}]
+""",
+)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("languages", ["all", "[bjn, ace]"])
+def test_rules_know_every_name(rule: str, languages: str, tmp_path: Path) -> None:
+    write_data(tmp_path / "data", ["english", "banjarese", "acehnese"])
+    usual = fingerprints(tmp_path, f"{languages}\n{rule.format('bjn')}")
+    assert usual != fingerprints(tmp_path, languages)
+    for name in ("banjarese", "bjn_Latn", "Banjar"):
+        assert fingerprints(tmp_path, f"{languages}\n{rule.format(name)}") == usual
+    with pytest.raises(InputError, match="klingon"):
+        fingerprints(tmp_path, f"{languages}\n{rule.format('klingon')}")

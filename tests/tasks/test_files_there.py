@@ -202,3 +202,33 @@ def test_escaped_letters_of_squad_json_change_no_identity(
 def test_squad_json_by_any_name_of_its_language(tmp_path: Path) -> None:
     write_squad(tmp_path / "swh_Latn.test.json", [question("1", CONTEXT, ("1918", 10))])
     assert load("tydiqa").read(str(tmp_path), "sw", "test").table["id"].to_pylist() == ["1"]
+
+
+def test_two_folders_of_a_language_that_is_not_asked_for_stop_nothing(tmp_path: Path) -> None:
+    from flare_ray.inputs.data_files import check_data_files
+    from flare_ray.inputs.findings import Findings
+    from flare_ray.plan.schema import Sweep
+
+    data = write_data(tmp_path / "data", ["english", "acehnese", "banjarese", "bjn"])
+    for language, stops in (("ace", False), ("bjn", True)):
+        fields = {
+            "name": "a",
+            "models": ["sandbox-xlm-r"],
+            "tasks": ["nusax"],
+            "methods": ["lora"],
+            "seeds": [1],
+        }
+        sweep = Sweep.model_validate(
+            fields | {"languages": [language], "data": {"nusax": str(data)}, "storage": str(tmp_path)}
+        )
+        found = Findings()
+        check_data_files(sweep, found)
+        assert bool(found.problems) is stops
+        assert len(found.problems + found.warnings) == 3, "the bjn folder's files are named all the same"
+
+
+@pytest.mark.parametrize("folder", ["ACEHNESE", "Acehnese", "ace", "Ace", "ACE", "ace_Latn"])
+def test_a_folder_may_write_its_language_in_any_usual_case(folder: str, tmp_path: Path) -> None:
+    write_data(tmp_path, ["english", folder])
+    assert load("nusax").targets(str(tmp_path)) == ["ace"]
+    assert load("nusax").read(str(tmp_path), "ace", "test").table.num_rows == 3

@@ -19,6 +19,7 @@ from flare_ray.cli import app
 from flare_ray.errors import InputError
 from flare_ray.plan.english import english_of
 from flare_ray.tasks._pairs import agreement
+from flare_ray.tasks._problems import check_rows
 from flare_ray.training.data import pair
 
 XNLI, NUSAX = (registry.load("tasks", name) for name in ("xnli", "nusax"))
@@ -105,6 +106,42 @@ def test_a_pair_id_pairs_rows_in_any_order(
     assert all(places[row["id"]] == row["premise"] for row in target.to_pylist())
 
 
+@pytest.mark.parametrize("kept", [slice(5, None), slice(5, 40), slice(None, None, 3), slice(2, None, 3)])
+@pytest.mark.parametrize("shorter", ["sw", "en"])
+def test_a_pair_id_pairs_a_subset_without_the_first_row(shorter: str, kept: slice, tmp_path: Path) -> None:
+    for name in ("en", "sw"):
+        table = rows(60)
+        columns = numbered(table)
+        for split in SPLITS:
+            part = table[kept] if (name, split) == (shorter, "test") else table
+            write_tsv(tmp_path / f"{name}.{split}.tsv", columns, part)
+    problems = [str(problem) for problem in XNLI.problems(str(tmp_path), ["sw"])]
+    english, target = (XNLI.read(str(tmp_path), name, "test").table for name in ("eng", "sw"))
+    places = {row["id"]: row["premise"] for row in english.to_pylist()}
+    assert all(places.get(row["id"], row["premise"]) == row["premise"] for row in target.to_pylist())
+    assert agreement(target, english).pairs == len(rows(60)[kept])
+    if shorter == "sw":
+        assert problems == []
+    else:
+        assert len(problems) == 1
+        assert "without an English row" in problems[0]
+
+
+@pytest.mark.parametrize("row_id", [None, "", " 4"])
+def test_a_row_without_an_id_is_named(row_id: str | None, tmp_path: Path) -> None:
+    labels = ("negative", "neutral", "positive")
+    for language in ("english", "acehnese"):
+        for name in ("train", "valid", "test"):
+            table = [{"id": str(n), "text": f"text {n}", "label": labels[n % 3]} for n in range(12)]
+            if (language, name) == ("acehnese", "test"):
+                table[4]["id"] = row_id  # type: ignore[assignment]
+            (tmp_path / language).mkdir(exist_ok=True)
+            write_jsonl(tmp_path / language / f"{name}.jsonl", table)
+    (found,) = NUSAX.problems(str(tmp_path), ["ace"])
+    expected = "1 of 12 rows without an id" if row_id is None else f"(such as {row_id!r})"
+    assert expected in found.found
+
+
 @pytest.mark.parametrize(
     ("name", "moved"),
     [("{}", False), ("{}", True), ("31{:03}", False), ("31{:03}", True), ("31{:03}n", False)],
@@ -168,6 +205,25 @@ def test_a_run_refuses_what_the_plan_could_not_read() -> None:
     assert pair(english, english).differ == 0
     with pytest.raises(InputError, match=r"labels equal the English rows' in 0 of 60"):
         pair(features(["y", "z", "x"] * 20), english)
+
+
+@pytest.mark.parametrize("read", ["own", "beside"])
+@pytest.mark.parametrize("copied", [4, 60])
+def test_texts_that_are_their_english_are_a_warning(copied: int, read: str, tmp_path: Path) -> None:
+    english = rows(60)
+    target = [
+        [f"maneno {number}", *row[1:]] if number >= copied else row for number, row in enumerate(english)
+    ]
+    for split in SPLITS:
+        write_tsv(tmp_path / f"en.{split}.tsv", COLUMNS, english)
+        write_tsv(tmp_path / f"sw.{split}.tsv", COLUMNS, target)
+    write_tsv(tmp_path / "sw.test.english.tsv", COLUMNS, english)
+    problems, warnings = check_rows(XNLI, str(tmp_path), ["sw"], {"test": frozenset({read})}, 0.01)  # type: ignore[arg-type]
+    assert problems == []
+    found = [one.found for one in warnings if "texts of their English" in one.found]
+    assert found == (
+        ["60 of 60 rows of the sw test split have the texts of their English row"] if copied == 60 else []
+    )
 
 
 @pytest.mark.parametrize("wrong", [0, 2, 3])
