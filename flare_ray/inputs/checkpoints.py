@@ -33,8 +33,11 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _POINTER = b"version https://git-lfs"
 _REMEDY_TOKENIZER = "the tokenizer's files beside the weights (tokenizer.save_pretrained)"
 _LARGEST_HEADER = 100 << 20
+_PICKLES = (b"PK", b"\x80")
+"""First bytes of what torch.save writes, in its present and its former format."""
 _LAYER = re.compile(r"(?:^|\.)(?:layer|layers|block)\.(\d+)\.")
 _EMBEDDINGS = ("word_embeddings.weight", "embed_tokens.weight", "shared.weight")
+_WIDTHS = ("hidden_size", "d_model", "embedding_size", "word_embed_proj_dim")
 
 
 def check_checkpoints(sweep: Sweep, found: Findings) -> None:
@@ -83,9 +86,7 @@ def _kind_problems(folder: Path, config: dict[str, Any], where: str) -> list[Pro
     if not config:
         return []
     kind = config.get("model_type")
-    if isinstance(kind, str) and any(
-        kind in registry.load("models", one).model_types for one in registry.names("models")
-    ):
+    if _is_familys(kind):
         return []
     file, expected = folder / CONFIG, "the model_type of a class that transformers has"
     if not isinstance(kind, str) or not kind:
@@ -96,6 +97,13 @@ def _kind_problems(folder: Path, config: dict[str, Any], where: str) -> list[Pro
     if kind in CONFIG_MAPPING:
         return []
     return [Problem(where, f"{file} with model_type {kind!r}, which transformers does not know", expected)]
+
+
+def _is_familys(kind: Any) -> bool:
+    """Return whether a `model_type` is one of a family's."""
+    return isinstance(kind, str) and any(
+        kind in registry.load("models", name).model_types for name in registry.names("models")
+    )
 
 
 def _generation_problems(folder: Path, where: str) -> list[Problem]:
@@ -117,6 +125,8 @@ def _shape_problems(folder: Path, config: dict[str, Any], where: str) -> Iterato
 
     Layers that the weights lack would be random. Of safetensors alone; of another file the worker finds it out.
     """
+    if not _is_familys(config.get("model_type")):
+        return
     inner = config.get("text_config")
     values = {**config, **inner} if isinstance(inner, dict) else config
     shapes = _shapes(folder)
@@ -134,6 +144,11 @@ def _shape_problems(folder: Path, config: dict[str, Any], where: str) -> Iterato
             and shape[0] != vocabulary
         ):
             got = f"{folder}: {name} with {shape[0]:,} rows; {CONFIG} has vocab_size {vocabulary:,}"
+            yield Problem(where, got, f"the {CONFIG} that was saved with these weights")
+            return
+        widths = [values[key] for key in _WIDTHS if type(values.get(key)) is int]
+        if name.endswith(_EMBEDDINGS) and len(shape) == 2 and widths and shape[1] not in widths:
+            got = f"{folder}: {name} with {shape[1]:,} columns; {CONFIG} has a width of {widths[0]:,}"
             yield Problem(where, got, f"the {CONFIG} that was saved with these weights")
             return
 
@@ -202,8 +217,12 @@ def _weights(folder: Path, where: str) -> Iterator[Problem]:
 def _file_problems(file: Path, where: str) -> Iterator[Problem]:
     """Yield what is wrong with a file of weights, from its head and its size."""
     if file.suffix != ".safetensors":
-        if not file.stat().st_size:
+        with file.open("rb") as stream:
+            head = stream.read(len(_POINTER))
+        if not head:
             yield Problem(where, f"{file}: an empty file", "whole weights")
+        elif head != _POINTER and not head.startswith(_PICKLES):
+            yield Problem(where, f"{file}: no weights that torch.save has written", "whole weights")
         return
     try:
         if fault := _safetensors_fault(file):

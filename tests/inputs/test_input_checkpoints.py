@@ -122,6 +122,14 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: (tensors("word_embeddings.weight")(folder), config(vocab_size=104)(folder)),
         "word_embeddings.weight with 4 rows; config.json has vocab_size 104",
     ),
+    "embeddings of another width": (
+        lambda folder: (tensors("word_embeddings.weight")(folder), config(hidden_size=8)(folder)),
+        "word_embeddings.weight with 2 columns; config.json has a width of 8",
+    ),
+    "pickles that are none": (
+        lambda folder: (gone("model.safetensors")(folder), content("pytorch_model.bin", b"<html>")(folder)),
+        "no weights that torch.save has written",
+    ),
     "a padding token of another id": (
         config(pad_token_id=3),
         "pad_token with id 1; the model's pad_token_id is 3",
