@@ -11,6 +11,7 @@ that cannot be loaded without its own code raises InputError.
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ _CONFIG, _ADAPTER = "config.json", "adapter_config.json"
 _KERNELS = ("attn_implementation", "experts_implementation")
 """Endings of keys in config.json whose value may be a hub repository with compiled code."""
 _WHOLE = "a whole checkpoint, with the files that save_pretrained writes"
+_BROKEN = (
+    "SafetensorError",
+    "JSONDecodeError",
+    "UnpicklingError",
+    "StrictDataclassFieldValidationError",
+    "StrictDataclassClassValidationError",
+)
+"""Errors of libraries about the content of a checkpoint's files."""
 _ABSENT = ("RepositoryNotFoundError", "GatedRepoError", "RevisionNotFoundError", "RemoteEntryNotFoundError")
 """Errors of huggingface_hub that a later attempt gets as well."""
 _REMEDY = "use a checkpoint of a class that transformers has, or convert it to one; its own code is never run"
@@ -135,10 +144,19 @@ def _is_broken(error: Exception) -> bool:
         return error.errno is None
     said = str(error)
     return (
-        type(error).__name__ in ("SafetensorError", "JSONDecodeError", "UnpicklingError")
+        type(error).__name__ in _BROKEN
         or (isinstance(error, ValueError) and said.startswith("Unrecognized"))
+        or (isinstance(error, ValueError) and "does not recognize this architecture" in said)
+        or (isinstance(error, ImportError) and "quantized model requires" in said)
+        or (isinstance(error, ValueError | TypeError) and _in_configuration(error))
         or (isinstance(error, RuntimeError) and "ignore_mismatched_sizes" in said)
     )
+
+
+def _in_configuration(error: Exception) -> bool:
+    """Return whether an error was raised while a configuration or generation configuration was read."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    return any(file.endswith(("configuration_utils.py", "configuration_auto.py")) for file in files)
 
 
 def _is_absent(error: BaseException | None) -> bool:

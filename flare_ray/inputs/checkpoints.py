@@ -7,6 +7,7 @@ takes them: both train, and give scores. So the folder is looked at before.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from flare_ray import registry
 from flare_ray.errors import Problem
 from flare_ray.inputs.findings import Findings
-from flare_ray.plan.checkpoints import content_files, is_local, local_path, read_config
+from flare_ray.plan.checkpoints import CONFIG, content_files, is_local, local_path, read_config
 from flare_ray.plan.schema import Sweep
 
 TOKENIZER_FILES = (
@@ -32,6 +33,11 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _POINTER = b"version https://git-lfs"
 _REMEDY_TOKENIZER = "the tokenizer's files beside the weights (tokenizer.save_pretrained)"
 _LARGEST_HEADER = 100 << 20
+_PICKLES = (b"PK", b"\x80")
+"""First bytes of what torch.save writes, in its present and its former format."""
+_LAYER = re.compile(r"(?:^|\.)(?:layer|layers|block)\.(\d+)\.")
+_EMBEDDINGS = ("word_embeddings.weight", "embed_tokens.weight", "shared.weight")
+_WIDTHS = ("hidden_size", "d_model", "embedding_size", "word_embed_proj_dim")
 
 
 def check_checkpoints(sweep: Sweep, found: Findings) -> None:
@@ -42,6 +48,8 @@ def check_checkpoints(sweep: Sweep, found: Findings) -> None:
             folder = local_path(model.checkpoint)
             found.add(folder_problems(folder, where))
             config = _config(folder)
+            found.add([*_kind_problems(folder, config, where), *_generation_problems(folder, where)])
+            found.add(list(_shape_problems(folder, config, where)))
             found.add(*family_findings(config, model.family, f"models[{place}].family", model.checkpoint))
 
 
@@ -55,7 +63,7 @@ def family_findings(
 ) -> tuple[list[Problem], list[Problem]]:
     """Return problems and warnings about a configuration's `model_type` under a family."""
     kind, known = config.get("model_type"), registry.load("models", family).model_types
-    if kind is None or not known or kind in known:
+    if not isinstance(kind, str) or not known or kind in known:
         return [], []
     families = {name: registry.load("models", name).model_types for name in registry.names("models")}
     right = [name for name, kinds in families.items() if kind in kinds]
@@ -71,6 +79,103 @@ def _config(folder: Path) -> dict[str, Any]:
         return read_config(folder)
     except ValueError:
         return {}  # reported when the sweep file is read
+
+
+def _kind_problems(folder: Path, config: dict[str, Any], where: str) -> list[Problem]:
+    """Return why transformers cannot know the class of a model: its `model_type`."""
+    if not config:
+        return []
+    kind = config.get("model_type")
+    if _is_familys(kind):
+        return []
+    file, expected = folder / CONFIG, "the model_type of a class that transformers has"
+    if not isinstance(kind, str) or not kind:
+        got = "without model_type" if kind is None else f"with model_type {kind!r}"
+        return [Problem(where, f"{file} {got}", expected)]
+    from transformers import CONFIG_MAPPING
+
+    if kind in CONFIG_MAPPING:
+        return []
+    return [Problem(where, f"{file} with model_type {kind!r}, which transformers does not know", expected)]
+
+
+def _is_familys(kind: Any) -> bool:
+    """Return whether a `model_type` is one of a family's."""
+    return isinstance(kind, str) and any(
+        kind in registry.load("models", name).model_types for name in registry.names("models")
+    )
+
+
+def _generation_problems(folder: Path, where: str) -> list[Problem]:
+    """Return why a checkpoint's generation_config.json stops it from being loaded."""
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return []
+    try:
+        values = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        values = None
+    if isinstance(values, dict):
+        return []
+    return [Problem(where, f"{file}, which is no JSON object", "remove it: answers are greedy without it")]
+
+
+def _shape_problems(folder: Path, config: dict[str, Any], where: str) -> Iterator[Problem]:
+    """Yield where config.json names more layers, or another vocabulary or width, than the weights have.
+
+    Layers that the weights lack would be random. Of safetensors alone; of another file the worker finds it out.
+    """
+    if not _is_familys(config.get("model_type")):
+        return
+    inner = config.get("text_config")
+    values = {**config, **inner} if isinstance(inner, dict) else config
+    shapes = _shapes(folder)
+    numbers = [int(number) for name in shapes for number in _LAYER.findall(name) if "vision" not in name]
+    layers = values.get("num_hidden_layers", values.get("num_layers"))
+    if numbers and type(layers) is int and layers > max(numbers) + 1:
+        got = f"{folder} with weights of {max(numbers) + 1} layers; {CONFIG} names {layers}"
+        yield Problem(where, got, "the weights of all layers: those that are absent would be random")
+    vocabulary = values.get("vocab_size")
+    for name, shape in shapes.items():
+        if (
+            name.endswith(_EMBEDDINGS)
+            and len(shape) == 2
+            and type(vocabulary) is int
+            and shape[0] != vocabulary
+        ):
+            got = f"{folder}: {name} with {shape[0]:,} rows; {CONFIG} has vocab_size {vocabulary:,}"
+            yield Problem(where, got, f"the {CONFIG} that was saved with these weights")
+            return
+        widths = [values[key] for key in _WIDTHS if type(values.get(key)) is int]
+        if name.endswith(_EMBEDDINGS) and len(shape) == 2 and widths and shape[1] not in widths:
+            got = f"{folder}: {name} with {shape[1]:,} columns; {CONFIG} has a width of {widths[0]:,}"
+            yield Problem(where, got, f"the {CONFIG} that was saved with these weights")
+            return
+
+
+def _shapes(folder: Path) -> dict[str, list[int]]:
+    """Return the shapes of a folder's tensors by name; empty where its weights are no whole safetensors."""
+    files = [folder / WEIGHTS[0]]
+    if not files[0].is_file():
+        index = folder / f"{WEIGHTS[0]}.index.json"
+        try:
+            files = [
+                folder / name for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+            ]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+    shapes: dict[str, list[int]] = {}
+    try:
+        for file in files:
+            with file.open("rb") as stream:
+                size = int.from_bytes(stream.read(8), "little")
+                if size > _LARGEST_HEADER:
+                    return {}
+                head = json.loads(stream.read(size))
+            shapes |= {name: value["shape"] for name, value in head.items() if name != "__metadata__"}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # reported with the weights
+    return shapes
 
 
 def _pointers(folder: Path, where: str) -> Iterator[Problem]:
@@ -112,8 +217,12 @@ def _weights(folder: Path, where: str) -> Iterator[Problem]:
 def _file_problems(file: Path, where: str) -> Iterator[Problem]:
     """Yield what is wrong with a file of weights, from its head and its size."""
     if file.suffix != ".safetensors":
-        if not file.stat().st_size:
+        with file.open("rb") as stream:
+            head = stream.read(len(_POINTER))
+        if not head:
             yield Problem(where, f"{file}: an empty file", "whole weights")
+        elif head != _POINTER and not head.startswith(_PICKLES):
+            yield Problem(where, f"{file}: no weights that torch.save has written", "whole weights")
         return
     try:
         if fault := _safetensors_fault(file):

@@ -48,6 +48,11 @@ def positions_of(config: Mapping[str, Any]) -> int | None:
     return size - (padding if type(padding) is int else 1) - 1
 
 
+def positions_follow_padding(config: Mapping[str, Any]) -> bool:
+    """Return whether a model counts positions from the tokens that are not padding, by `pad_token_id`."""
+    return config.get("model_type") in _OFFSET
+
+
 def positions(checkpoint: str) -> int | None:
     """Return how many tokens a checkpoint reads; None where that is not known before it is fetched."""
     if not is_local(checkpoint):

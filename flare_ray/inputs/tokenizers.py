@@ -13,6 +13,7 @@ from typing import Any
 from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
+from flare_ray.inputs.positions import positions_follow_padding
 from flare_ray.models.base import origin
 from flare_ray.plain_text import spelled_tokens_cut
 from flare_ray.plan.checkpoints import SANDBOX, content_files, files_digest, is_local, local_path
@@ -155,6 +156,10 @@ def special_token_problems(
         if size and token is not None and token >= size:
             got = f"{name} with id {token:,}; the model has embeddings for {size:,}"
             problems.append(Problem(where, got, "a special token of the model's own vocabulary"))
+    padding = config.get("pad_token_id", 1)
+    if positions_follow_padding(config) and type(padding) is int and pad is not None and pad != padding:
+        got = f"pad_token with id {pad:,}; the model's pad_token_id is {padding:,}"
+        problems.append(Problem(where, got, "the tokenizer that the model was trained with"))
     if architecture == "encoder_decoder":
         end = config.get("eos_token_id", 1)
         found = tokenizer(["a"])["input_ids"][0].count(end)

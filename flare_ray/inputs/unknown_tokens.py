@@ -29,7 +29,7 @@ WORTH_A_WARNING = 0.01
 IN_BYTES = 1.5
 """Tokens per character from which on a warning says that a script is read as bytes: it has no unknown tokens."""
 _SAMPLED = 200  # rows of a split
-_VERSION = "2"
+_VERSION = "3"
 
 
 def unknown_share(tokenizer: Any, texts: Sequence[str]) -> float:
@@ -109,6 +109,7 @@ class _Tokenizer:
             "tokenizer": self.identity,
             "checkpoint": checkpoint,
             "architecture": architecture,
+            "config": config,
         }
         return [Problem(*stored) for stored in remembered(key, compute)]
 

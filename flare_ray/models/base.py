@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _MOST_DRAWN = 0.5
 """Share of weights that a checkpoint may lack, which are then random; some classes have parts that others lack."""
+_NEVER_DRAWN = re.compile(r"\.\d+\.|(?:^|\.)(?:word_embeddings|embed_tokens|shared|lm_head)\.weight$")
+"""Weights that a checkpoint never lacks: those of numbered layers, and embeddings of tokens."""
 
 Architecture = Literal["encoder", "encoder_decoder", "decoder"]
 
@@ -91,7 +94,7 @@ class Family:
 
         A head that the checkpoint lacks is drawn from the current random state. Quantised weights stay
         differentiable (QLoRA, paper section 4.1); heads and output embeddings are not quantised. Raises InputError
-        for a checkpoint without most of the model's weights, which would be random.
+        for a checkpoint without weights of a layer, or most of the model's weights, which would be random.
         """
         settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention or self.attention}
         if form.name == "classification":
@@ -117,8 +120,10 @@ def _check_loaded(model: Any, missing: Iterable[str], heads: tuple[str, ...], ch
     """Raise InputError where more than a part of the weights, the task head aside, is not the checkpoint's."""
     drawn = sorted(name for name in missing if name.split(".")[0] not in heads)
     total = sum(name.split(".")[0] not in heads for name in model.state_dict())
-    if len(drawn) > _MOST_DRAWN * total:
-        got = f"{checkpoint} without {len(drawn)} of {total} weights of {type(model).__name__}, such as {drawn[0]}"
+    essential = [name for name in drawn if _NEVER_DRAWN.search(name)]
+    if essential or len(drawn) > _MOST_DRAWN * total:
+        example = (essential or drawn)[0]
+        got = f"{checkpoint} without {len(drawn)} of {total} weights of {type(model).__name__}, such as {example}"
         raise InputError(checkpoint, [Problem("checkpoint", got, "the weights of such a model")])
 
 

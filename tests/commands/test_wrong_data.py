@@ -156,8 +156,9 @@ ERRORS: dict[str, tuple[Callable[[Path, Fields], Any], str]] = {
 }
 WARNINGS: dict[str, tuple[Callable[[Path, Fields], Any], str]] = {
     "weights as a pickle": (
-        lambda folder, fields: (folder / "checkpoint/model.safetensors").rename(
-            folder / "checkpoint/pytorch_model.bin"
+        lambda folder, fields: (
+            (folder / "checkpoint/model.safetensors").unlink(),
+            (folder / "checkpoint/pytorch_model.bin").write_bytes(b"PK\3\4"),
         ),
         "pickles",
     ),

@@ -61,6 +61,12 @@ def content(name: str, value: bytes) -> Callable[[Path], Any]:
     return lambda folder: (folder / name).write_bytes(value)
 
 
+def tensors(*names: str) -> Callable[[Path], None]:
+    return lambda folder: save_file(
+        {name: np.zeros((4, 2), np.float32) for name in names}, folder / "model.safetensors"
+    )
+
+
 def special(folder: Path, vocab_size: int, **names: str) -> None:
     """A token behind the vocabulary, as `add_tokens` makes one, under the name of a special token."""
     file = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -100,6 +106,33 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a special token without an embedding": (
         lambda folder: special(folder, pad_token="<extra>", vocab_size=104),
         "pad_token with id 104; the model has embeddings for 104",
+    ),
+    "a configuration without model_type": (
+        lambda folder: (folder / "config.json").write_text('{"vocab_size": 104}'),
+        "without model_type",
+    ),
+    "a model_type that is no text": (config(model_type=["bert"]), "with model_type ['bert']"),
+    "a model_type that transformers does not know": (config(model_type="none-such"), "does not know"),
+    "a generation configuration that is none": (content("generation_config.json", b"[]"), "no JSON object"),
+    "more layers than weights": (
+        lambda folder: (tensors("encoder.layer.1.x.weight")(folder), config(num_hidden_layers=3)(folder)),
+        "weights of 2 layers; config.json names 3",
+    ),
+    "embeddings of another vocabulary": (
+        lambda folder: (tensors("word_embeddings.weight")(folder), config(vocab_size=104)(folder)),
+        "word_embeddings.weight with 4 rows; config.json has vocab_size 104",
+    ),
+    "embeddings of another width": (
+        lambda folder: (tensors("word_embeddings.weight")(folder), config(hidden_size=8)(folder)),
+        "word_embeddings.weight with 2 columns; config.json has a width of 8",
+    ),
+    "pickles that are none": (
+        lambda folder: (gone("model.safetensors")(folder), content("pytorch_model.bin", b"<html>")(folder)),
+        "no weights that torch.save has written",
+    ),
+    "a padding token of another id": (
+        config(pad_token_id=3),
+        "pad_token with id 1; the model's pad_token_id is 3",
     ),
     "a decoder's tokenizer in place of the embeddings": (
         lambda folder: special(folder, eos_token="<extra>", vocab_size=104),

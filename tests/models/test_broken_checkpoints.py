@@ -39,8 +39,28 @@ def change_width(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 2 * config["hidden_size"]}))
 
 
+def unknown_class(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "none-such"}))
+
+
+def wrong_field(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": "x"}))
+
+
 @pytest.mark.parametrize(
-    "damage", [remove_weights, cut_weights, remove_config, cut_config, empty_config, change_width]
+    "damage",
+    [
+        remove_weights,
+        cut_weights,
+        remove_config,
+        cut_config,
+        empty_config,
+        change_width,
+        unknown_class,
+        wrong_field,
+    ],
 )
 def test_a_folder_that_is_no_whole_model_is_wrong_input(
     damage: Callable[[Path], None], small_sandbox: Path, tmp_path: Path
@@ -53,6 +73,18 @@ def test_a_folder_that_is_no_whole_model_is_wrong_input(
     assert kind_of(caught.value) == "input"
     assert str(folder) in caught.value.problems[0].found
     assert code_problems(folder, "models[0].checkpoint") == []
+
+
+@pytest.mark.parametrize("content", ["[]", '{"early_stopping": "x"}', '{"num_return_sequences": 4}'])
+def test_a_generation_config_that_transformers_refuses_is_wrong_input(
+    content: str, small_sandbox: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(small_sandbox / "models" / "sandbox-llama", folder)
+    (folder / "generation_config.json").write_text(content)
+    with pytest.raises(InputError) as caught:
+        load_model("AutoModelForCausalLM", pretrained_model_name_or_path=str(folder))
+    assert kind_of(caught.value) == "input"
 
 
 def test_a_tokenizer_that_cannot_be_read_is_wrong_input(small_sandbox: Path, tmp_path: Path) -> None:
