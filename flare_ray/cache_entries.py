@@ -21,6 +21,7 @@ import psutil
 
 from flare_ray.cache import DEFAULT, VARIABLE
 from flare_ray.errors import InputError, Problem
+from flare_ray.store.identity import PLACE
 
 _HEX = r"[0-9a-f]{12,}"
 _NAMES = {
@@ -102,14 +103,20 @@ def remove(chosen: Iterable[CacheEntry]) -> tuple[list[CacheEntry], dict[Path, s
 
 
 def _refuse_others(cache: Path) -> None:
-    """Raise InputError for a folder that this package has not made."""
+    """Raise InputError for a file, and for a folder that this package has not made as a cache."""
+    if cache.exists() and not cache.is_dir():
+        raise InputError("cache", [Problem(VARIABLE, f"{cache}, a file", "a folder")])
     real = cache.resolve()
     around = {Path.home().resolve(), *Path.home().resolve().parents}
     names = {path.name for path in _children(cache)}
     ours = {*_NAMES, *_STAYS, "agreed-scores"} & names or {name for name in names if _is_sandbox(name)}
-    if not cache.exists() or (real not in around and (ours or not names)):
+    is_store = PLACE in names
+    if not cache.exists() or (real not in around and not is_store and (ours or not names)):
         return
-    got = f"{cache}, a folder with other files: {', '.join(sorted(names)[:3])}"
+    other = (
+        "the storage of a sweep" if is_store else f"a folder with other files: {', '.join(sorted(names)[:3])}"
+    )
+    got = f"{cache}, {other}"
     raise InputError("cache", [Problem(VARIABLE, got, "the folder of a cache that flare_ray made")])
 
 

@@ -86,6 +86,7 @@ def translate_task(
     translators(resources, connect())
     _ensure_sandbox(translation, source, console)
     codes = task_languages(task_name, source, languages)
+    _warn_of_substitution(translation, codes, console)
     corpora = [corpus(task_name, source, code, split, translation) for code in codes for split in splits]
 
     def done(one: Corpus, record: dict[str, Any]) -> None:
@@ -119,10 +120,19 @@ def translate_table(
     store = open_store(storage)
     translators(resources, connect())
     _ensure_sandbox(translation, "", console)
+    _warn_of_substitution(translation, languages, console)
     loaded, identity = translator_identity(translation)
     pair = Pair(fingerprint(identity), *languages)
     pool = _pool(store, resources, console)
     return translate_file(store, file, columns, pair, loaded, out, pool)
+
+
+def _warn_of_substitution(translation: Translation, languages: Sequence[str], console: Console) -> None:
+    """Print which languages an NLLB model translates as another one."""
+    from flare_ray.translation.checkpoints import substitution
+
+    if "nllb" in translation.model.lower() and (substitutes := substitution(languages)):
+        console.print(f"warning: {substitutes}", markup=False, soft_wrap=True)
 
 
 def task_languages(task_name: str, source: str, languages: Sequence[str]) -> list[str]:

@@ -110,6 +110,23 @@ def test_a_folder_that_is_no_cache_is_refused(
     assert file.read_text() == "years of work"
 
 
+@pytest.mark.parametrize("command", ["ls", "clean"])
+def test_a_storage_or_a_file_is_no_cache(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = tmp_path / "results"
+    kept = storage / "translations" / f"{HEX}.sqlite"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("translations")
+    (storage / ".store").write_text(HEX)
+    for folder, name in ((storage, "storage"), (kept, "file")):
+        monkeypatch.setenv("FLARE_RAY_CACHE", str(folder))
+        done = CliRunner().invoke(app, ["cache", command])
+        assert done.exit_code == 2
+        assert name in done.output
+    assert kept.read_text() == "translations"
+
+
 def test_a_cache_that_was_never_made_has_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLARE_RAY_CACHE", str(tmp_path / "absent"))
     assert call("clean")["bytes"] == 0

@@ -94,7 +94,8 @@ def _counted_rows(found: Estimate) -> list[str]:
     languages: dict[tuple[str, str], dict[str, None]] = {}
     for run in found.stages.todo:
         languages.setdefault((run.cell.task, run.base.source), {})[run.cell.language] = None
-    lines = (describe_counts(task, data, list(names)) for (task, data), names in languages.items())
+    limit = found.costs.sweep.limit
+    lines = (describe_counts(task, data, list(names), limit) for (task, data), names in languages.items())
     return [line for line in lines if line]
 
 

@@ -87,7 +87,8 @@ class Costs:
         if isinstance(work, Corpus):
             return self.translations.of(work) if self.translations else UNKNOWN
         languages = _languages(work)
-        key = (*_group(work), *languages, work.settings.get("epochs"), work.settings.get("max_length"))
+        settings = (work.settings.get(name) for name in ("epochs", "max_steps", "batch_size", "max_length"))
+        key = (*_group(work), *languages, *settings)
         if key not in self._known:
             self._known[key] = self._measure(work) or self._estimate(work)
         return self._known[key]
@@ -199,7 +200,8 @@ def _passes(work: Run | Base, amount: Amount) -> float:
     epochs, limit = work.settings.get("epochs", 0), work.settings.get("limit") or math.inf
     rows_read = [min(count, limit) for count in amount.rows]
     if "max_steps" in work.settings:
-        epochs = min(epochs, work.settings["max_steps"] * work.settings["batch_size"] / max(1, rows_read[0]))
+        steps_per_epoch = max(1, math.ceil(rows_read[0] / work.settings["batch_size"]))
+        epochs = min(epochs, work.settings["max_steps"] / steps_per_epoch)
     train, validation, test = (count * tokens for count, tokens in zip(rows_read, amount.tokens, strict=True))
     if isinstance(work, Base):
         return 2 * train * epochs + validation * epochs + test

@@ -151,20 +151,27 @@ def _mean(size: SplitSize | None, max_length: int) -> float:
     return size.tokens(max_length) if size else 0.0
 
 
-def describe_counts(task: str, data: str, languages: Sequence[str]) -> str | None:
-    """Return a line on the rows that an estimate for these target languages counts; None where none can be."""
+def describe_counts(task: str, data: str, languages: Sequence[str], limit: int | None = None) -> str | None:
+    """Return a line on the rows that an estimate for these target languages counts; None where none can be.
+
+    limit: rows per split that the sweep reads, the first ones.
+    """
     english = registry.load("tasks", task).source_language
     train, validation = (counted(task, data, english, split) for split in ("train", "validation"))
     tests = {language: size for language in languages if (size := counted(task, data, language, "test"))}
     if not train and not tests:
         return None
     parts = [
-        f"{size.rows:,} {split} rows of about {size.tokens():.0f} tokens in {english}"
+        f"{_read(size, limit):,} {split} rows of about {size.tokens():.0f} tokens in {english}"
         for split, size in (("train", train), ("validation", validation))
         if size
     ]
     by_rows: dict[int, list[str]] = {}
     for language, size in tests.items():
-        by_rows.setdefault(size.rows, []).append(language)
+        by_rows.setdefault(_read(size, limit), []).append(language)
     parts += [f"{rows:,} test rows in {', '.join(names)}" for rows, names in by_rows.items()]
     return f"{task}: {'; '.join(parts)}"
+
+
+def _read(size: SplitSize, limit: int | None) -> int:
+    return size.rows if limit is None else min(size.rows, limit)

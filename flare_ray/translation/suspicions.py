@@ -34,6 +34,9 @@ _KEPT_SENTENCES, _KEPT_LENGTH = 0.5, 0.7
 """Shares of sentences and of expected length, both missed by a translation that leaves sentences out."""
 _LOOP = 12
 """Signs without a letter or digit, of at most two kinds, that stand in a row."""
+_SHORT_LOOP = 4
+"""Signs in a row where nothing else is written."""
+_COMMAS = regex.compile(r"(?:[,;،؛、，；]\s*){6}")
 _DENSITY = {
     **dict.fromkeys(("Hans", "Hant"), 0.3),
     **dict.fromkeys(("Jpan", "Hang"), 0.45),
@@ -110,11 +113,15 @@ def _length(text: str) -> int:
     return len(_WORD_SIGNS.findall(text))
 
 
+def _has_letter(text: str) -> bool:
+    return any(map(str.isalpha, text))
+
+
 def _lengths(text: str, translation: str, expected: LengthRatio) -> tuple[bool, bool]:
     """Report whether a translation is too short and too long."""
     density = _density(expected.target)
     usual, length = _length(text) * expected.ratio, _length(translation)
-    short = length < _SHORT * usual - _SLACK_SHORT * density
+    short = length < _SHORT * usual - _SLACK_SHORT * density or (not length and _has_letter(text))
     return short, length > _LONG * usual + _SLACK_LONG * density
 
 
@@ -127,9 +134,16 @@ def _lacks_sentences(text: str, translation: str, expected: LengthRatio) -> bool
 
 
 def _loops(text: str, translation: str) -> bool:
-    """Report whether punctuation marks repeat, and do not do so in the original."""
+    """Report whether punctuation marks repeat, and do not do so in the original.
+
+    Commas and semicolons repeat in no text, and no text is made of marks alone: few of them are a loop.
+    """
     longest = _longest_loop(translation)
-    return longest >= _LOOP and longest > 3 * _longest_loop(text)
+    if longest <= 3 * _longest_loop(text):
+        return False
+    if not _length(translation) and _has_letter(text):
+        return longest >= _SHORT_LOOP
+    return longest >= _LOOP or _COMMAS.search(translation) is not None
 
 
 def _longest_loop(text: str) -> int:

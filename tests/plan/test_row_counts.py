@@ -119,3 +119,26 @@ def test_a_plan_names_what_it_counted(tmp_path: Path) -> None:
     assert "50 train rows of about 22 tokens in eng" in line
     assert "5 test rows in ace, jav" in line
     assert describe_counts("nusax", str(tmp_path / "absent"), ["ace"]) is None
+
+
+def test_a_limited_sweep_counts_the_rows_that_it_reads(
+    planned: Callable[..., tuple[Sweep, Grid]], tmp_path: Path
+) -> None:
+    folder = str(write_nusax(tmp_path / "data", 50))
+    line = describe_counts("nusax", folder, ["ace"], limit=8)
+    assert line is not None
+    assert "8 train rows" in line
+    assert "5 test rows in ace" in line
+    smoke = planned(folder, "translation=gold", "smoke=true")
+    two_epochs = planned(folder, "translation=gold", "limit=8", "training.epochs=2")
+    assert seconds(smoke) == pytest.approx(seconds(two_epochs))  # a batch holds all eight rows
+
+
+def test_the_same_work_of_more_steps_costs_more(
+    planned: Callable[..., tuple[Sweep, Grid]], tmp_path: Path
+) -> None:
+    folder = str(write_nusax(tmp_path / "data", 50))
+    study = planned(folder, "translation=gold", "axes={max_steps: [1, 2]}", "training.epochs=9")
+    costs = Costs(*study, set(), set(), lambda *_: {})
+    found = {run.settings["max_steps"]: costs.of(run).seconds or 0.0 for run in study[1].runs}
+    assert found[1] < found[2]

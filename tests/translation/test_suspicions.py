@@ -43,6 +43,20 @@ def test_a_loop_of_marks_is_a_repetition(loop: str) -> None:
     assert "repetition" not in flags(loop, loop)
 
 
+@pytest.mark.parametrize("loop", [", " * 7, ",,,,,", "، " * 5, "、、、、、、"])
+def test_few_marks_are_a_loop_where_nothing_else_is_written(loop: str) -> None:
+    assert "repetition" in flags("Ok.", loop)
+    assert flags("...", loop) == []
+    assert "repetition" in flags(SIX, f"{SWAHILI} , , , , , , ,")
+    assert flags("Wait ......", "Ngoja ......") == flags("Yes!!", "Ndiyo!!!!!!!!") == []
+
+
+@pytest.mark.parametrize("marks", [",", "...", "?"])
+def test_a_translation_without_a_word_is_short(marks: str) -> None:
+    assert flags("Good morning to all of you", marks) == ["short"]
+    assert flags("2024", "2024.") == flags("!!!", marks) == []
+
+
 @pytest.mark.parametrize(
     ("translation", "target"),
     [(RUSSIAN, "sw"), (SIX, "ru"), (CHINESE, "ko"), (CHINESE, "ja"), ("привет всем", "eng")],
