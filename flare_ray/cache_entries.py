@@ -88,18 +88,18 @@ def remove(chosen: Iterable[CacheEntry]) -> tuple[list[CacheEntry], dict[Path, s
     listed = list(chosen)
     users, opened = _users({entry.path for entry in listed}), _opened()
     removed: list[CacheEntry] = []
-    kept: dict[Path, str] = {}
+    remaining: dict[Path, str] = {}
     for entry in listed:
         if reason := _in_use(entry, users, opened):
-            kept[entry.path] = reason
+            remaining[entry.path] = reason
             continue
         try:
             _discard(entry.path)
         except OSError as error:
-            kept[entry.path] = f"{type(error).__name__}: {error.strerror or error}"
+            remaining[entry.path] = f"{type(error).__name__}: {error.strerror or error}"
         else:
             removed.append(entry)
-    return removed, kept
+    return removed, remaining
 
 
 def _refuse_others(cache: Path) -> None:
@@ -202,10 +202,10 @@ def _opened() -> set[str]:
 def _users(paths: Iterable[Path]) -> list[int]:
     """Return other processes of this package, and Ray's workers, that have the cache of these paths."""
     caches = {os.path.realpath(parent) for path in paths for parent in path.parents}
-    mine = {process.pid for process in (psutil.Process(), *psutil.Process().parents())}
+    own_processes = {process.pid for process in (psutil.Process(), *psutil.Process().parents())}
     users = []
     for process in psutil.process_iter():
-        if process.pid in mine or not _is_ours(process):
+        if process.pid in own_processes or not _is_ours(process):
             continue
         try:
             environment = _environment(process)

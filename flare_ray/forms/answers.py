@@ -76,8 +76,8 @@ def spans_give(
 def _places(context: str, answer: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
     """Yield where an answer stands in its context: its own place first, then each place of what is scored of it."""
     yield answer["start"], answer["start"] + len(answer["text"])
-    whole = answer["text"].strip(_EDGES)
-    for text in dict.fromkeys([whole, re.sub(r"^(a|an|the)\s+", "", whole, flags=re.IGNORECASE)]):
+    stripped = answer["text"].strip(_EDGES)
+    for text in dict.fromkeys([stripped, re.sub(r"^(a|an|the)\s+", "", stripped, flags=re.IGNORECASE)]):
         if text:
-            for found in re.finditer(re.escape(text), context, re.IGNORECASE):
-                yield found.span()
+            for match in re.finditer(re.escape(text), context, re.IGNORECASE):
+                yield match.span()

@@ -38,20 +38,20 @@ class Prompt:
 
         The first text is cut first. In training the answer is kept, in the middle where there is room.
         """
-        kept = np.ones(len(self.offsets), bool)
+        keep = np.ones(len(self.offsets), bool)
         for column in self.task.text_columns:
-            excess = int(kept.sum()) - limit
+            excess = int(keep.sum()) - limit
             if excess <= 0:
                 break
-            mine = self.tokens_of(column)
-            excess = min(excess, len(mine))
+            column_tokens = self.tokens_of(column)
+            excess = min(excess, len(column_tokens))
             first = 0
             if training and column == self.task.text_columns[0] and self.row.get("answers"):
-                token = int(np.searchsorted(self.offsets[mine, 0], self.middle()))
-                first = min(excess, max(0, token - (len(mine) - excess) // 2))
-            kept[mine] = False
-            kept[mine[first : first + len(mine) - excess]] = True
-        return kept
+                token = int(np.searchsorted(self.offsets[column_tokens, 0], self.middle()))
+                first = min(excess, max(0, token - (len(column_tokens) - excess) // 2))
+            keep[column_tokens] = False
+            keep[column_tokens[first : first + len(column_tokens) - excess]] = True
+        return keep
 
     def middle(self) -> int:
         """Return the character of the prompt in the middle of the first gold answer."""
@@ -99,22 +99,22 @@ class Prompt:
         """Return the parts of the texts that a cut prompt shows."""
         parts = []
         for column in self.task.text_columns:
-            text, mine = self.row[column], self.tokens_of(column)
+            text, column_tokens = self.row[column], self.tokens_of(column)
             begin, end = self.characters(column, mask)
             parts.append(text[begin:end])
-            if len(mine):  # a word whose token has a character of the prompt around it too
-                edges = self.offsets[mine] - self.begin(column)
+            if len(column_tokens):  # a word whose token has a character of the prompt around it too
+                edges = self.offsets[column_tokens] - self.begin(column)
                 parts += [text[: edges[0, 0]], text[edges[-1, 1] :]]
         return parts
 
     def characters(self, column: str, mask: np.ndarray) -> tuple[int, int]:
         """Return which characters of a text a cut prompt shows: begin and end."""
-        text, mine = self.row[column], self.tokens_of(column)
-        shown = np.flatnonzero(mask[mine])
-        if len(shown) == len(mine):
+        text, column_tokens = self.row[column], self.tokens_of(column)
+        shown = np.flatnonzero(mask[column_tokens])
+        if len(shown) == len(column_tokens):
             return 0, len(text)
         if not len(shown):
             return 0, 0
-        (offsets,) = with_marks(text, [self.offsets[mine] - self.begin(column)])
+        (offsets,) = with_marks(text, [self.offsets[column_tokens] - self.begin(column)])
         begin = 0 if shown[0] == 0 else int(offsets[shown, 0].min())
-        return begin, len(text) if shown[-1] == len(mine) - 1 else int(offsets[shown, 1].max())
+        return begin, len(text) if shown[-1] == len(column_tokens) - 1 else int(offsets[shown, 1].max())

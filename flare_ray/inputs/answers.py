@@ -52,7 +52,7 @@ class Encoding:
         return f"{self.model.name} on {self.task} at {self.length} tokens"
 
 
-def check_answers(runs: Iterable[Run], found: Findings) -> None:
+def check_answers(runs: Iterable[Run], findings: Findings) -> None:
     """Warn of test and validation rows whose gold answers cannot be given, one line per model, task and reason."""
     languages: dict[Encoding, dict[str, None]] = {}
     for run in runs:
@@ -61,11 +61,11 @@ def check_answers(runs: Iterable[Run], found: Findings) -> None:
     tokenizers: dict[str, Any] = {}
     for encoding, spoken in languages.items():
         try:
-            found.add(warnings=_warnings(encoding, spoken, tokenizers))
+            findings.add(warnings=_warnings(encoding, spoken, tokenizers))
         except InputError:  # of a checkpoint or of rows, reported by other checks
             continue
         except ValueError as error:
-            found.add([Problem(f"max_length for {encoding.label}", str(error), "a larger max_length")])
+            findings.add([Problem(f"max_length for {encoding.label}", str(error), "a larger max_length")])
 
 
 def _read(run: Run) -> Iterator[tuple[Encoding, str]]:

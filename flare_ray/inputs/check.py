@@ -24,19 +24,19 @@ from flare_ray.plan.schema import Sweep
 
 def check_inputs(sweep: Sweep, runs: Sequence[Run]) -> Findings:
     """Return the findings of all checks. runs: those of the grid, and those that searches may ask for."""
-    found = check_models(sweep, runs)
-    check_data_files(sweep, found)
-    check_data(sweep, found)
-    if not found.problems:  # what follows loads tokenizers and reads rows
-        check_unknown_tokens(sweep, found)
-        check_answers(runs, found)
-    return found
+    findings = check_models(sweep, runs)
+    check_data_files(sweep, findings)
+    check_data(sweep, findings)
+    if not findings.problems:  # what follows loads tokenizers and reads rows
+        check_unknown_tokens(sweep, findings)
+        check_answers(runs, findings)
+    return findings
 
 
 def check_models(sweep: Sweep, runs: Sequence[Run]) -> Findings:
     """Return the findings about checkpoints, whatever the rows are."""
-    found = Findings()
-    check_positions(runs, found)
-    check_checkpoints(sweep, found)
-    check_translators(sweep, runs, found)
-    return found
+    findings = Findings()
+    check_positions(runs, findings)
+    check_checkpoints(sweep, findings)
+    check_translators(sweep, runs, findings)
+    return findings

@@ -40,17 +40,17 @@ _EMBEDDINGS = ("word_embeddings.weight", "embed_tokens.weight", "shared.weight")
 _WIDTHS = ("hidden_size", "d_model", "embedding_size", "word_embed_proj_dim")
 
 
-def check_checkpoints(sweep: Sweep, found: Findings) -> None:
+def check_checkpoints(sweep: Sweep, findings: Findings) -> None:
     """Find what is wrong with the local checkpoints of models."""
-    for place, model in enumerate(sweep.models):
+    for number, model in enumerate(sweep.models):
         if is_local(model.checkpoint):
-            where = f"models[{place}].checkpoint"
+            where = f"models[{number}].checkpoint"
             folder = local_path(model.checkpoint)
-            found.add(folder_problems(folder, where))
+            findings.add(folder_problems(folder, where))
             config = _config(folder)
-            found.add([*_kind_problems(folder, config, where), *_generation_problems(folder, where)])
-            found.add(list(_shape_problems(folder, config, where)))
-            found.add(*family_findings(config, model.family, f"models[{place}].family", model.checkpoint))
+            findings.add([*_kind_problems(folder, config, where), *_generation_problems(folder, where)])
+            findings.add(list(_shape_problems(folder, config, where)))
+            findings.add(*family_findings(config, model.family, f"models[{number}].family", model.checkpoint))
 
 
 def folder_problems(folder: Path, where: str) -> list[Problem]:

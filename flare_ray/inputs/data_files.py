@@ -18,26 +18,28 @@ _MOST = 20
 """Files of a task that are named one by one."""
 
 
-def check_data_files(sweep: Sweep, found: Findings) -> None:
+def check_data_files(sweep: Sweep, findings: Findings) -> None:
     """Find unread files of each task's folder; two files with different rows for one split are a problem."""
     for name in sweep.tasks:
         task, source = registry.load("tasks", name), data_source(sweep, name)
         where = f"data.{name}"
         warnings = []
         read = (task.source_language, *_chosen(task, source, sweep))
-        for one in unread_files(task, source):
-            if one.language in read and differ(task, one):
-                what = f"the {one.split} split of {one.language}"
-                got = f"{one.file} and {one.instead}: two files with different rows for {what}"
-                found.add([Problem(where, got, "one of them; remove or rename the other")])
+        for entry in unread_files(task, source):
+            if entry.language in read and differ(task, entry):
+                what = f"the {entry.split} split of {entry.language}"
+                got = f"{entry.file} and {entry.instead}: two files with different rows for {what}"
+                findings.add([Problem(where, got, "one of them; remove or rename the other")])
             else:
                 warnings.append(
-                    Problem(where, f"{one.file} is not read: {one.reason}", "a file that is read, or none")
+                    Problem(
+                        where, f"{entry.file} is not read: {entry.reason}", "a file that is read, or none"
+                    )
                 )
         if len(warnings) > _MOST:
             rest = f"{len(warnings) - _MOST} further files that are not read"
             warnings = [*warnings[:_MOST], Problem(where, rest, "files that are read, or none")]
-        found.add(warnings=[*warnings, *_unusual(task, source, where, sweep)])
+        findings.add(warnings=[*warnings, *_unusual(task, source, where, sweep)])
 
 
 def _chosen(task: Task, source: str, sweep: Sweep) -> list[str]:

@@ -63,7 +63,7 @@ def positions(checkpoint: str) -> int | None:
         return None  # reported with the checkpoint
 
 
-def check_positions(runs: Iterable[Run], found: Findings) -> None:
+def check_positions(runs: Iterable[Run], findings: Findings) -> None:
     """Find models whose runs, or whose base model, read more tokens than they have positions.
 
     Two texts in one input (input-level fusion) are cut to the model's positions: a warning says how many are left.
@@ -80,13 +80,13 @@ def check_positions(runs: Iterable[Run], found: Findings) -> None:
         limit = positions(checkpoint)
         if limit is not None and length > limit:
             got = f"{length} tokens for {task} on {checkpoint}, which has positions for {limit}"
-            found.add([Problem(where, got, f"at most {limit}")])
+            findings.add([Problem(where, got, f"at most {limit}")])
     for checkpoint, task, method, length in joined:
         limit = positions(checkpoint)
         if limit is not None and length <= limit < 2 * length:
             got = f"{method} joins two texts of {length} tokens; {checkpoint} has positions for {limit}"
             expected = f"max_length {limit // 2}; longer texts of {task} are cut to that in {method} alone"
-            found.add(warnings=[Problem("training.max_length", got, expected)])
+            findings.add(warnings=[Problem("training.max_length", got, expected)])
 
 
 def check_length(length: int, limit: int | None, checkpoint: str) -> None:

@@ -10,10 +10,12 @@ from flare_ray.plan.schema import Sweep
 from flare_ray.tasks._problems import check_rows
 
 
-def check_data(sweep: Sweep, found: Findings) -> None:
+def check_data(sweep: Sweep, findings: Findings) -> None:
     """Find rows with another label than their English row, copies of training rows, labels without a row."""
     for name in sweep.tasks:
         task, source = registry.load("tasks", name), data_source(sweep, name)
         targets = task.targets(source)
-        chosen = targets if sweep.languages == "all" else [one for one in sweep.languages if one in targets]
-        found.add(*check_rows(task, source, chosen, reads_of(sweep), sweep.max_dropped))
+        chosen = (
+            targets if sweep.languages == "all" else [code for code in sweep.languages if code in targets]
+        )
+        findings.add(*check_rows(task, source, chosen, reads_of(sweep), sweep.max_dropped))

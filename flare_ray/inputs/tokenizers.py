@@ -103,17 +103,17 @@ def _special_names(folder: Path) -> dict[str, str]:
 
 def load_tokenizer_of(model: ModelSpec) -> Any:
     """Return a model's tokenizer: a light one where it has a tokenizer.json. Raises InputError where it has none."""
-    place = Path(origin(model.checkpoint)["pretrained_model_name_or_path"])
+    folder = Path(origin(model.checkpoint)["pretrained_model_name_or_path"])
     try:
-        if (place / "tokenizer.json").is_file():
-            light = LightTokenizer(place)
+        if (folder / "tokenizer.json").is_file():
+            light = LightTokenizer(folder)
             if light.eos_token_id is not None or light.pad_token_id is not None:
                 return light  # of another one only transformers knows the special tokens' usual names
         return registry.load("models", model.family).tokenizer(model.checkpoint)
     except InputError:
         raise
     except Exception as error:  # of sentencepiece, transformers, protobuf: each has its own
-        got = f"{place}: {type(error).__name__}: {error}"
+        got = f"{folder}: {type(error).__name__}: {error}"
         expected = "a tokenizer that transformers loads (tokenizer.save_pretrained)"
         raise InputError(model.name, [Problem(f"tokenizer of {model.name}", got, expected)]) from error
 
@@ -125,12 +125,12 @@ def vocabulary_problem(tokenizer: Any, vocab_size: int | None, checkpoint: str) 
     """
     if not vocab_size:
         return None
-    size, whole = int(tokenizer.vocab_size), len(tokenizer)
+    size, total = int(tokenizer.vocab_size), len(tokenizer)
     expected = "the tokenizer that the model was trained with"
     if size > vocab_size:
         got = f"a tokenizer of {size:,} tokens; the model has embeddings for {vocab_size:,}"
-    elif whole < _SMALLEST * vocab_size:
-        got = f"a tokenizer of {whole:,} tokens; the model has embeddings for {vocab_size:,}"
+    elif total < _SMALLEST * vocab_size:
+        got = f"a tokenizer of {total:,} tokens; the model has embeddings for {vocab_size:,}"
     else:
         return None
     return Problem(f"tokenizer of {checkpoint}", got, expected)
@@ -162,9 +162,9 @@ def special_token_problems(
         problems.append(Problem(where, got, "the tokenizer that the model was trained with"))
     if architecture == "encoder_decoder":
         end = config.get("eos_token_id", 1)
-        found = tokenizer(["a"])["input_ids"][0].count(end)
-        if found != 1:
-            got = f"{found} tokens with the id {end} (the model's eos_token_id) in an encoded text"
+        ends = tokenizer(["a"])["input_ids"][0].count(end)
+        if ends != 1:
+            got = f"{ends} tokens with the id {end} (the model's eos_token_id) in an encoded text"
             problems.append(Problem(where, got, "a tokenizer that ends each text with the model's end token"))
     return problems
 

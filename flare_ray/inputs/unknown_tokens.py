@@ -59,7 +59,7 @@ def unknown_problem(share: float, language: str, split: str, checkpoint: str) ->
     return Problem("unknown tokens", got, expected)
 
 
-def check_unknown_tokens(sweep: Sweep, found: Findings) -> None:
+def check_unknown_tokens(sweep: Sweep, findings: Findings) -> None:
     """Find tokenizers that are not their models', and splits that they do not know, in a sample of local rows."""
     for model in sweep.models:
         if not is_here(model.checkpoint) or not any(is_local(data_source(sweep, t)) for t in sweep.tasks):
@@ -67,13 +67,13 @@ def check_unknown_tokens(sweep: Sweep, found: Findings) -> None:
         known = _Tokenizer(model)
         try:
             if problems := known.vocabulary():
-                found.add(problems)
+                findings.add(problems)
                 continue
             for name in sweep.tasks:
                 shares = list(_shares(sweep, name, known))
-                _report(shares, model.name, name, found)
+                _report(shares, model.name, name, findings)
         except InputError as error:
-            found.add(error.problems)
+            findings.add(error.problems)
 
 
 class _Tokenizer:
@@ -99,9 +99,11 @@ class _Tokenizer:
 
         def compute() -> list[list[str]]:
             problem = vocabulary_problem(self.loaded, vocabulary_size(config), checkpoint)
-            found = [problem] if problem else []
-            found = found or special_token_problems(self.loaded, config, architecture, checkpoint)
-            return [[one.where, one.found, one.wanted] for one in found]
+            findings = [problem] if problem else []
+            findings = findings or special_token_problems(self.loaded, config, architecture, checkpoint)
+            return [
+                [problem_found.where, problem_found.found, problem_found.wanted] for problem_found in findings
+            ]
 
         key = {
             "check": "vocabulary",
@@ -147,21 +149,23 @@ def _texts(task: Task, source: str, language: str, split: str) -> list[str]:
     return [text for column in task.text_columns for text in table[column].to_pylist()]
 
 
-def _report(shares: Iterable[tuple[str, str, float, float]], model: str, task: str, found: Findings) -> None:
+def _report(
+    shares: Iterable[tuple[str, str, float, float]], model: str, task: str, findings: Findings
+) -> None:
     """Add a problem for each split beyond the bound, and one warning for all others that are worth one."""
     some, in_bytes = [], []
     for language, split, share, per_character in shares:
         if per_character >= IN_BYTES:
             in_bytes.append(f"{language} {split} {per_character:.1f} tokens per character")
         if problem := unknown_problem(share, language, f"{task} {split}", model):
-            found.add([problem])
+            findings.add([problem])
         elif share >= WORTH_A_WARNING:
             some.append(f"{language} {split} {share:.1%}")
     if in_bytes:
         got = f"{model} on {task}: {', '.join(in_bytes)}; the tokenizer reads the script as bytes"
-        found.add(warnings=[Problem("tokens", got, "a tokenizer that knows the script")])
+        findings.add(warnings=[Problem("tokens", got, "a tokenizer that knows the script")])
     if some:
         got = f"{model} on {task}: {', '.join(some)}"
-        found.add(
+        findings.add(
             warnings=[Problem("unknown tokens", got, "a tokenizer that knows the script, or fewer of them")]
         )

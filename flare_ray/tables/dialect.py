@@ -45,8 +45,8 @@ class Dialect:
 
 def dialect_of(file: Path) -> Dialect:
     """Return how a CSV or TSV file is read. Raises OSError and UnicodeDecodeError."""
-    facts = file.stat()
-    return _dialect(file, facts.st_mtime_ns, facts.st_size)
+    status = file.stat()
+    return _dialect(file, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4096)
@@ -54,11 +54,11 @@ def _dialect(file: Path, changed: int, size: int) -> Dialect:
     end = line_end(file)
     with file.open(encoding="utf-8-sig", newline=end) as stream:
         sample = stream.read(_SAMPLE)
-        whole = len(sample) < _SAMPLE
+        complete = len(sample) < _SAMPLE
     usual = _USUAL.get(file.suffix, ",")
     if end == "\r":
         sample = sample.replace("\r", "\n")
-    delimiter = _delimiter(sample if whole else sample.rpartition("\n")[0], usual)
+    delimiter = _delimiter(sample if complete else sample.rpartition("\n")[0], usual)
     quoted = delimiter != "\t" or _tabs_are_quoted(file, end)
     return Dialect(delimiter, quoted, (delimiter, quoted) == (usual, usual == ","), end)
 
@@ -68,7 +68,7 @@ def _delimiter(sample: str, usual: str) -> str:
     if _width(sample, usual):
         return usual
     widths = {delimiter: _width(sample, delimiter) for delimiter in _DELIMITERS}
-    best = max(_DELIMITERS, key=lambda one: widths[one])
+    best = max(_DELIMITERS, key=lambda delimiter: widths[delimiter])
     return best if widths[best] else usual
 
 

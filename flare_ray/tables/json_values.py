@@ -34,8 +34,10 @@ class JsonReader:
     def expect(self, sign: str) -> None:
         """Steps over this sign, or raises ValueError."""
         if not self.accept(sign):
-            found = self.text[self.place : self.place + 20]
-            raise ValueError(f"{found!r} where {sign!r} is wanted" if found else f"it ends before a {sign!r}")
+            snippet = self.text[self.place : self.place + 20]
+            raise ValueError(
+                f"{snippet!r} where {sign!r} is wanted" if snippet else f"it ends before a {sign!r}"
+            )
 
     def value(self) -> Any:
         """The next value; reads on until it is whole."""

@@ -144,7 +144,7 @@ def _tab_rows(file: Path, end: str, strict: bool) -> Iterator[Record]:
                 blank += 1
                 continue
             if blank:
-                yield from (_record(columns, [""], number - blank + place) for place in range(blank))
+                yield from (_record(columns, [""], number - blank + offset) for offset in range(blank))
                 blank = 0
             fields = line.split("\t")
             if len(fields) == width:
@@ -152,7 +152,7 @@ def _tab_rows(file: Path, end: str, strict: bool) -> Iterator[Record]:
             else:
                 yield _record(columns, fields, number)
     if strict and width == 1:
-        yield from (_record(columns, [""], number - blank + place) for place in range(1, blank + 1))
+        yield from (_record(columns, [""], number - blank + offset) for offset in range(1, blank + 1))
 
 
 def _columns(names: Sequence[str]) -> list[str]:
@@ -188,11 +188,11 @@ def _quoted(file: Path, dialect: Dialect, strict: bool = False) -> Iterator[tupl
                 blank += 1
                 continue
             if blank and width and (width == 1 or strict):
-                yield from ((line - blank + place, [""]) for place in range(blank))
+                yield from ((line - blank + offset, [""]) for offset in range(blank))
             blank, width = 0, width or len(fields)
             yield line, fields
     if strict and width == 1:
-        yield from ((line - blank + place, [""]) for place in range(blank))
+        yield from ((line - blank + offset, [""]) for offset in range(blank))
 
 
 def _explained(error: csv.Error, last: int) -> str:
@@ -215,7 +215,7 @@ def _lines(file: Path, end: str) -> Iterator[tuple[int, str]]:
                 blank += 1
                 continue
             if blank:
-                yield from ((number - blank + place, "") for place in range(blank))
+                yield from ((number - blank + offset, "") for offset in range(blank))
                 blank = 0
             yield number, line
 

@@ -56,18 +56,18 @@ def agreement(target: pa.Table, source: pa.Table) -> Agreement:
     labels = source["label"].combine_chunks().take(places.combine_chunks())
     equal = pc.equal(target["label"].combine_chunks(), labels)
     pairs = len(places) - places.null_count
-    found = Agreement(pairs, pc.sum(equal).as_py() or 0)
-    if not found.differ:
-        return found
+    result = Agreement(pairs, pc.sum(equal).as_py() or 0)
+    if not result.differ:
+        return result
     rows = pc.indices_nonzero(pc.invert(equal)).slice(0, _EXAMPLES)
-    mine, theirs = target.take(rows).to_pylist(), source.take(places.take(rows)).to_pylist()
+    target_labels, theirs = target.take(rows).to_pylist(), source.take(places.take(rows)).to_pylist()
     columns = [name for name in target.column_names if name not in ("id", "label")]
     examples = [
         f"{row['id']}: {_shown(row, columns)} {row['label']}, English {_shown(other, columns)} {other['label']}"
-        for row, other in zip(mine, theirs, strict=True)
+        for row, other in zip(target_labels, theirs, strict=True)
     ]
-    reading = _other_order(target["label"], labels, pairs) if found.refused else ""
-    return replace(found, examples=tuple(examples), reading=reading)
+    reading = _other_order(target["label"], labels, pairs) if result.refused else ""
+    return replace(result, examples=tuple(examples), reading=reading)
 
 
 def untranslated(target: pa.Table, source: pa.Table, texts: Sequence[str]) -> tuple[int, int]:
@@ -83,13 +83,13 @@ def untranslated(target: pa.Table, source: pa.Table, texts: Sequence[str]) -> tu
     return pc.sum(same).as_py() or 0, len(places) - places.null_count
 
 
-def _other_order(mine: pa.ChunkedArray, english: pa.Array, pairs: int) -> str:
+def _other_order(target_labels: pa.ChunkedArray, english: pa.Array, pairs: int) -> str:
     """Return as what the target's labels must be read for enough of them to be equal; nothing if nothing helps."""
     import pyarrow as pa
 
-    labels = pa.table({"mine": mine.combine_chunks(), "english": english}).drop_null()
+    labels = pa.table({"mine": target_labels.combine_chunks(), "english": english}).drop_null()
     counts = labels.group_by(["mine", "english"]).aggregate([([], "count_all")])
-    seen = {(one["mine"], one["english"]): one["count_all"] for one in counts.to_pylist()}
+    seen = {(group["mine"], group["english"]): group["count_all"] for group in counts.to_pylist()}
     names = sorted({name for pair in seen for name in pair})
     if len(names) > _MOST_LABELS:
         return ""
@@ -97,7 +97,9 @@ def _other_order(mine: pa.ChunkedArray, english: pa.Array, pairs: int) -> str:
     best = max(orders, key=lambda order: sum(seen.get(pair, 0) for pair in order))
     if sum(seen.get(pair, 0) for pair in best) < LEAST_AGREEMENT * pairs:
         return ""
-    return ", ".join(f"{mine} read as {english}" for mine, english in best if mine != english)
+    return ", ".join(
+        f"{target_labels} read as {english}" for target_labels, english in best if target_labels != english
+    )
 
 
 def _shown(row: dict[str, str], columns: list[str]) -> str:
@@ -105,11 +107,11 @@ def _shown(row: dict[str, str], columns: list[str]) -> str:
     return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
 
 
-def label_problem(where: str, what: str, found: Agreement) -> Problem:
+def label_problem(where: str, what: str, result: Agreement) -> Problem:
     """Return the problem of rows whose labels are not their English rows'. what: `the ace train split`."""
-    reading = f" (in at least {LEAST_AGREEMENT:.0%} with {found.reading})" if found.reading else ""
-    got = f"{what}: labels equal the English rows' in {found.equal} of {found.pairs}{reading}; "
-    got += "; ".join(found.examples)
+    reading = f" (in at least {LEAST_AGREEMENT:.0%} with {result.reading})" if result.reading else ""
+    got = f"{what}: labels equal the English rows' in {result.equal} of {result.pairs}{reading}; "
+    got += "; ".join(result.examples)
     expected = (
         f"at least {LEAST_AGREEMENT:.0%}: rows with one id translate one another; check for a missing row, "
         "another order of the rows or of the labels"
@@ -119,7 +121,7 @@ def label_problem(where: str, what: str, found: Agreement) -> Problem:
 
 def check_agreement(where: str, what: str, target: pa.Table, source: pa.Table) -> int:
     """Return how many paired rows have two labels. Raises InputError where they are too many."""
-    found = agreement(target, source)
-    if found.refused:
-        raise InputError(where, [label_problem(where, what, found)])
-    return found.differ
+    result = agreement(target, source)
+    if result.refused:
+        raise InputError(where, [label_problem(where, what, result)])
+    return result.differ

@@ -82,17 +82,17 @@ def _passages(pairs: Pairs) -> _Sign:
 def _most_frequent(contexts: Sequence[tuple[str, str]]) -> int:
     """Return the pairs whose second passage is the most frequent one beside their first. contexts: sorted."""
     total = 0
-    for _, beside in groupby(contexts, key=itemgetter(0)):
-        total += max(len(list(same)) for _, same in groupby(beside))
+    for _, group in groupby(contexts, key=itemgetter(0)):
+        total += max(len(list(same)) for _, same in groupby(group))
     return total
 
 
 def _torn(pairs: Pairs) -> Iterator[str]:
     """Yield questions of one passage whose English passages differ, or the other way round."""
-    for mine, other in ((0, 1), (1, 0)):
+    for side, other in ((0, 1), (1, 0)):
         first: dict[str, dict[str, Any]] = {}
         for pair in pairs:
-            known = first.setdefault(pair[mine]["context"], pair[other])
+            known = first.setdefault(pair[side]["context"], pair[other])
             if known["context"] != pair[other]["context"]:
                 yield f"{known['id']} and {pair[0]['id']} share theirs in one language alone"
 
@@ -100,10 +100,10 @@ def _torn(pairs: Pairs) -> Iterator[str]:
 def _numbers(name: str, text_of: Callable[[dict[str, Any]], str], pairs: Pairs) -> _Sign:
     """Compare the numbers of answers or passages, in any script's digits."""
     numbers = [(row["id"], _found(text_of(row)), _found(text_of(other))) for row, other in pairs]
-    both = [one for one in numbers if one[1] and one[2]]
-    different = [one for one in both if not one[1] & one[2]]
+    both = [row for row in numbers if row[1] and row[2]]
+    different = [row for row in both if not row[1] & row[2]]
     examples = [
-        f"{row_id} has {min(mine)}, its English {min(english)}" for row_id, mine, english in different
+        f"{row_id} has {min(side)}, its English {min(english)}" for row_id, side, english in different
     ]
     what = f"{name} with numbers share one with their English"
     return _Sign(what, len(both), len(both) - len(different), LEAST_NUMBERS, examples[:_EXAMPLES])

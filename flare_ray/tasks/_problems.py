@@ -38,8 +38,8 @@ def check_rows(
         key = _content(task, source, languages, reads, max_dropped)
     except (InputError, OSError):  # of files that cannot be read: the check names them
         return _checked(task, source, languages, reads, max_dropped)
-    found = remembered(key, lambda: _plain(_checked(task, source, languages, reads, max_dropped)))
-    problems, warnings = ([Problem(**one) for one in some] for some in found)
+    result = remembered(key, lambda: _plain(_checked(task, source, languages, reads, max_dropped)))
+    problems, warnings = ([Problem(**item) for item in some] for some in result)
     return problems, warnings
 
 
@@ -49,33 +49,33 @@ def _content(
     """Return all that determines what is found: rows, translations, their files' names, and what is asked."""
     folder, every = local_path(source), [task.source_language, *languages]
     splits = [*TRAINED, "test"]
-    parts = {one: {split: task.part(folder, one, split) for split in splits} for one in every}
-    files = {one: [str(part.file) if part else None for part in parts[one].values()] for one in every}
+    parts = {item: {split: task.part(folder, item, split) for split in splits} for item in every}
+    files = {item: [str(part.file) if part else None for part in parts[item].values()] for item in every}
     return {
         "check": "rows",
         "version": _VERSION,
         "source": source,
         "files": files,
-        "rows": {one: [task.fetched_as(source, one, split) for split in splits] for one in every},
+        "rows": {item: [task.fetched_as(source, item, split) for split in splits] for item in every},
         "translations": {
-            one: [
+            item: [
                 [
                     split,
-                    str(task.translation_file(source, one, split)),
-                    task.translation_identity(source, one, split),
+                    str(task.translation_file(source, item, split)),
+                    task.translation_identity(source, item, split),
                 ]
-                for split, part in parts[one].items()
+                for split, part in parts[item].items()
                 if part and "beside" in reads.get(split, ())
             ]
-            for one in languages
+            for item in languages
         },
         "reads": {split: sorted(english) for split, english in reads.items()},
         "max_dropped": max_dropped,
     }
 
 
-def _plain(found: tuple[list[Problem], list[Problem]]) -> list[list[dict[str, Any]]]:
-    return [[vars(problem) for problem in some] for some in found]
+def _plain(result: tuple[list[Problem], list[Problem]]) -> list[list[dict[str, Any]]]:
+    return [[vars(problem) for problem in some] for some in result]
 
 
 def _checked(

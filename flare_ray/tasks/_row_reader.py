@@ -75,24 +75,24 @@ class Reader:
 
     def pairs(self, language: str, split: str) -> None:
         """Each row must have the corpus's English row, with its label, and as many rows where places are ids."""
-        mine, english = self.rows(language, split), self.rows(self.task.source_language, split)
-        if mine is None or english is None:  # reported already
+        target_rows, english = self.rows(language, split), self.rows(self.task.source_language, split)
+        if target_rows is None or english is None:  # reported already
             return
-        self._without_english(mine, english, language, split, _EVERY)
-        self._untranslated(mine, english, language, split)
+        self._without_english(target_rows, english, language, split, _EVERY)
+        self._untranslated(target_rows, english, language, split)
         what = f"the {language} {split} split"
-        counts = [rows.table.num_rows + sum(rows.dropped.values()) for rows in (mine, english)]
+        counts = [rows.table.num_rows + sum(rows.dropped.values()) for rows in (target_rows, english)]
         if counts[0] != counts[1] and self._by_place(language, split):
             expected = "as many, since rows without ids of their own pair by place"
             self.report(f"{what} has {counts[0]} rows beside English's {counts[1]}", expected)
-        found = agreement(mine.table, english.table)
+        found = agreement(target_rows.table, english.table)
         if found.refused:
             problem = label_problem(self.where, what, found)
             self.report(problem.found, problem.wanted)
         elif found.differ:
             got = f"{what}: {found.differ} of {found.pairs} rows have another label than their English row"
             self.warn(got, "the same label, as rows with one id translate one another")
-        for problem in passage_problems(self.where, what, mine.table, english.table):
+        for problem in passage_problems(self.where, what, target_rows.table, english.table):
             self.report(problem.found, problem.wanted)
 
     def label_order(self, language: str, split: str) -> None:
@@ -100,10 +100,13 @@ class Reader:
 
         The split may have other rows than English then: labels that agree by chance alone are no fault.
         """
-        mine, english = self.table(language, split), self.table_if_there(self.task.source_language, split)
-        if mine is None or english is None:
+        target_rows, english = (
+            self.table(language, split),
+            self.table_if_there(self.task.source_language, split),
+        )
+        if target_rows is None or english is None:
             return
-        found = agreement(mine, english)
+        found = agreement(target_rows, english)
         if found.refused and found.reading and found.pairs >= _ENOUGH:
             problem = label_problem(self.where, f"the {language} {split} split", found)
             self.report(problem.found, problem.wanted)
@@ -111,27 +114,27 @@ class Reader:
     def _by_place(self, language: str, split: str) -> bool:
         """Return whether the rows of a split have no ids but their places, in either language."""
         folder = local_path(self.source)
-        parts = [self.task.part(folder, one, split) for one in (language, self.task.source_language)]
+        parts = [self.task.part(folder, code, split) for code in (language, self.task.source_language)]
         return any(part is not None and not self.task.has_ids(part.file) for part in parts)
 
     def translations(self, language: str, split: str) -> None:
         """The split must have an English translation beside it, for most of its rows."""
-        mine = self.rows(language, split)
+        target_rows = self.rows(language, split)
         try:
             english = self.task.read_translation(self.source, language, split, max_dropped=self.max_dropped)
         except InputError as error:
             return self._add(error)
-        if english is not None and mine is not None:
-            self._untranslated(mine, english, language, split)
-            return self._without_english(mine, english, language, split, _MOST)
+        if english is not None and target_rows is not None:
+            self._untranslated(target_rows, english, language, split)
+            return self._without_english(target_rows, english, language, split, _MOST)
         part = self.task.part(local_path(self.source), language, split)
         name = f"{part.file.stem}.english{part.file.suffix}" if part else "a translation"
         got = f"no English translation of the {language} {split} split, which translation: files reads"
         return self.report(got, f"{name} beside it, or translation: gold, or a translation model")
 
-    def _untranslated(self, mine: Rows, english: Rows, language: str, split: str) -> None:
+    def _untranslated(self, target_rows: Rows, english: Rows, language: str, split: str) -> None:
         """Warn of rows whose texts are their English row's: one of the two files is a copy of the other."""
-        same, pairs = untranslated(mine.table, english.table, self.task.text_columns)
+        same, pairs = untranslated(target_rows.table, english.table, self.task.text_columns)
         if pairs >= _FEW and same > _UNTRANSLATED * pairs:
             got = (
                 f"{same} of {pairs} rows of the {language} {split} split have the texts of their English row"
@@ -140,9 +143,11 @@ class Reader:
                 got, f"texts in {language}, and their translations; check for a copied or untranslated file"
             )
 
-    def _without_english(self, mine: Rows, english: Rows, language: str, split: str, least: float) -> None:
+    def _without_english(
+        self, target_rows: Rows, english: Rows, language: str, split: str, least: float
+    ) -> None:
         """Report rows without English where they are more than a share of all, 1 - least."""
-        ids = mine.table["id"]
+        ids = target_rows.table["id"]
         alone = _without(ids.drop_null(), english.table["id"])  # rows without an id are reported already
         if len(alone) > (1 - least) * len(ids):
             example = ", ".join(map(_shown, sorted(alone.to_pylist())[:3]))

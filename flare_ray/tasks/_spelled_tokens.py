@@ -38,12 +38,14 @@ def spelled_tokens(task: Any, source: str, language: str) -> list[str]:
     if not is_local(source):
         return []
     try:
-        beside = (task.translation_file(source, language, split) for split in ("train", "validation", "test"))
-        files = [*task.files(source, language), *(file for file in beside if file)]
-        found = any(_spells(file) for file in dict.fromkeys(files))
+        translations = (
+            task.translation_file(source, language, split) for split in ("train", "validation", "test")
+        )
+        files = [*task.files(source, language), *(file for file in translations if file)]
+        spelled = any(_spells(file) for file in dict.fromkeys(files))
     except (OSError, InputError):  # reported with the data
         return []
-    return [KIND] if found else []
+    return [KIND] if spelled else []
 
 
 def _spells(file: Path) -> bool:

@@ -24,13 +24,13 @@ def check_labels(checked: Reader, language: str, splits: Sequence[str]) -> None:
     if len(tables) < len(splits) or not all(map(len, tables.values())):
         return  # reported already
     labels = {split: _labels_of(table) for split, table in tables.items()}
-    known = [label for label in task.labels if any(label in mine for mine in labels.values())]
+    known = [label for label in task.labels if any(label in labels_here for labels_here in labels.values())]
     if absent := [label for label in task.labels if label not in known]:
         report = checked.report if sum(map(len, tables.values())) >= _FEW else checked.warn
         got = f"{', '.join(absent)}: no row of {language} in {', '.join(splits)} has this label"
         report(got, f"rows of all labels, {' | '.join(task.labels)}: macro F1 counts an absent one as 0")
-    for split, mine in labels.items():
-        missing = ", ".join(label for label in known if label not in mine)
+    for split, labels_here in labels.items():
+        missing = ", ".join(label for label in known if label not in labels_here)
         if not missing:
             continue
         got = f"{missing}: no row of the {language} {split} split has this label, and others have"
@@ -49,24 +49,24 @@ def _labels_of(table: pa.Table) -> set[str]:
 
 def check_copies(checked: Reader, splits_of: Mapping[str, Sequence[str]]) -> None:
     """Find rows that are trained on and tested too. splits_of: language -> the splits that are read."""
-    found = []
+    copies_found = []
     for language, splits in splits_of.items():
         for trained, tested in _OVERLAPS:
             if trained not in splits or tested not in splits:
                 continue
-            one, other = (checked.table_if_there(language, split) for split in (trained, tested))
-            copies = _copies(one, other, checked.task.text_columns) if one and other else 0
+            trained_rows, other = (checked.table_if_there(language, split) for split in (trained, tested))
+            copies = _copies(trained_rows, other, checked.task.text_columns) if trained_rows and other else 0
             if not copies or other is None:
                 continue
             got = f"{copies} of {len(other)} {tested} rows of {language} are {trained} rows too"
-            found.append((copies / len(other), got))
-    for text in _most_first(found):
+            copies_found.append((copies / len(other), got))
+    for text in _most_first(copies_found):
         checked.warn(text, "validation and test rows that nothing is trained or chosen with")
 
 
-def _most_first(found: Sequence[tuple[float, str]]) -> list[str]:
+def _most_first(copies_found: Sequence[tuple[float, str]]) -> list[str]:
     """Return one text of splits with copies, those with the largest shares first; none without such splits."""
-    texts = [text for _, text in sorted(found, key=lambda one: -one[0])]
+    texts = [text for _, text in sorted(copies_found, key=lambda entry: -entry[0])]
     more = [f"and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []
     return ["; ".join([*texts[:_LISTED], *more])] if texts else []
 
@@ -75,9 +75,9 @@ def _copies(trained: pa.Table, tested: pa.Table, texts: Sequence[str]) -> int:
     """Return how many tested rows have the texts of a training row."""
     import pyarrow.compute as pc
 
-    one, other = (_joined(table, texts) for table in (trained, tested))
+    known, other = (_joined(table, texts) for table in (trained, tested))
     there = pc.unique(
-        one.filter(pc.is_in(one, value_set=pc.unique(other)))
+        known.filter(pc.is_in(known, value_set=pc.unique(other)))
     )  # looks up the many, hashes the few
     return int(pc.sum(pc.is_in(other, value_set=there)).as_py() or 0)
 

@@ -76,24 +76,24 @@ def unread_files(task: Task, source: str) -> list[Unread]:
 def unread_beside(task: Task, source: str) -> str:
     """Return the files that are there and not read, for the message of one that is not there; or nothing."""
     try:
-        found = unread_files(task, source)
+        unread = unread_files(task, source)
     except OSError:
         return ""
-    if not found:
+    if not unread:
         return ""
-    shown = "; ".join(f"{one.file.name}: {one.reason}" for one in found[:_SHOWN])
-    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    shown = "; ".join(f"{entry.file.name}: {entry.reason}" for entry in unread[:_SHOWN])
+    more = f"; and {len(unread) - _SHOWN} more" if len(unread) > _SHOWN else ""
     return f" (there and not read: {shown}{more})"
 
 
-def differ(task: Task, one: Unread) -> bool:
+def differ(task: Task, entry: Unread) -> bool:
     """Return whether two files for one split have different rows, both of which can be read."""
-    if one.instead is None or checksum_of(one.file) == checksum_of(one.instead):
+    if entry.instead is None or checksum_of(entry.file) == checksum_of(entry.instead):
         return False
     try:
-        rows = [task.file_rows(file, one.language, one.split) for file in (one.file, one.instead)]
+        rows = [task.file_rows(file, entry.language, entry.split) for file in (entry.file, entry.instead)]
         examined = [map(task.examine, some) for some in rows]
-        return any(mine != other for mine, other in zip_longest(*examined))
+        return any(own_row != other for own_row, other in zip_longest(*examined))
     except InputError:
         return False
 

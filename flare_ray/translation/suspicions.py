@@ -157,8 +157,10 @@ def _wrong_script(text: str, translation: str, target: str) -> bool:
     if not target:
         return False
     scripts = _UNICODE_SCRIPTS.get(script_of(target), (script_of(target),))
-    kept = set(_words(text))
-    letters = [sign for word in _words(translation) if word not in kept for sign in word if sign.isalpha()]
+    known_words = set(_words(text))
+    letters = [
+        sign for word in _words(translation) if word not in known_words for sign in word if sign.isalpha()
+    ]
     letters = [sign for sign in letters if not _COMMON.match(sign)]
     if len(letters) < _FEW_LETTERS:
         return False
