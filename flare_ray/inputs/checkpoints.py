@@ -15,6 +15,7 @@ from typing import Any
 from flare_ray import registry
 from flare_ray.errors import Problem
 from flare_ray.inputs.findings import Findings
+from flare_ray.loading import code_problems
 from flare_ray.plan.checkpoints import CONFIG, content_files, is_local, local_path, read_config
 from flare_ray.plan.schema import Sweep
 
@@ -96,6 +97,8 @@ def _kind_problems(folder: Path, config: dict[str, Any], where: str) -> list[Pro
 
     if kind in CONFIG_MAPPING:
         return []
+    if problems := code_problems(folder, where):
+        return problems
     return [Problem(where, f"{file} with model_type {kind!r}, which transformers does not know", expected)]
 
 

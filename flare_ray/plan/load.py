@@ -47,12 +47,13 @@ def load_sweep(file: Path, overrides: Sequence[str] = ()) -> Sweep:
     problems += content_problems(sweep, sound)
     if problems := problems or repeated_searches(sweep) or empty_grid(sweep):
         placed = [replace(problem, at=problem.at or fields.place(problem.where)) for problem in problems]
-        raise InvalidSweep(str(file), placed, sweep if sound == set(Sweep.model_fields) else None)
+        may_expand = sound == set(Sweep.model_fields) and not size_problems(sweep)
+        raise InvalidSweep(str(file), placed, sweep if may_expand else None)
     return sweep
 
 
 class InvalidSweep(InputError):
-    """A sweep file with problems. sweep: as written, where only what it names is wrong, for further checks."""
+    """A sweep file with problems. sweep: as written, where only what it names is wrong and its grid can be made."""
 
     def __init__(self, title: str, problems: Iterable[Problem], sweep: Sweep | None):
         super().__init__(title, problems)

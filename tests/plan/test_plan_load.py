@@ -212,7 +212,7 @@ def test_a_csv_without_its_column_names_the_file_and_the_columns(load: Load, tmp
     file = write_csv(tmp_path / "data/acehnese/valid.csv", [("6", "x")], header=("id", "text"))
     (problem,) = data_problems(load)
     assert problem.found == f"{file} with the columns id, text"
-    assert problem.wanted == "also label"
+    assert problem.wanted.startswith("also label")
 
 
 def test_an_unknown_label_names_its_row(load: Load, tmp_path: Path) -> None:
