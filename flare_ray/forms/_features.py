@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from flare_ray.forms.reading import USUAL, ReadingOptions
+from flare_ray.forms._reading import USUAL, ReadingOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from flare_ray.forms._features import Builder, Features, tokens_and_mask
-from flare_ray.forms.reading import USUAL, ReadingOptions
+from flare_ray.forms._reading import USUAL, ReadingOptions
 from flare_ray.tasks.base import Task
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from flare_ray.forms._features import Builder, Features
+from flare_ray.forms._reading import USUAL, ReadingOptions
 from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
-from flare_ray.forms.reading import USUAL, ReadingOptions
 from flare_ray.plain_text import encode_text
 from flare_ray.tasks.base import Task
 

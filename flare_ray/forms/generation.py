@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from flare_ray.forms._answers import NOT_IN_PROMPT, TOO_LONG, fits, is_read
 from flare_ray.forms._features import Builder, Features, pad
-from flare_ray.forms.answers import NOT_IN_PROMPT, TOO_LONG, fits, is_read
+from flare_ray.forms._likelihood import AnswerLikelihood
+from flare_ray.forms._prompts import Prompt
+from flare_ray.forms._reading import USUAL, ReadingOptions
 from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
-from flare_ray.forms.likelihood import AnswerLikelihood
-from flare_ray.forms.prompts import Prompt
-from flare_ray.forms.reading import USUAL, ReadingOptions
 from flare_ray.plain_text import encode_text
 from flare_ray.tasks._question_answering import has_line_breaks
 from flare_ray.tasks.base import Task

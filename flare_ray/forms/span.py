@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from flare_ray.forms._answers import NO_SPAN, covering, spans_give
 from flare_ray.forms._features import Builder, Features
-from flare_ray.forms.answers import NO_SPAN, covering, spans_give
+from flare_ray.forms._graphemes import with_marks
+from flare_ray.forms._reading import USUAL, ReadingOptions
 from flare_ray.forms.base import ROWS_PER_CALL, Form, Prediction
-from flare_ray.forms.graphemes import with_marks
-from flare_ray.forms.reading import USUAL, ReadingOptions
 from flare_ray.plain_text import encode_text
 from flare_ray.tasks.base import Task
 

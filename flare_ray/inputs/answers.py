@@ -13,8 +13,8 @@ from typing import Any
 
 from flare_ray import registry
 from flare_ray.errors import InputError, Problem
-from flare_ray.forms.answers import NO_SPAN, NOT_IN_PROMPT, TOO_LONG, ceiling_text
-from flare_ray.forms.reading import ReadingOptions
+from flare_ray.forms._answers import NO_SPAN, NOT_IN_PROMPT, TOO_LONG, ceiling_text
+from flare_ray.forms._reading import ReadingOptions
 from flare_ray.inputs.findings import Findings
 from flare_ray.inputs.positions import positions
 from flare_ray.inputs.remembered import remembered

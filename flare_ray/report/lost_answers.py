@@ -8,7 +8,7 @@ from typing import Any
 from flare_ray.report.results import RunResult
 
 REASONS = ("answer not in the prompt", "answer longer than max_answer", "answer no span can give")
-"""As forms/answers.py counts them."""
+"""As forms/_answers.py counts them."""
 
 
 def lost_answer_notes(runs: Iterable[RunResult]) -> list[str]:

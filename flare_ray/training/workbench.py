@@ -19,8 +19,8 @@ from flare_ray import registry
 from flare_ray.cache import cache_folder
 from flare_ray.errors import InputError, Problem
 from flare_ray.forms._features import Features
+from flare_ray.forms._reading import USUAL, ReadingOptions
 from flare_ray.forms.base import Prediction
-from flare_ray.forms.reading import USUAL, ReadingOptions
 from flare_ray.inputs.positions import check_length, positions_of
 from flare_ray.inputs.tokenizers import special_token_problems, vocabulary_problem, vocabulary_size
 from flare_ray.inputs.unknown_tokens import unknown_problem

@@ -17,10 +17,10 @@ from transformers import PreTrainedTokenizerFast
 
 from flare_ray import registry
 from flare_ray.forms import generation, span
-from flare_ray.forms.answers import NO_SPAN, NOT_IN_PROMPT, TOO_LONG
+from flare_ray.forms._answers import NO_SPAN, NOT_IN_PROMPT, TOO_LONG
+from flare_ray.forms._likelihood import AnswerLikelihood
+from flare_ray.forms._reading import USUAL, ReadingOptions
 from flare_ray.forms.base import best_windows
-from flare_ray.forms.likelihood import AnswerLikelihood
-from flare_ray.forms.reading import USUAL, ReadingOptions
 
 QA = registry.load("tasks", "tydiqa")
 WINDOWS = ReadingOptions(windows=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flare_ray.forms import answers
+from flare_ray.forms import _answers as answers
 from flare_ray.report import lost_answers
 from flare_ray.report.lost_answers import lost_answer_notes
 from flare_ray.report.results import RunResult

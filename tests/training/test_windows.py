@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from flare_ray.forms.reading import ReadingOptions
+from flare_ray.forms._reading import ReadingOptions
 from flare_ray.training.stages import train_run
 from flare_ray.training.workbench import Workbench
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flare_ray.forms.graphemes import with_marks
+from flare_ray.forms._graphemes import with_marks
 from flare_ray.tasks.base import Task
 
 _PLACE = "\0"  # stands for a text where its place in the prompt is wanted
