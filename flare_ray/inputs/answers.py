@@ -17,11 +17,11 @@ from flare_ray.forms._answers import NO_SPAN, NOT_IN_PROMPT, TOO_LONG, ceiling_t
 from flare_ray.forms._reading import ReadingOptions
 from flare_ray.inputs.findings import Findings
 from flare_ray.inputs.positions import positions
-from flare_ray.inputs.remembered import remembered
 from flare_ray.inputs.tokenizers import is_here, tokenizer_identity
 from flare_ray.plan.checkpoints import is_local, local_path
 from flare_ray.plan.grid import Run
 from flare_ray.plan.schema import ModelSpec
+from flare_ray.tasks._remembered import remembered
 from flare_ray.tasks.base import Task
 
 _VERSION = "1"

@@ -9,7 +9,6 @@ from typing import Any
 from flare_ray import registry
 from flare_ray.errors import InputError, Problem
 from flare_ray.inputs.findings import Findings
-from flare_ray.inputs.remembered import remembered
 from flare_ray.inputs.tokenizers import (
     is_here,
     load_tokenizer_of,
@@ -21,6 +20,7 @@ from flare_ray.inputs.tokenizers import (
 from flare_ray.plan.checkpoints import is_local, local_path, read_config
 from flare_ray.plan.grid import data_source
 from flare_ray.plan.schema import ModelSpec, Sweep
+from flare_ray.tasks._remembered import remembered
 from flare_ray.tasks.base import SPLITS, Task
 
 MOST = 0.25
