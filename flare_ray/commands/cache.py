@@ -98,16 +98,16 @@ def _clean(kinds: Sequence[str], everything: bool, dry_run: bool, as_json: bool)
     cache = cache_folder()
     chosen = set(kinds or [kind for kind in KINDS if kind != SANDBOX]) | ({SANDBOX} if everything else set())
     listed = [entry for entry in entries(cache) if entry.kind in chosen]
-    removed, kept = (listed, {}) if dry_run else remove(listed)
+    removed, remaining = (listed, {}) if dry_run else remove(listed)
     freed = sum(entry.bytes for entry in removed)
     if as_json:
         summary = {"cache": str(cache), "removed": not dry_run, "bytes": freed, "kinds": cache_rows(removed)}
-        print(json_text({**summary, "kept": {str(path): why for path, why in kept.items()}}))
+        print(json_text({**summary, "kept": {str(path): why for path, why in remaining.items()}}))
     else:
         caption = f"{'can go' if dry_run else 'freed'}: {size_text(freed)} ({freed} bytes) of {cache}"
         print_rows(cache_rows(removed), {"bytes": size_text}, caption)
-        for path, why in list(kept.items())[:_LISTED]:
+        for path, why in list(remaining.items())[:_LISTED]:
             print(f"not removed: {path}: {why}")
-        if len(kept) > _LISTED:
-            print(f"not removed: … and {len(kept) - _LISTED} more (--json lists all)")
-    return 1 if any("process" not in why for why in kept.values()) else 0
+        if len(remaining) > _LISTED:
+            print(f"not removed: … and {len(remaining) - _LISTED} more (--json lists all)")
+    return 1 if any("process" not in why for why in remaining.values()) else 0

@@ -85,12 +85,12 @@ class Reader:
         if counts[0] != counts[1] and self._by_place(language, split):
             expected = "as many, since rows without ids of their own pair by place"
             self.report(f"{what} has {counts[0]} rows beside English's {counts[1]}", expected)
-        found = agreement(target_rows.table, english.table)
-        if found.refused:
-            problem = label_problem(self.where, what, found)
+        result = agreement(target_rows.table, english.table)
+        if result.refused:
+            problem = label_problem(self.where, what, result)
             self.report(problem.found, problem.wanted)
-        elif found.differ:
-            got = f"{what}: {found.differ} of {found.pairs} rows have another label than their English row"
+        elif result.differ:
+            got = f"{what}: {result.differ} of {result.pairs} rows have another label than their English row"
             self.warn(got, "the same label, as rows with one id translate one another")
         for problem in passage_problems(self.where, what, target_rows.table, english.table):
             self.report(problem.found, problem.wanted)
@@ -106,9 +106,9 @@ class Reader:
         )
         if target_rows is None or english is None:
             return
-        found = agreement(target_rows, english)
-        if found.refused and found.reading and found.pairs >= _ENOUGH:
-            problem = label_problem(self.where, f"the {language} {split} split", found)
+        result = agreement(target_rows, english)
+        if result.refused and result.reading and result.pairs >= _ENOUGH:
+            problem = label_problem(self.where, f"the {language} {split} split", result)
             self.report(problem.found, problem.wanted)
 
     def _by_place(self, language: str, split: str) -> bool:

@@ -60,21 +60,21 @@ class TyDiQA(QuestionAnswering):
     def part(self, folder: Path, language: str, split: str) -> Part | None:
         """The language's own files, else XQuAD's, else the release's."""
         names = self.usual_names(language)
-        mine = [one for one in named_files(folder, (".json",)) if one.language in names]
-        if mine:
-            return _own_part(mine, split)
+        own_files = [entry for entry in named_files(folder, (".json",)) if entry.language in names]
+        if own_files:
+            return _own_part(own_files, split)
         xquad = only(file for name in names if (file := folder / f"xquad.{name}.json").is_file())
         if xquad:
             passages = _passages(xquad)
             return Part(xquad, lambda row: _place(passages[row["id"]]) in _XQUAD[split])
-        found = self._release_part(folder, language, split)
-        return found or _own_part(self._further_files(folder, language), split)
+        result = self._release_part(folder, language, split)
+        return result or _own_part(self._further_files(folder, language), split)
 
     def _further_files(self, folder: Path, language: str) -> list[Named]:
         """Return a language's files in other formats or under other names than the usual ones."""
         names = self.aliases(language)
-        mine = [one for one in named_files(folder, _EVERY_SUFFIX) if one.language in names]
-        return [one for one in mine if self.fits(one.file, language)]
+        own_files = [entry for entry in named_files(folder, _EVERY_SUFFIX) if entry.language in names]
+        return [entry for entry in own_files if self.fits(entry.file, language)]
 
     def usual_file(self, language: str, split: str) -> str:
         """`swahili.train.json`."""
@@ -88,15 +88,17 @@ class TyDiQA(QuestionAnswering):
 
     def languages_in(self, folder: Path) -> Iterable[str]:
         """Languages with a dev or test file of their own; the release has all of the table's."""
-        files = [one for one in named_files(folder, _EVERY_SUFFIX) if one.split != "train"]
-        found = [
-            one.language for one in files if one.file.suffix == ".json" or self.fits(one.file, one.language)
+        files = [entry for entry in named_files(folder, _EVERY_SUFFIX) if entry.split != "train"]
+        result = [
+            entry.language
+            for entry in files
+            if entry.file.suffix == ".json" or self.fits(entry.file, entry.language)
         ]
-        found += [
+        result += [
             file.name.split(".")[1] for file in folder.glob("xquad.*.json") if file.name.count(".") == 2
         ]
         every = (self.source_language, *self.languages)
-        return found + [code for code in every if self._release_part(folder, code, "test")]
+        return result + [code for code in every if self._release_part(folder, code, "test")]
 
     def file_rows(self, file: Path, language: str, split: str, *, labelled: bool = True) -> Iterator[Row]:
         """The language's rows; of a release file with all languages, those whose id begins with its name."""
@@ -147,7 +149,7 @@ class TyDiQA(QuestionAnswering):
 
 def _own_part(files: Sequence[Named], split: str) -> Part | None:
     """With a test file each split has its own; without one dev is the test, and train gives the validation."""
-    own = {name: only(one.file for one in files if one.split == name) for name in SPLIT_NAMES}
+    own = {name: only(entry.file for entry in files if entry.split == name) for name in SPLIT_NAMES}
     train, dev, test = own["train"], own["validation"], own["test"]
     if test and (dev or split == "test"):
         return Part(file) if (file := own[split]) else None

@@ -84,16 +84,18 @@ class XNLI(Classification):
         The usual names and formats go before others: what is added to a folder changes nothing that was read.
         """
         usual = self._named(folder, split, _SUFFIXES, self.usual_names(language))
-        found = Part(usual) if usual else self._original(folder, language, split)
-        if found is None and (file := self._named(folder, split, _EVERY_SUFFIX, self.aliases(language))):
-            found = Part(file)
-        return found
+        result = Part(usual) if usual else self._original(folder, language, split)
+        if result is None and (file := self._named(folder, split, _EVERY_SUFFIX, self.aliases(language))):
+            result = Part(file)
+        return result
 
     def _named(self, folder: Path, split: str, suffixes: Sequence[str], names: Sequence[str]) -> Path | None:
         """Return the file of a split that is called by one of these names, alone or beside another language."""
-        mine = [one for one in named_files(folder, suffixes) if one.split == split]
-        file = only(one.file for one in mine if one.language in names and self._meant(one.file, names))
-        return file or only(one.file for one in mine if _beside(one.file, one.language, names))
+        own_names = [entry for entry in named_files(folder, suffixes) if entry.split == split]
+        file = only(
+            entry.file for entry in own_names if entry.language in names and self._meant(entry.file, names)
+        )
+        return file or only(entry.file for entry in own_names if _beside(entry.file, entry.language, names))
 
     def _meant(self, file: Path, names: Sequence[str]) -> bool:
         """Return whether a file of another format than the usual ones is for this task."""
@@ -106,7 +108,7 @@ class XNLI(Classification):
         except InputError:
             return True
         names = self.aliases(self.code(language))
-        return all(_column(columns, wanted, names) for wanted in self.text_columns)
+        return all(_column(columns, role, names) for role in self.text_columns)
 
     def usual_file(self, language: str, split: str) -> str:
         """`sw.dev.tsv`."""
@@ -121,14 +123,20 @@ class XNLI(Classification):
 
     def languages_in(self, folder: Path) -> Iterable[str]:
         """Languages of test files; the original release has all of the table's."""
-        found = []
-        for one in named_files(folder, _EVERY_SUFFIX):
-            if one.split == "test" and one.language != "xnli" and self._meant(one.file, [one.language]):
-                parts = [part for part in one.language.split("_") if _beside(one.file, one.language, [part])]
-                found += parts or [one.language]
+        result = []
+        for entry in named_files(folder, _EVERY_SUFFIX):
+            if (
+                entry.split == "test"
+                and entry.language != "xnli"
+                and self._meant(entry.file, [entry.language])
+            ):
+                parts = [
+                    part for part in entry.language.split("_") if _beside(entry.file, entry.language, [part])
+                ]
+                result += parts or [entry.language]
         if self._original(folder, self.source_language, "test"):
-            found += self.languages
-        return found
+            result += self.languages
+        return result
 
     def file_rows(self, file: Path, language: str, split: str, *, labelled: bool = True) -> Iterator[Row]:
         """The language's columns and, of a file with all languages, its lines.
@@ -138,8 +146,8 @@ class XNLI(Classification):
         """
         columns = header(file)
         names = self.aliases(language)
-        chosen = {wanted: _column(columns, wanted, names) for wanted in _SYNONYMS}
-        absent = [wanted for wanted in chosen if chosen[wanted] is None and (labelled or wanted != "label")]
+        chosen = {role: _column(columns, role, names) for role in _SYNONYMS}
+        absent = [role for role in chosen if chosen[role] is None and (labelled or role != "label")]
         if absent:
             raise absent_columns(file, columns, absent)
         place, first = 0, self._first_pair(file, language, split) if labelled else None
@@ -153,7 +161,7 @@ class XNLI(Classification):
             else:
                 yield {
                     "id": row_id,
-                    **{wanted: record.get(column) for wanted, column in chosen.items() if column},
+                    **{role: record.get(column) for role, column in chosen.items() if column},
                 }
 
     def has_ids(self, file: Path) -> bool:
@@ -162,22 +170,22 @@ class XNLI(Classification):
 
     def identity(self, source: str, language: str) -> dict[str, Any]:
         """Also whether rows pair by a `pairID` that is not their place: they paired by place once."""
-        found = super().identity(source, language)
+        result = super().identity(source, language)
         if source != SANDBOX and is_local(source):
             parts = [self.part(self._folder(source), language, split) for split in SPLITS]
             ids = [_pair_ids(part.file) for part in parts if part]
-            mine = ("", *self.aliases(language))
-            if any(not one.in_order for some in ids for key, one in some.items() if key in mine):
-                found["pairs"] = _PAIR
+            own_names = ("", *self.aliases(language))
+            if any(not entry.in_order for some in ids for key, entry in some.items() if key in own_names):
+                result["pairs"] = _PAIR
             moved = {
                 split: own.first - first
                 for split, part in zip(SPLITS, parts, strict=True)
-                if part and (own := _ids_of(part.file, mine)) and own.first is not None
+                if part and (own := _ids_of(part.file, own_names)) and own.first is not None
                 if (first := self._first_pair(part.file, language, split)) is not None and first != own.first
             }
             if moved:
-                found["pairs_moved"] = moved
-        return found
+                result["pairs_moved"] = moved
+        return result
 
     def _first_pair(self, file: Path, language: str, split: str) -> int | None:
         """Return the `pairID` that ids are counted from; None where ids are no numbers.
@@ -255,7 +263,7 @@ class _PairIds:
 
 def _ids_of(file: Path, languages: Sequence[str]) -> _PairIds | None:
     """Return the `pairID`s of the first of these languages that a file has; None without them."""
-    return next((one for key, one in _pair_ids(file).items() if key in languages), None)
+    return next((entry for key, entry in _pair_ids(file).items() if key in languages), None)
 
 
 def _pair_ids(file: Path) -> dict[str, _PairIds]:
@@ -267,22 +275,22 @@ def _pair_ids(file: Path) -> dict[str, _PairIds]:
 def _read_pair_ids(file: Path, changed: int) -> dict[str, _PairIds]:
     if _PAIR not in header(file):
         return {}
-    found: dict[str, _PairIds] = {}
+    result: dict[str, _PairIds] = {}
     for record in records(file):
         language, pair = str(record.get("language") or ""), str(record.get(_PAIR) or "").strip()
-        if language not in found:
+        if language not in result:
             first = int(pair) if pair.isascii() and pair.isdecimal() else None
-            found[language] = _PairIds(first, first or 0)
-        found[language].add(pair)
-        if set(found) == {""} and found[""].first is None:  # no numbers: nothing to be counted from
+            result[language] = _PairIds(first, first or 0)
+        result[language].add(pair)
+        if set(result) == {""} and result[""].first is None:  # no numbers: nothing to be counted from
             break
-    return found
+    return result
 
 
-def _column(columns: Sequence[str], wanted: str, languages: Sequence[str]) -> str | None:
+def _column(columns: Sequence[str], role: str, languages: Sequence[str]) -> str | None:
     """The column of a text: the language's own (`sentence1_sw`) before one without a language (`sentence1`)."""
-    own = [f"{name}_{language}" for name in _SYNONYMS[wanted] for language in languages]
-    return first_of(columns, own) or first_of(columns, _SYNONYMS[wanted])
+    own = [f"{name}_{language}" for name in _SYNONYMS[role] for language in languages]
+    return first_of(columns, own) or first_of(columns, _SYNONYMS[role])
 
 
 def _of_another(file: Path, record: Record, columns: Sequence[str], languages: Sequence[str]) -> bool:
@@ -290,8 +298,10 @@ def _of_another(file: Path, record: Record, columns: Sequence[str], languages: S
     if "language" not in columns:
         return False
     if not record.get("language"):
-        found = f"{file}: {record.get('broken', 'a line')} without its language"
-        raise InputError(str(file), [Problem("", found, "a language in each line, since rows pair by place")])
+        result = f"{file}: {record.get('broken', 'a line')} without its language"
+        raise InputError(
+            str(file), [Problem("", result, "a language in each line, since rows pair by place")]
+        )
     return record["language"] not in languages
 
 
@@ -301,7 +311,7 @@ def _beside(file: Path, name: str, languages: Sequence[str]) -> bool:
     if len(both) < 2 or not set(both) & set(languages):
         return False
     columns = header(file)
-    return all(any(f"{first}_{one}" in columns for first in _SYNONYMS["premise"]) for one in both)
+    return all(any(f"{first}_{entry}" in columns for first in _SYNONYMS["premise"]) for entry in both)
 
 
 TASK = XNLI()
